@@ -1,0 +1,203 @@
+"""One chunk: from a process and a seed to the columns of its selected events."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from collisions.clustering import Jets, anti_kt, membership, multiplicity, ranks
+from collisions.detector import Objects, respond
+from collisions.observables import fox_wolfram, missing_momentum
+from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
+from collisions.processes import Process, generate
+from collisions.ragged import delta_r, offsets_of
+from collisions.selection import Selected, has_lepton, select, without
+from study import (
+    FOX_WOLFRAM_ORDERS,
+    JET_DEFINITIONS,
+    JETS_MIN,
+    JETS_PER_EVENT,
+    LARGE_R_ETA_MAX,
+    LARGE_R_PT_MIN,
+    MISSING_DELTA_R,
+    MJ_JET_DEFINITION,
+)
+
+NEUTRALINO = 1000022
+FOUR_VECTOR = [(name, "f4") for name in ("pt", "eta", "phi", "mass")]
+LEPTON_DTYPE = np.dtype([*FOUR_VECTOR, ("charge", "i1"), ("pdg_id", "i1")])
+JET_DTYPE = np.dtype([*FOUR_VECTOR, ("b_tag", "i1"), ("flavour", "i1")])
+LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "f4", 2)])
+OBJECT_DTYPE = np.dtype(
+    [("pt", "f4"), ("eta", "f4"), ("phi", "f4"), ("charge", "i1"), ("type", "u1")]
+    + [("jet", "u1", len(JET_DEFINITIONS))]
+)
+OBSERVABLE_DTYPE = np.dtype(
+    [(name, "f4") for name in ("met_x", "met_y", "ht", "mj")]
+    + [(name, "i2") for name in ("n_jets", "n_b_tags")]
+    + [(f"h{order}", "f4") for order in FOX_WOLFRAM_ORDERS]
+)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The events of a chunk that pass the loose preselection, and what it took to make them.
+
+    Attributes:
+        columns: name -> array, as `jets.events` writes them; flat ones come with offsets.
+        cut_flow: cut -> events left after it, from all that were begun.
+        cross_section: pb, LO, all decays open, and its statistical error.
+        seconds: stage -> seconds.
+    """
+
+    columns: dict[str, np.ndarray]
+    cut_flow: dict[str, int]
+    cross_section: tuple[float, float]
+    seconds: dict[str, float]
+
+
+def make_chunk(
+    process: Process, tries: int, seed: int, veto: bool = True, loose_share: float = 1.0
+) -> Chunk:
+    """Collide, detect, select, cluster.
+
+    Args:
+        tries: events to begin, all decays open.
+        seed: of Pythia, 1 to 900,000,000; the detector's numbers follow from it.
+        veto: whether the process's early veto is on.
+        loose_share: the share of events with 5 or 6 jets that is kept, chosen at random.
+    """
+    clock = _Clock()
+    batch = generate(process, tries, seed, veto)
+    clock.lap("Pythia")
+
+    generator = np.random.default_rng((seed, 0))
+    record = Record.of(batch.particles)
+    particles = visible(record)
+    candidate = has_lepton(particles)
+    particles = _of_events(particles, candidate)
+    hadrons = _of_events(heavy_hadrons(record), candidate)
+    clock.lap("record")
+    objects = respond(particles, generator)
+    clock.lap("detector")
+    selected = select(objects, hadrons, generator)
+    tight = multiplicity(selected.jets) >= JETS_MIN
+    kept = np.flatnonzero(
+        selected.passed & (tight | (generator.random(objects.n_events) < loose_share))
+    )
+    clock.lap("selection")
+
+    columns = _columns(kept, objects, selected)
+    columns["truth"] = truth(record, process.truth)[kept]
+    columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
+    columns["veto_score"] = batch.veto_score[kept].astype("f4")
+    neutralinos = columns["truth"]["pdg_id"] == NEUTRALINO
+    for name in JET_DEFINITIONS:
+        large = columns[name]
+        large["delta_r"] = MISSING_DELTA_R
+        if neutralinos.any():
+            near = columns["truth"][neutralinos].reshape(len(kept), 1, 2)
+            jets = large[:, :, None]
+            distance = delta_r(jets["eta"], jets["phi"], near["eta"], near["phi"])
+            large["delta_r"] = np.where(jets["pt"] > 0, distance, MISSING_DELTA_R)
+    clock.lap("large jets")
+    cut_flow = {
+        "begun": batch.tried,
+        "a leptonic W": batch.wanted,
+        "early veto": batch.finished,
+        **selected.cut_flow,
+    }
+    return Chunk(columns, cut_flow, batch.cross_section, clock.seconds)
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+
+def _of_events(particles: Particles, chosen: np.ndarray) -> Particles:
+    """The particles of the chosen events (a mask over events); event numbers stay."""
+    mask = chosen[particles.event]
+    columns = {k: v[mask] for k, v in vars(particles).items() if k != "n_events"}
+    return Particles(**columns, n_events=particles.n_events)
+
+
+def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str, np.ndarray]:
+    """The columns of the kept events, truth aside."""
+    number = np.full(objects.n_events, -1)
+    number[kept] = np.arange(len(kept))
+    n = len(kept)
+
+    lepton_rows = selected.lepton[kept]
+    lepton = np.empty(n, LEPTON_DTYPE)
+    for name in ("pt", "eta", "phi", "mass", "charge"):
+        lepton[name] = getattr(objects, name)[lepton_rows]
+    lepton["pdg_id"] = -lepton["charge"] * np.where(objects.type[lepton_rows] == 3, 11, 13)
+
+    missing_x, missing_y = missing_momentum(
+        objects.event, objects.pt, objects.phi, objects.n_events
+    )
+    inside = np.flatnonzero(number[selected.jets.event] >= 0)
+    jets = selected.jets.take(inside)
+    jet_event = number[jets.event]
+    jet_offsets = offsets_of(jet_event, n)
+    jet_table = np.empty(len(inside), JET_DTYPE)
+    for name in ("pt", "eta", "phi", "mass"):
+        jet_table[name] = getattr(jets, name)
+    jet_table["b_tag"] = selected.tagged[inside]
+    jet_table["flavour"] = selected.flavour[inside]
+
+    rest = without(objects, selected.lepton)
+    rest = rest.take(number[rest.event] >= 0)
+    member = np.empty((len(rest.event), len(JET_DEFINITIONS)), np.uint8)
+    columns: dict[str, np.ndarray] = {}
+    observables = np.empty(n, OBSERVABLE_DTYPE)
+    for i, definition in enumerate(JET_DEFINITIONS.values()):
+        large = anti_kt(rest, definition.radius, LARGE_R_PT_MIN)
+        large = large.take(np.flatnonzero(np.abs(large.eta) < LARGE_R_ETA_MAX))
+        if definition.name == MJ_JET_DEFINITION:
+            mass = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)
+            observables["mj"] = mass[kept]
+        large = large.take(np.flatnonzero(ranks(large) < JETS_PER_EVENT))
+        member[:, i] = membership(large, ranks(large), len(rest.event), JETS_PER_EVENT)
+        columns[definition.name] = _three(large, number, n)
+
+    observables["met_x"], observables["met_y"] = missing_x[kept], missing_y[kept]
+    observables["ht"] = np.bincount(jet_event, weights=jets.pt, minlength=n)
+    observables["n_jets"] = np.diff(jet_offsets)
+    observables["n_b_tags"] = np.bincount(jet_event[selected.tagged[inside]], minlength=n)
+    moments = fox_wolfram(jets.pt, jets.eta, jets.phi, jet_offsets, FOX_WOLFRAM_ORDERS)
+    for i, order in enumerate(FOX_WOLFRAM_ORDERS):
+        observables[f"h{order}"] = moments[:, i]
+
+    used = np.flatnonzero((member < JETS_PER_EVENT).any(axis=1))
+    # Hardest first inside an event: readable, and it compresses better.
+    used = used[np.lexsort((-rest.pt[used], rest.event[used]))]
+    table = np.empty(len(used), OBJECT_DTYPE)
+    for name in ("pt", "eta", "phi", "charge", "type"):
+        table[name] = getattr(rest, name)[used]
+    table["jet"] = member[used]
+    return columns | {
+        "observables": observables,
+        "lepton": lepton,
+        "jets": jet_table,
+        "jet_offsets": jet_offsets,
+        "objects": table,
+        "object_offsets": offsets_of(number[rest.event[used]], n),
+    }
+
+
+def _three(jets: Jets, number: np.ndarray, n: int) -> np.ndarray:
+    """The three hardest jets as a table (n, 3); pT 0 where an event has fewer."""
+    table = np.zeros((n, JETS_PER_EVENT), LARGE_R_DTYPE)
+    for name in ("pt", "eta", "phi", "mass"):
+        table[name][number[jets.event], ranks(jets)] = getattr(jets, name)
+    return table

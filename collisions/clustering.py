@@ -1,0 +1,126 @@
+"""Anti-kT jets of a batch of events, with FastJet."""
+
+from dataclasses import dataclass
+
+import awkward as ak
+import fastjet
+import numpy as np
+from fastjet._swig import ClusterSequence
+
+from collisions.detector import Objects
+from collisions.ragged import offsets_of
+
+# FastJet's banner, once a process, would break the progress bar; its citation is in the README.
+ClusterSequence.set_fastjet_banner_stream(None)
+
+
+@dataclass(frozen=True)
+class Jets:
+    """Jets of a batch, one row each, sorted by event and falling pT; GeV.
+
+    Attributes:
+        event: (n,) event numbers.
+        pt, eta, phi, mass: (n,).
+        constituents: row numbers of the clustered objects, jet by jet.
+        constituent_offsets: (n + 1,) where a jet's constituents begin.
+        n_events: events in the batch.
+    """
+
+    event: np.ndarray
+    pt: np.ndarray
+    eta: np.ndarray
+    phi: np.ndarray
+    mass: np.ndarray
+    constituents: np.ndarray
+    constituent_offsets: np.ndarray
+    n_events: int
+
+    def take(self, rows: np.ndarray) -> "Jets":
+        """The jets of the given row numbers, in that order."""
+        counts = np.diff(self.constituent_offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        return Jets(
+            self.event[rows],
+            self.pt[rows],
+            self.eta[rows],
+            self.phi[rows],
+            self.mass[rows],
+            self.constituents[np.repeat(self.constituent_offsets[:-1][rows], counts) + inside],
+            offsets,
+            self.n_events,
+        )
+
+
+def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
+    """Inclusive anti-kT jets (E scheme) above `pt_min` GeV of every event.
+
+    Source: Cacciari, Salam, Soyez, arXiv:0802.1189; FastJet, arXiv:1111.6097.
+    """
+    offsets = offsets_of(objects.event, objects.n_events)
+    filled = np.flatnonzero(np.diff(offsets))  # FastJet wants at least one particle an event
+    pt = objects.pt
+    pz = pt * np.sinh(objects.eta)
+    momenta = ak.zip(
+        {
+            "px": pt * np.cos(objects.phi),
+            "py": pt * np.sin(objects.phi),
+            "pz": pz,
+            "E": np.sqrt(pt**2 + pz**2 + objects.mass**2),
+        }
+    )
+    if len(filled) == 0:
+        nothing = np.zeros(0)
+        return Jets(
+            nothing.astype(int),
+            *[nothing] * 4,
+            nothing.astype(int),
+            np.zeros(1, int),
+            objects.n_events,
+        )
+    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
+    sequence = fastjet.ClusterSequence(ak.unflatten(momenta, np.diff(offsets)[filled]), definition)
+    clustered = sequence.inclusive_jets(min_pt=pt_min)
+    constituents = sequence.constituent_index(min_pt=pt_min)
+    jet_counts = ak.to_numpy(ak.num(clustered))
+    event = np.repeat(filled, jet_counts)
+    sizes = ak.to_numpy(ak.flatten(ak.num(constituents, axis=2)))
+    members = ak.to_numpy(ak.flatten(constituents, axis=None)) + np.repeat(offsets[event], sizes)
+
+    flat = ak.flatten(clustered)
+    px, py, pz, energy = (ak.to_numpy(flat[name]) for name in ("px", "py", "pz", "E"))
+    pt = np.hypot(px, py)
+    mass_squared = energy**2 - pz**2 - pt**2
+    jets = Jets(
+        event,
+        pt,
+        np.arcsinh(pz / pt),
+        np.arctan2(py, px),
+        np.sqrt(np.maximum(mass_squared, 0.0)),
+        members,
+        np.concatenate([[0], np.cumsum(sizes)]),
+        objects.n_events,
+    )
+    return jets.take(np.lexsort((-pt, event)))
+
+
+def membership(jets: Jets, rank: np.ndarray, n_objects: int, none: int) -> np.ndarray:
+    """The rank (n_objects,) uint8 of the jet that each object belongs to, or `none`.
+
+    Args:
+        rank: (n_jets,) a jet's number in its event.
+    """
+    number = np.full(n_objects, none, np.uint8)
+    number[jets.constituents] = np.repeat(rank, np.diff(jets.constituent_offsets))
+    return number
+
+
+def ranks(jets: Jets) -> np.ndarray:
+    """A jet's number (n_jets,) in its event, 0 the hardest."""
+    first = offsets_of(jets.event, jets.n_events)
+    return np.arange(len(jets.event)) - first[jets.event]
+
+
+def multiplicity(jets: Jets) -> np.ndarray:
+    """Jets (n_events,) of every event."""
+    return np.bincount(jets.event, minlength=jets.n_events)

@@ -1,0 +1,178 @@
+"""From Pythia's event records to the particles a detector sees, and to the truth that is kept."""
+
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+
+from collisions.ragged import offsets_of
+
+NEUTRINOS = (12, 14, 16)
+HEAVY_HADRON_PT_MIN = 5.0  # GeV, of hadrons that give a jet its flavour
+TRUTH_DTYPE = np.dtype([("pdg_id", "i4")] + [(name, "f4") for name in ("pt", "eta", "phi", "mass")])
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Particles of a batch, one row each, sorted by event; momenta in GeV.
+
+    Attributes:
+        event: (n,) event numbers.
+        pdg_id: (n,) PDG ids.
+        charge: (n,) in units of e.
+        pt, eta, phi, energy: (n,).
+        n_events: events in the batch, those without particles included.
+    """
+
+    event: np.ndarray
+    pdg_id: np.ndarray
+    charge: np.ndarray
+    pt: np.ndarray
+    eta: np.ndarray
+    phi: np.ndarray
+    energy: np.ndarray
+    n_events: int
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(n_events + 1,) first row of every event."""
+        return offsets_of(self.event, self.n_events)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The event records of a batch as flat columns, daughters as row numbers of the same columns."""
+
+    event: np.ndarray
+    offsets: np.ndarray
+    pdg_id: np.ndarray
+    status: np.ndarray
+    daughter_1: np.ndarray
+    daughter_2: np.ndarray
+    px: np.ndarray
+    py: np.ndarray
+    pz: np.ndarray
+    energy: np.ndarray
+    mass: np.ndarray
+
+    @classmethod
+    def of(cls, batch: ak.Array) -> "Record":
+        """Flatten what `Pythia.nextBatch` gave."""
+        rows = ak.flatten(batch.prt)
+        offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(batch.prt)))])
+        event = np.repeat(np.arange(len(batch)), np.diff(offsets))
+        start = offsets[event]
+
+        def column(array: ak.Array) -> np.ndarray:
+            return ak.to_numpy(array)
+
+        return cls(
+            event=event,
+            offsets=offsets,
+            pdg_id=column(rows.id),
+            status=column(rows.status),
+            daughter_1=column(rows.daughter1) + start,
+            daughter_2=column(rows.daughter2) + start,
+            px=column(rows.p.px),
+            py=column(rows.p.py),
+            pz=column(rows.p.pz),
+            energy=column(rows.p.e),
+            mass=column(rows.m),
+        )
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    def rows(self, chosen: np.ndarray) -> Particles:
+        """The chosen rows (a mask or sorted row numbers) as particles."""
+        px, py, pz = self.px[chosen], self.py[chosen], self.pz[chosen]
+        pt = np.hypot(px, py)
+        pdg_id = self.pdg_id[chosen]
+        return Particles(
+            event=self.event[chosen],
+            pdg_id=pdg_id,
+            charge=charge_of(pdg_id),
+            pt=pt,
+            eta=np.arcsinh(pz / np.maximum(pt, 1e-9)),
+            phi=np.arctan2(py, px),
+            energy=self.energy[chosen],
+            n_events=len(self.offsets) - 1,
+        )
+
+
+def charge_of(pdg_id: np.ndarray) -> np.ndarray:
+    """Electric charge, in units of e, of the stable particles that Pythia leaves.
+
+    >>> charge_of(np.array([211, -11, 2212, 22, 3112, -321]))
+    array([ 1.,  1.,  1.,  0., -1., -1.])
+    """
+    size = np.abs(pdg_id)
+    charge = np.zeros(len(pdg_id))
+    charge[np.isin(size, (211, 321, 2212, 3222))] = 1
+    charge[np.isin(size, (11, 13, 15, 3112, 3312, 3334))] = -1
+    return charge * np.sign(pdg_id)
+
+
+def visible(record: Record) -> Particles:
+    """Stable particles that leave something in a detector: all but neutrinos and neutralinos."""
+    return record.rows((record.status > 0) & ~np.isin(np.abs(record.pdg_id), (*NEUTRINOS, 1000022)))
+
+
+def heavy_hadrons(record: Record) -> Particles:
+    """Bottom and charm hadrons above 5 GeV; `charge` holds their flavour, 5 or 4."""
+    size = np.abs(record.pdg_id)
+    digits = np.stack([size // 10 % 10, size // 100 % 10, size // 1000 % 10])
+    flavour = np.where(digits.max(axis=0) < 6, digits.max(axis=0), 0)
+    hadron = (size > 100) & (size < 1_000_000) & (digits[1] > 0)
+    hard = np.hypot(record.px, record.py) > HEAVY_HADRON_PT_MIN
+    chosen = hadron & hard & ((flavour == 4) | (flavour == 5))
+    hadrons = record.rows(chosen)
+    return Particles(**(vars(hadrons) | {"charge": flavour[chosen]}))
+
+
+def baryon_number(record: Record) -> np.ndarray:
+    """Net baryon number (n_events,) of the stable particles: conserved, but for the UDD decays."""
+    size = np.abs(record.pdg_id)
+    baryon = (size > 1000) & (size < 1_000_000) & (size // 10 % 10 > 0)
+    number = np.where(baryon & (record.status > 0), np.sign(record.pdg_id), 0)
+    return np.bincount(record.event, weights=number, minlength=len(record.offsets) - 1).astype(int)
+
+
+def truth(record: Record, kept: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Last copies of the particles that a process names, each followed by its daughters.
+
+    Args:
+        kept: (PDG id, number of daughters) per particle; a second entry with the same id is the
+            second such particle of the record.
+
+    Returns:
+        (n_events, slots) of `TRUTH_DTYPE`; a particle that is missing has PDG id 0.
+    """
+    n_events = len(record.offsets) - 1
+    table = np.zeros((n_events, sum(1 + daughters for _, daughters in kept)), TRUTH_DTYPE)
+    seen: dict[int, int] = {}
+    slot = 0
+    for pdg_id, daughters in kept:
+        same = record.pdg_id == pdg_id
+        rows = np.flatnonzero(same)
+        copied = same[record.daughter_1[rows]] | same[record.daughter_2[rows]]
+        rows = rows[~copied]
+        rank = np.arange(len(rows)) - offsets_of(record.event[rows], n_events)[record.event[rows]]
+        rows = rows[rank == seen.get(pdg_id, 0)]
+        seen[pdg_id] = seen.get(pdg_id, 0) + 1
+        for step in range(daughters + 1):
+            row = rows if step == 0 else record.daughter_1[rows] + step - 1
+            _fill(table[:, slot], record, row)
+            slot += 1
+    return table
+
+
+def _fill(column: np.ndarray, record: Record, rows: np.ndarray) -> None:
+    """Write the rows' ids and four-vectors into one slot of the events they belong to."""
+    event = record.event[rows]
+    pt = np.hypot(record.px[rows], record.py[rows])
+    column["pdg_id"][event] = record.pdg_id[rows]
+    column["pt"][event] = pt
+    column["eta"][event] = np.arcsinh(record.pz[rows] / np.maximum(pt, 1e-9))
+    column["phi"][event] = np.arctan2(record.py[rows], record.px[rows])
+    column["mass"][event] = record.mass[rows]

@@ -1,0 +1,44 @@
+"""Rows of many events in one flat array: where an event begins, and pairs inside an event."""
+
+import numpy as np
+
+
+def offsets_of(event: np.ndarray, n_events: int) -> np.ndarray:
+    """Offsets (n_events + 1,) of rows whose event numbers `event` (n,) are sorted."""
+    return np.searchsorted(event, np.arange(n_events + 1))
+
+
+def events_of(offsets: np.ndarray) -> np.ndarray:
+    """The event number of every row, from offsets."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of a row of one table and a row of another in the same event.
+
+    Args:
+        first, second: sorted offsets (n_events + 1,) of the two tables.
+
+    Returns:
+        Row numbers in the first and in the second table, one entry a pair.
+
+    >>> pairs(np.array([0, 1, 2]), np.array([0, 2, 3]))
+    (array([0, 0, 1]), array([0, 1, 2]))
+    """
+    event = events_of(first)
+    partners = np.diff(second)[event]
+    left = np.repeat(np.arange(len(event)), partners)
+    start = np.cumsum(partners) - partners
+    return left, np.arange(len(left)) - start[left] + second[event][left]
+
+
+def delta_phi(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Azimuthal difference in [-pi, pi)."""
+    return (first - second + np.pi) % (2 * np.pi) - np.pi
+
+
+def delta_r(
+    eta_1: np.ndarray, phi_1: np.ndarray, eta_2: np.ndarray, phi_2: np.ndarray
+) -> np.ndarray:
+    """Distance in the (eta, phi) plane."""
+    return np.hypot(eta_1 - eta_2, delta_phi(phi_1, phi_2))

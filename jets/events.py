@@ -1,0 +1,332 @@
+"""Our own collisions on disk: physics objects, not pictures (layout: doc/data-format.md).
+
+One HDF5 file a mass point or background file: flat arrays and offsets, 16-bit fixed point where
+that is finer than the detector, compressed, with a checksum over everything that is read.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from products import InputError, atomic_write
+from study import FOX_WOLFRAM_ORDERS, JET_DEFINITIONS, JETS_MIN, JETS_PER_EVENT
+
+LAYOUT = "stop pair events 1"
+PROCESSES = ("ttbar", "stop")
+ANGLE_STEP = 2e-4  # of the objects' eta and phi
+MANTISSA_BITS = 13  # kept of other momenta: 6e-5 relative, far below any resolution
+
+FOUR_VECTOR = [(name, "<f4") for name in ("pt", "eta", "phi", "mass")]
+TABLES = {
+    "observables": np.dtype(
+        [(name, "<f4") for name in ("met_x", "met_y", "ht", "mj")]
+        + [(name, "<i2") for name in ("n_jets", "n_b_tags")]
+        + [(f"h{order}", "<f4") for order in FOX_WOLFRAM_ORDERS]
+    ),
+    "lepton": np.dtype([*FOUR_VECTOR, ("charge", "i1"), ("pdg_id", "i1")]),
+    "truth": np.dtype([("pdg_id", "<i4"), *FOUR_VECTOR]),
+    "pt_hat": np.dtype("<f4"),
+    "veto_score": np.dtype("<f4"),
+    "jets": np.dtype([*FOUR_VECTOR, ("b_tag", "i1"), ("flavour", "i1")]),
+    "jet_offsets": np.dtype("<i8"),
+    "object_offsets": np.dtype("<i8"),
+    "cut_flow": np.dtype([("name", "S40"), ("events", "<i8")]),
+} | {name: np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))]) for name in JET_DEFINITIONS}
+OBJECT_DTYPE = np.dtype(
+    [("pt", "<f4"), ("eta", "<f4"), ("phi", "<f4"), ("charge", "i1"), ("type", "u1")]
+    + [("jet", "u1", (len(JET_DEFINITIONS),))]
+)
+STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
+ATTRIBUTES = (
+    "process",
+    "m_stop",
+    "m_neutralino",
+    "index",
+    "cross_section_pb",
+    "cross_section_error_pb",
+    "generated",
+    "selected",
+    "selection_efficiency",
+    "selection_efficiency_error",
+)
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of one file, all past the loose preselection; momenta in GeV.
+
+    Attributes:
+        attributes: process, masses, index, cross section, efficiency, settings, seeds, versions.
+        cut_flow: structured (name, events), from all that were begun.
+        observables, lepton: structured (n,); pt_hat, veto_score (the early veto's): (n,) f4.
+        jets: the R = 0.4 jets, structured, flat; jet_offsets (n + 1,).
+        large_r: jet definition -> structured (n, 3), pT 0 where there is no such jet.
+        objects: energy-flow objects in any large-R jet, structured, flat; object_offsets (n + 1,).
+            `jet` (., 3) is the number of the jet in each definition, 3 for none.
+        truth: structured (n, slots): t, tbar, W+ and 2 daughters, W- and 2 daughters, and for
+            signal each neutralino followed by its 3 quarks.
+    """
+
+    attributes: dict
+    cut_flow: np.ndarray
+    observables: np.ndarray
+    lepton: np.ndarray
+    truth: np.ndarray
+    pt_hat: np.ndarray
+    veto_score: np.ndarray
+    jets: np.ndarray
+    jet_offsets: np.ndarray
+    large_r: dict[str, np.ndarray]
+    objects: np.ndarray
+    object_offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lepton)
+
+    @property
+    def process(self) -> str:
+        """`ttbar` or `stop`."""
+        return self.attributes["process"]
+
+    @property
+    def m_stop(self) -> int:
+        """GeV; -1 for background."""
+        return int(self.attributes["m_stop"])
+
+    @property
+    def m_neutralino(self) -> int:
+        """GeV; -1 for background."""
+        return int(self.attributes["m_neutralino"])
+
+    @property
+    def index(self) -> int:
+        """Number of a background file; -1 for signal."""
+        return int(self.attributes["index"])
+
+    @property
+    def fully_selected(self) -> np.ndarray:
+        """(n,) at least seven jets; the others have five or six."""
+        return self.observables["n_jets"] >= JETS_MIN
+
+
+def rounded(table: np.ndarray) -> np.ndarray:
+    """A copy with every float32 rounded to 13 bits of mantissa, which compresses far better."""
+    table = np.ascontiguousarray(table).copy()
+    names = table.dtype.names
+    if names:
+        for name in names:
+            table[name] = rounded(table[name])
+    elif table.dtype == np.float32:
+        dropped = 23 - MANTISSA_BITS
+        bits = table.view(np.uint32)
+        finite = np.isfinite(table)
+        bits[finite] = (bits[finite] + (1 << (dropped - 1))) & np.uint32(
+            -(1 << dropped) & 0xFFFFFFFF
+        )
+    return table
+
+
+def merge(parts: list[Events], attributes: dict) -> Events:
+    """The events of several chunks, in that order, under new attributes."""
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def stacked(name: str) -> np.ndarray:
+        counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    cut_flow = parts[0].cut_flow.copy()
+    cut_flow["events"] = np.sum([part.cut_flow["events"] for part in parts], axis=0)
+    flat = ("observables", "lepton", "truth", "pt_hat", "veto_score", "jets", "objects")
+    return Events(
+        attributes=attributes,
+        cut_flow=cut_flow,
+        large_r={
+            name: np.concatenate([part.large_r[name] for part in parts]) for name in JET_DEFINITIONS
+        },
+        **{name: joined(name) for name in flat},
+        **{name: stacked(name) for name in ("jet_offsets", "object_offsets")},
+    )
+
+
+def write_events(path: Path, events: Events) -> None:
+    """Write one file, atomically."""
+    arrays = _stored(events)
+    attributes = {"layout": LAYOUT, **events.attributes}
+    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        for name, array in arrays.items():
+            options = (
+                {} if array.size == 0 else {"compression": 9, "shuffle": True, "fletcher32": True}
+            )
+            file.create_dataset(name, data=array, **options)
+        file.attrs.update(attributes)
+        file.attrs["checksum"] = _checksum(attributes, arrays)
+
+
+def _stored(events: Events) -> dict[str, np.ndarray]:
+    """The arrays as they lie in the file."""
+    arrays = {
+        name: rounded(np.asarray(events.large_r.get(name, getattr(events, name, None)), dtype))
+        for name, dtype in TABLES.items()
+        if name != "cut_flow"
+    }
+    arrays["cut_flow"] = events.cut_flow.astype(TABLES["cut_flow"])
+    objects = events.objects
+    member = objects["jet"]
+    columns = {
+        "pt": objects["pt"],
+        "eta": np.rint(objects["eta"] / ANGLE_STEP),
+        "phi": np.rint(objects["phi"] / ANGLE_STEP),
+        "kind": objects["type"] + 8 * (objects["charge"] + 1),
+        "jet": member[:, 0] + 4 * member[:, 1] + 16 * member[:, 2],
+    }
+    for name, dtype in STORED_OBJECTS.items():
+        arrays[f"objects/{name}"] = columns[name].astype(dtype)
+    return arrays
+
+
+def _checksum(attributes: dict, arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over all attributes and arrays, their names, types and shapes."""
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in attributes.items()
+    }
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.descr} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def read_attributes(path: Path) -> dict:
+    """The attributes of one file, without its events and without verifying the checksum."""
+    try:
+        with h5py.File(path) as file:
+            return _attributes(path, file)
+    except (OSError, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_events(path: Path, may_be_empty: bool = False) -> Events:
+    """Read and verify one file; only a chunk may be empty.
+
+    Raises:
+        InputError: missing, truncated or foreign file; missing or wrongly shaped dataset; numbers
+            of events that differ; no events; a checksum that does not hold.
+    """
+    try:
+        with h5py.File(path) as file:
+            attributes = _attributes(path, file)
+            arrays = {name: _read(path, file, name, dtype) for name, dtype in TABLES.items()}
+            for name, dtype in STORED_OBJECTS.items():
+                dataset = f"objects/{name}"
+                arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
+    except (OSError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
+    _check_shapes(path, arrays, may_be_empty)
+    stated = attributes.pop("checksum", None)
+    if stated != _checksum(attributes, arrays):
+        raise InputError(
+            f"{path}: the checksum does not hold, so the file is damaged; simulate or copy it again"
+        )
+    objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
+    objects["pt"] = arrays["objects/pt"]
+    for name in ("eta", "phi"):
+        objects[name] = arrays[f"objects/{name}"] * np.float32(ANGLE_STEP)
+    kind, member = arrays["objects/kind"], arrays["objects/jet"]
+    objects["type"] = kind % 8
+    objects["charge"] = (kind // 8).astype(np.int8) - 1
+    for i in range(len(JET_DEFINITIONS)):
+        objects["jet"][:, i] = member // 4**i % 4
+    events = {name: arrays[name] for name in TABLES if name not in JET_DEFINITIONS}
+    return Events(
+        attributes={name: value for name, value in attributes.items() if name != "layout"},
+        large_r={name: arrays[name] for name in JET_DEFINITIONS},
+        objects=objects,
+        **events,
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: no such file; run simulate.py to make it")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{path}: is a directory, expected an HDF5 file; move it away")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path}: not a complete HDF5 file ({reason}); simulate or copy it again")
+
+
+def _attributes(path: Path, file: h5py.File) -> dict:
+    attributes = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in file.attrs.items()
+    }
+    if attributes.get("layout") != LAYOUT:
+        raise InputError(
+            f"{path}: layout is {attributes.get('layout')!r}, expected {LAYOUT!r}; "
+            "only files made by simulate.py belong here"
+        )
+    missing = [name for name in ATTRIBUTES if name not in attributes]
+    if missing:
+        raise InputError(f"{path}: attribute {missing[0]!r} is missing; simulate or copy it again")
+    if attributes["process"] not in PROCESSES:
+        raise InputError(
+            f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
+        )
+    return attributes
+
+
+def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray:
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{path}: dataset {name!r} is missing; simulate or copy it again")
+    if dataset.dtype != dtype:
+        raise InputError(
+            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; copy it again"
+        )
+    rows = dataset.size * dtype.itemsize
+    if rows > 2**34:
+        raise InputError(f"{path}: dataset {name!r} claims {rows} bytes; copy the file again")
+    return np.asarray(dataset[()], dtype)  # drops the metadata that h5py adds to text
+
+
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray], may_be_empty: bool) -> None:
+    """Every dataset has one row an event (or jet, or object), as the others say."""
+    n = len(np.atleast_1d(arrays["lepton"]))
+    if n == 0 and not may_be_empty:
+        raise InputError(
+            f"{path}: dataset 'lepton' holds 0 events, expected at least 1; simulate again"
+        )
+    slots = arrays["truth"].shape[-1:]
+    expected = {name: (n,) for name in ("observables", "lepton", "pt_hat", "veto_score")}
+    expected |= {name: (n, JETS_PER_EVENT) for name in JET_DEFINITIONS}
+    expected |= {"truth": (n, *slots), "jet_offsets": (n + 1,), "object_offsets": (n + 1,)}
+    expected["cut_flow"] = (arrays["cut_flow"].size,)
+    for rows in ("jets", "object"):
+        offsets = arrays["jet_offsets" if rows == "jets" else "object_offsets"]
+        if offsets.shape != (n + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise InputError(
+                f"{path}: offsets of the {rows} are not {n + 1} rising numbers from 0; copy it again"
+            )
+        names = ["jets"] if rows == "jets" else [f"objects/{name}" for name in STORED_OBJECTS]
+        expected |= {name: (int(offsets[-1]),) for name in names}
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise InputError(
+                f"{path}: dataset {name!r} has shape {arrays[name].shape}, expected {shape}; "
+                "simulate or copy the file again"
+            )
+
+
+def of_chunk(columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict) -> Events:
+    """Events from named columns, such as `collisions` makes them."""
+    flow = np.array([(name.encode(), n) for name, n in cut_flow.items()], TABLES["cut_flow"])
+    large_r = {name: columns[name] for name in JET_DEFINITIONS}
+    rest = {name: value for name, value in columns.items() if name not in JET_DEFINITIONS}
+    return Events(attributes=attributes, cut_flow=flow, large_r=large_r, **rest)

@@ -1,0 +1,56 @@
+"""Networks: jet image and jet mass in, two logits out (background, signal).
+
+Adding a network is one file, whose factory takes `pixels` and `width` and returns a
+`JetMassClassifier`, and one line in `MODELS`. `python -m models` prints what each one costs.
+"""
+
+from collections.abc import Callable
+
+from models.cnn import cnn
+from models.coatnet import coatnet
+from models.head import JetMassClassifier
+from models.maxvit import maxvit
+from models.vit import vit
+
+MODELS: dict[str, Callable[..., JetMassClassifier]] = {
+    "CNN": cnn,
+    "CoAtNet": coatnet,
+    "MaxViT": maxvit,
+    "ViT": vit,
+}
+
+
+def model_name(name: str) -> str:
+    """The registered spelling of a network's name, whatever its case.
+
+    >>> model_name("MaxVit")  # as the published scripts spell it
+    'MaxViT'
+
+    Raises:
+        ValueError: no such network; the message lists those that exist.
+    """
+    for known in MODELS:
+        if known.lower() == name.lower():
+            return known
+    raise ValueError(f"unknown network {name!r}; known are {', '.join(MODELS)}")
+
+
+def create_model(name: str, pixels: int, width: float = 1.0, **options) -> JetMassClassifier:
+    """A freshly initialised network; `torch.manual_seed` before the call fixes its weights.
+
+    Args:
+        name: a key of `MODELS`, in any case.
+        pixels: side p of the images, a multiple of 32.
+        width: of every layer, relative to the published network.
+        options: what only this network has (MaxViT: `published_batch_norm_momentum`).
+
+    Returns:
+        A module with `forward(images (n, 3, p, p), mass (n,)) -> logits (n, 2)`.
+
+    Raises:
+        ValueError: unknown name, or `pixels` is not a multiple of 32.
+    """
+    factory = MODELS[model_name(name)]
+    if pixels < 32 or pixels % 32:
+        raise ValueError(f"images of {pixels} pixels a side; expected a multiple of 32")
+    return factory(pixels, width, **options)

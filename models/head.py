@@ -1,0 +1,33 @@
+"""The jet-mass head that all networks end in (arXiv:2406.03096)."""
+
+import torch
+from torch import nn
+
+
+class JetMassClassifier(nn.Module):
+    """A vision network whose features, with the jet mass appended, go through 256 → 128 → 2.
+
+    The mass is one more feature and is used as given: in TeV as published, or standardised.
+    """
+
+    def __init__(self, backbone: nn.Module, features: int, width: float):
+        """
+        Args:
+            backbone: images (n, 3, p, p) -> features (n, `features`).
+            features: of the backbone, without the mass.
+            width: scales the two hidden layers as it does the backbone.
+        """
+        super().__init__()
+        hidden, last = round(256 * width), round(128 * width)
+        self.backbone = backbone
+        self.head = nn.Sequential(
+            nn.Linear(features + 1, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, last),
+            nn.ReLU(),
+            nn.Linear(last, 2),
+        )
+
+    def forward(self, images: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, p, p) and jet masses (n,) to logits (n, 2) of background and signal."""
+        return self.head(torch.cat([self.backbone(images), mass[:, None]], dim=1))

@@ -1,0 +1,170 @@
+"""Products on disk: atomic writes, manifests, and the one input error.
+
+A product appears complete or not at all, and says where it came from: beside it lies a manifest, a
+small JSON file with the script, its settings, the fingerprints of its inputs and outputs, and the
+versions. A step is finished when its manifest says that the same settings and the same inputs made
+the outputs that lie there; running it again is then free.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Something the user can mend, in one sentence: file, dataset, row, expected, found, remedy."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script: an input error is one sentence and exit status 2, an interrupt or SIGTERM status 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: save and leave
+    try:
+        main()
+    except InputError as error:
+        sys.exit(_refuse(str(error)))
+    except (PermissionError, OSError) as error:
+        if error.filename is None and error.errno is None:
+            raise
+        where = error.filename or "the output"
+        sys.exit(_refuse(f"{where}: {error.strerror or error}; free space or mend its permissions"))
+    except KeyboardInterrupt:
+        print(
+            "interrupted; what was finished is kept, run the same command to go on", file=sys.stderr
+        )
+        sys.exit(130)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
+    return 2
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed onto `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem}-", suffix=f"{path.suffix}.tmp", dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def fingerprint(path: Path) -> dict:
+    """Size, modification time and SHA-256 of a file."""
+    status = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
+
+
+def _unchanged(path: Path, recorded: Mapping) -> bool:
+    """The same size and time are taken as the same file; another time alone asks for the hash."""
+    if not path.is_file():
+        return False
+    status = path.stat()
+    if status.st_size != recorded["bytes"]:
+        return False
+    return (
+        status.st_mtime_ns == recorded["modified_ns"]
+        or fingerprint(path)["sha256"] == recorded["sha256"]
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    packages = (
+        "numpy",
+        "scipy",
+        "h5py",
+        "torch",
+        "timm",
+        "xgboost",
+        "scikit-learn",
+        "pythia8mc",
+        "fastjet",
+    )
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def write_manifest(
+    path: Path, settings: Mapping, inputs: Sequence[Path], outputs: Sequence[Path], **facts
+) -> None:
+    """Record what made `outputs`: call it last, when they are all in place.
+
+    Args:
+        path: the manifest, a `.json` file beside the outputs.
+        settings: every option that decides the outputs.
+        inputs, outputs: the files read and written.
+        facts: anything worth keeping that does not decide whether the step is finished.
+    """
+    record = {
+        "script": Path(sys.argv[0]).name,
+        "settings": settings,
+        "inputs": {str(file): fingerprint(file) for file in inputs},
+        "outputs": {str(file): fingerprint(file) for file in outputs},
+        "versions": versions(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **facts,
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, default=str) + "\n")
+
+
+def read_manifest(path: Path, made_by: str) -> dict:
+    """The manifest of an earlier step.
+
+    Raises:
+        InputError: it is missing or damaged; the sentence names the step to run.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: not there yet; run {made_by} first") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: not a manifest ({error}); delete it and run {made_by} again"
+        ) from None
+
+
+def is_finished(path: Path, settings: Mapping, inputs: Sequence[Path]) -> bool:
+    """Whether the manifest at `path` says that these settings and inputs made what lies there."""
+    if not path.is_file():
+        return False
+    try:
+        record = json.loads(path.read_text())
+        return (
+            record["settings"] == json.loads(json.dumps(settings, default=str))
+            and set(record["inputs"]) == {str(file) for file in inputs}
+            and all(_unchanged(Path(file), facts) for file, facts in record["inputs"].items())
+            and all(_unchanged(Path(file), facts) for file, facts in record["outputs"].items())
+        )
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,217 @@
+"""Exclusion: expected significance of a signal, the excluded stop mass and the excluded region.
+
+Between the points of a grid of masses, the logarithms of what varies slowly (background efficiency,
+signal efficiency, cross section) are interpolated, and the significance is computed from them; it
+is never interpolated over a grid step itself. So a coarse grid gives the contours of a fine one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.interpolate import PchipInterpolator
+
+import study
+from sensitivity.cross_sections import stop_pair_cross_section
+
+# One-sided: one sigma, 90 % and 95 % confidence.
+CONTOUR_LEVELS = (1.0, 1.28155, 1.64485)
+EXCLUSION_LEVEL = CONTOUR_LEVELS[-1]
+MASS_STEP = 1.0  # GeV, of the fine grids
+
+BELOW_GRID, INSIDE, ABOVE_GRID = "below grid", "inside", "above grid"
+
+
+@dataclass(frozen=True)
+class ExcludedMass:
+    """Excluded stop masses.
+
+    Attributes:
+        mass: GeV; the lightest or heaviest mass of the grid where the status is not "inside".
+        status: "inside"; "below grid": not even the lightest stop mass is excluded; "above grid":
+            all of them are.
+    """
+
+    mass: np.ndarray
+    status: np.ndarray
+
+
+def significance(
+    signal: ArrayLike,
+    background: ArrayLike,
+    relative_uncertainty: float = study.BACKGROUND_UNCERTAINTY,
+) -> np.ndarray:
+    """Expected significance with which a signal is excluded, the background being uncertain.
+
+    The Asimov value of the profile likelihood with a Poisson auxiliary measurement of the
+    background, Kumar and Martin, arXiv:1510.03456, eqs. 1 and 6 (without uncertainty). It is
+    written here through the fitted background B = b (1 + v) and s + B = b (1 + u) as
+
+        Z^2 = 2 b [h(u) + h(v) / (delta^2 b)],   h(t) = t - ln(1 + t),
+
+    which is the same, but a sum of positive terms: small s and small delta need no limits taken.
+
+    Args:
+        signal, background: expected events; shapes that broadcast. NaN gives NaN.
+        relative_uncertainty: of the background, delta.
+
+    Raises:
+        ValueError: negative signal or uncertainty, or a background that is not positive.
+
+    Example:
+        >>> significance(100.0, [400.0, 40.0]).round(4)
+        array([3.2373, 9.8517])
+    """
+    s, b = np.broadcast_arrays(np.asarray(signal, float), np.asarray(background, float))
+    if (s < 0).any() or (b <= 0).any() or relative_uncertainty < 0:
+        raise ValueError("expected signal >= 0, background > 0 and relative uncertainty >= 0")
+    variance = relative_uncertainty**2 * b  # D^2 / b of the paper
+    x = np.sqrt((b - s) ** 2 + 4.0 * s * b / (1.0 + variance))
+    v = -2.0 * s * variance / ((1.0 + variance) * (x + b + s))
+    # u = (x + s - b) / 2b, without its cancellation where b > s.
+    u = np.where(b > s, 2.0 * s / ((1.0 + variance) * (x + abs(b - s))), (x + s - b) / (2.0 * b))
+    auxiliary = _excess(v) / np.where(variance > 0, variance, 1.0)  # v = 0 without uncertainty
+    return np.sqrt(2.0 * b * (_excess(u) + auxiliary))
+
+
+def _excess(t: np.ndarray) -> np.ndarray:
+    """t - ln(1 + t), by its series where the difference would lose its digits."""
+    series = t**2 * (1 / 2 - t * (1 / 3 - t * (1 / 4 - t / 5)))
+    return np.where(abs(t) < 1e-3, series, t - np.log1p(t))
+
+
+def expected_signal(stop_mass: ArrayLike, signal_efficiency: ArrayLike) -> np.ndarray:
+    """Stop pairs that are expected to be selected.
+
+    Args:
+        stop_mass: GeV.
+        signal_efficiency: of the whole selection, with respect to all stop pairs.
+
+    Example:
+        >>> round(float(expected_signal(1000.0, 0.01)), 3)  # 6.83 fb * 137 / fb * 0.01
+        9.357
+    """
+    femtobarn = 1e3 * stop_pair_cross_section(stop_mass)
+    return femtobarn * study.LUMINOSITY * np.asarray(signal_efficiency)
+
+
+def excluded_mass(
+    stop_mass: ArrayLike,
+    signal_efficiency: ArrayLike,
+    background_efficiency: ArrayLike,
+    level: float = EXCLUSION_LEVEL,
+) -> ExcludedMass:
+    """Largest stop mass up to which all stop masses of the grid are excluded.
+
+    Args:
+        stop_mass: (p,) GeV, ascending: the grid at one neutralino mass.
+        signal_efficiency: (..., p) of preselection times cut, with respect to all stop pairs; NaN
+            or 0 where the mass point is missing.
+        background_efficiency: (..., p) of the cut, after the preselection; likewise. Leading axes
+            are bootstraps, classifiers, ...
+        level: significance from which a mass counts as excluded.
+
+    Returns:
+        Mass and status, shaped like the leading axes.
+
+    Example:
+        >>> found = excluded_mass([700.0, 900.0, 1100.0], [0.02, 0.03, 0.04], [2e-3, 1e-3, 5e-4])
+        >>> round(float(found.mass), 1), str(found.status)
+        (1025.3, 'inside')
+    """
+    stop_mass = np.asarray(stop_mass, float)
+    fine = _fine(stop_mass)
+    z = _significance(
+        fine,
+        _interpolated(stop_mass, signal_efficiency, fine),
+        _interpolated(stop_mass, background_efficiency, fine),
+    )
+    # Masses beyond the outermost known points are no part of the grid.
+    known = np.isfinite(z)
+    if not known.any(axis=-1).all():
+        raise ValueError("no mass point has both a signal and a background efficiency")
+    first = known.argmax(axis=-1)
+    last = z.shape[-1] - 1 - known[..., ::-1].argmax(axis=-1)
+    allowed = known & (z < level)
+    crossing = allowed.argmax(axis=-1)
+
+    before = np.maximum(crossing - 1, first)
+    z_before = np.take_along_axis(z, before[..., None], axis=-1)[..., 0]
+    z_after = np.take_along_axis(z, crossing[..., None], axis=-1)[..., 0]
+    step = np.where(crossing > first, z_before - z_after, 1.0)
+    crossed = fine[before] + (fine[crossing] - fine[before]) * (z_before - level) / step
+
+    below, above = allowed.any(axis=-1) & (crossing == first), ~allowed.any(axis=-1)
+    return ExcludedMass(
+        np.select([below, above], [fine[first], fine[last]], crossed)[()],
+        np.select([below, above], [BELOW_GRID, ABOVE_GRID], INSIDE)[()],
+    )
+
+
+def significance_plane(
+    neutralino_mass: ArrayLike,
+    stop_mass: ArrayLike,
+    signal_efficiency: ArrayLike,
+    background_efficiency: ArrayLike,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Significance over the plane of masses, to draw `CONTOUR_LEVELS` in.
+
+    At a neutralino mass of the grid, it is what `excluded_mass` uses.
+
+    Args:
+        neutralino_mass: (q,) GeV, ascending.
+        stop_mass: (p,) GeV, ascending.
+        signal_efficiency, background_efficiency: (q, p) as in `excluded_mass`.
+
+    Returns:
+        Neutralino masses (Q,), stop masses (P,) and significances (Q, P) in steps of `MASS_STEP`;
+        NaN outside the known points.
+
+    Example:
+        >>> efficiency = np.array([[0.02, 0.03], [0.03, 0.04]])
+        >>> neutralino, stop, z = significance_plane([100, 300], [700, 900], efficiency, efficiency)
+        >>> z.shape, round(float(z[0, 0]), 4)
+        ((201, 201), 0.6463)
+    """
+    neutralino_mass, stop_mass = (np.asarray(axis, float) for axis in (neutralino_mass, stop_mass))
+    fine_neutralino, fine_stop = _fine(neutralino_mass), _fine(stop_mass)
+
+    def over_plane(efficiency: ArrayLike) -> np.ndarray:
+        rows = _interpolated(stop_mass, efficiency, fine_stop)
+        return _interpolated(neutralino_mass, rows.T, fine_neutralino).T
+
+    z = _significance(fine_stop, over_plane(signal_efficiency), over_plane(background_efficiency))
+    return fine_neutralino, fine_stop, z
+
+
+def _significance(
+    stop_mass: np.ndarray, signal_efficiency: np.ndarray, background_efficiency: np.ndarray
+) -> np.ndarray:
+    return significance(
+        expected_signal(stop_mass, signal_efficiency),
+        study.EXPECTED_BACKGROUND * background_efficiency,
+    )
+
+
+def _fine(masses: np.ndarray) -> np.ndarray:
+    steps = round(np.ptp(masses) / MASS_STEP)
+    return np.linspace(masses[0], masses[-1], steps + 1)
+
+
+def _interpolated(x: np.ndarray, y: ArrayLike, x_new: np.ndarray) -> np.ndarray:
+    """Positive y (..., n) at x_new, through its logarithm; NaN outside the known points.
+
+    The interpolation is cubic and monotone between neighbours: statistical fluctuations of the
+    points do not make it overshoot.
+    """
+
+    def row(log_y: np.ndarray) -> np.ndarray:
+        known = np.isfinite(log_y)
+        if known.sum() > 1:
+            return PchipInterpolator(x[known], log_y[known], extrapolate=False)(x_new)
+        lone = np.full(x_new.shape, np.nan)
+        lone[np.isin(x_new, x[known])] = log_y[known]
+        return lone
+
+    with np.errstate(divide="ignore"):
+        return np.exp(np.apply_along_axis(row, -1, np.log(np.asarray(y, float))))

@@ -1,0 +1,391 @@
+"""Significance improvement: SIC = eps_S / sqrt(eps_B) of cuts on a classifier's score.
+
+eps_S and eps_B are the shares of signal and background at or above the cut. A cut is always an
+actual threshold: equal scores pass or fail together, and "at signal efficiency e" means the
+tightest cut that keeps at least e of the signal. Uncertainties are central intervals of 68.27 %
+from a bootstrap over events; where fewer than 25 background scores pass, they are widened to those
+of the Clopper-Pearson interval of eps_B, for a bootstrap of few events is too narrow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from sensitivity.bootstrap import (
+    CONFIDENCE,
+    Estimate,
+    Scores,
+    completed,
+    cumulative,
+    poisson_counts,
+)
+
+SIGNAL_EFFICIENCIES = np.linspace(0.01, 1.0, 100)
+FEW = 25  # background scores, below which Clopper-Pearson is asked
+LIMIT_CONFIDENCE = 0.95  # of one-sided limits: the convention of searches
+
+
+@dataclass(frozen=True)
+class SICCurve:
+    """SIC against signal efficiency, all (points,); NaN where too little background passes."""
+
+    signal_efficiency: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    background_count: np.ndarray
+
+
+@dataclass(frozen=True)
+class SICPoint:
+    """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf."""
+
+    value: float
+    low: float
+    high: float
+    background_count: int
+    is_lower_limit: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut and what passes it.
+
+    Attributes:
+        threshold: scores at or above it pass.
+        signal_efficiency, background_efficiency: shares that pass.
+        background_count: background scores that pass, unweighted.
+        is_loosened: the cut is looser than the working point, to keep enough background.
+        resampled_signal_efficiency, resampled_background_efficiency: (bootstraps,) of this cut.
+    """
+
+    threshold: float
+    signal_efficiency: float
+    background_efficiency: float
+    background_count: int
+    is_loosened: bool
+    resampled_signal_efficiency: np.ndarray
+    resampled_background_efficiency: np.ndarray
+
+
+def clopper_pearson(
+    k: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Central confidence interval of a binomial probability (Clopper and Pearson 1934).
+
+    Args:
+        k: successes; fractional effective counts of weighted events are allowed.
+        n: trials, same shape.
+        confidence: of the interval; its upper end alone is a one-sided bound at
+            (1 + confidence) / 2.
+
+    Returns:
+        Lower and upper ends, shaped like k.
+
+    Example:
+        >>> low, high = clopper_pearson(0, 10, 0.90)  # no success in 10: p < 0.26 at 95 %
+        >>> float(low), round(float(high), 4)
+        (0.0, 0.2589)
+    """
+    k, n = np.broadcast_arrays(np.asarray(k, float), np.asarray(n, float))
+    tail = (1.0 - confidence) / 2.0
+    # The ends of the range are exact, and the beta distribution is not defined there.
+    low = stats.beta.ppf(tail, np.where(k > 0, k, 1.0), n - k + 1.0)
+    high = stats.beta.isf(tail, k + 1.0, np.where(k < n, n - k, 1.0))
+    return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
+
+
+def sic_curve(
+    signal: ArrayLike | Scores,
+    background: ArrayLike | Scores,
+    signal_efficiency: np.ndarray = SIGNAL_EFFICIENCIES,
+    *,
+    background_min: int = 10,
+    bootstraps: int = 100,
+    seed: int = 0,
+) -> SICCurve:
+    """SIC on a grid of signal efficiencies, with its band.
+
+    Args:
+        signal, background: (n,) and (m,) scores.
+        signal_efficiency: (points,) grid, in (0, 1].
+        background_min: the curve stops (NaN) where fewer background scores than this pass.
+        bootstraps, seed: resamplings of whole events, each with its own cuts.
+
+    Example:
+        >>> curve = sic_curve([3, 4, 5, 6], [0, 1, 2, 3], np.array([0.5, 1.0]), background_min=1)
+        >>> curve.value, curve.background_count
+        (array([nan,  2.]), array([0, 1]))
+    """
+    scan = _Scan(*completed(signal, background), signal_efficiency, bootstraps, seed)
+    stops = scan.background_count < background_min
+    low, high = scan.interval()
+    value, low, high = (np.where(stops, np.nan, sic) for sic in (scan.sic, low, high))
+    return SICCurve(np.asarray(signal_efficiency), value, low, high, scan.background_count)
+
+
+def sic_at(
+    signal: ArrayLike | Scores,
+    background: ArrayLike | Scores,
+    signal_efficiency: float,
+    *,
+    background_min: int = 10,
+    bootstraps: int = 100,
+    seed: int = 0,
+) -> SICPoint:
+    """SIC at a working point, or a lower limit on it where little background passes.
+
+    The limit holds at 95 %, one-sided: the Clopper-Pearson upper bound on eps_B at the confidence
+    that searches quote for limits, for a reader takes an arrow for that and not for one sigma.
+
+    Args:
+        signal, background: (n,) and (m,) scores.
+        signal_efficiency: of the working point, in (0, 1].
+        background_min: below this many background scores the result is a lower limit.
+        bootstraps, seed: resamplings of whole events, each with its own cut.
+
+    Example:
+        >>> point = sic_at(np.arange(100.0, 200.0), np.arange(100.0), 0.3)
+        >>> point.is_lower_limit, point.background_count, round(point.value, 3)
+        (True, 0, 1.746)
+    """
+    scan = _Scan(*completed(signal, background), np.array([signal_efficiency]), bootstraps, seed)
+    count = int(scan.background_count[0])
+    if count < background_min:
+        _, bound = scan.background_interval(2.0 * LIMIT_CONFIDENCE - 1.0)
+        limit = float((scan.signal_efficiency / np.sqrt(bound))[0])
+        return SICPoint(limit, limit, np.inf, count, True)
+    low, high = scan.interval()
+    return SICPoint(float(scan.sic[0]), float(low[0]), float(high[0]), count, False)
+
+
+def max_sic(
+    signal: ArrayLike | Scores,
+    background: ArrayLike | Scores,
+    *,
+    signal_efficiency_min: float = 0.1,
+    background_min: int = 10,
+    bootstraps: int = 100,
+    seed: int = 0,
+) -> Estimate:
+    """Largest SIC of all cuts that keep enough signal and background; NaN if there is none.
+
+    The error is the standard deviation over resamplings that each choose their own best cut. The
+    maximum of a fluctuating curve lies above that of the true one, by up to about one error.
+
+    Args:
+        signal, background: (n,) and (m,) scores.
+        signal_efficiency_min: lowest signal efficiency of a cut.
+        background_min: lowest number of background scores that pass a cut, unweighted.
+        bootstraps, seed: resamplings of whole events.
+
+    Example:
+        >>> background = np.arange(100.0)
+        >>> round(max_sic(background + 50.0, background).value, 4)  # 0.6 / sqrt(0.1)
+        1.8974
+    """
+    cuts = _Cuts(*completed(signal, background))
+
+    def best(signal_counts: np.ndarray | int = 1, background_counts: np.ndarray | int = 1) -> float:
+        tightest = max(
+            cuts.keeping_signal(signal_efficiency_min, signal_counts),
+            cuts.keeping_background(background_min, background_counts),
+        )
+        sic = cuts.sic(slice(tightest, None), signal_counts, background_counts)
+        return np.max(sic, initial=-np.inf)
+
+    value = best()
+    if value == -np.inf:
+        return Estimate(np.nan, np.nan)
+    resampled = np.array([best(*counts) for counts in cuts.resampled(bootstraps, seed)])
+    return Estimate(float(value), float(np.std(resampled[np.isfinite(resampled)], ddof=1)))
+
+
+def cut_at(
+    signal: ArrayLike | Scores,
+    background: ArrayLike | Scores,
+    signal_efficiency: float,
+    *,
+    background_min: int = 10,
+    bootstraps: int = 100,
+    seed: int = 0,
+) -> Cut:
+    """The cut of the working point, or the tightest that keeps enough background if that is looser.
+
+    Unlike in a SIC curve, the resamplings keep the cut: an analysis fixes it once. With the same
+    event numbers and seed, the background is resampled alike for every signal and classifier.
+
+    Args:
+        signal, background: (n,) and (m,) scores.
+        signal_efficiency: of the working point, in (0, 1].
+        background_min: background scores that must pass, unweighted.
+        bootstraps, seed: resamplings of whole events.
+
+    Raises:
+        ValueError: fewer than `background_min` background scores in all.
+
+    Example:
+        >>> cut = cut_at(np.arange(50.0, 150.0), np.arange(100.0), 0.3)
+        >>> cut.threshold, cut.signal_efficiency, cut.background_efficiency, cut.is_loosened
+        (90.0, 0.6, 0.1, True)
+    """
+    signal, background = completed(signal, background)
+    if len(background.score) < background_min:
+        raise ValueError(f"{len(background.score)} background scores, {background_min} needed")
+    cuts = _Cuts(signal, background)
+    wanted = cuts.keeping_signal(signal_efficiency)
+    at = max(wanted, cuts.keeping_background(background_min))
+    threshold = cuts.threshold[at]
+    signal_efficiency, background_efficiency = (
+        _efficiency(scores, threshold, bootstraps, seed) for scores in (signal, background)
+    )
+    return Cut(
+        threshold=float(threshold),
+        signal_efficiency=float(signal_efficiency[0]),
+        background_efficiency=float(background_efficiency[0]),
+        background_count=int(cuts.background_above[at]),
+        is_loosened=bool(at > wanted),
+        resampled_signal_efficiency=signal_efficiency[1:],
+        resampled_background_efficiency=background_efficiency[1:],
+    )
+
+
+class _Cuts:
+    """One cut at each distinct score of either class, tightest first.
+
+    In its methods every score stands there as many times as `counts`, (n,) or 1 for all, says.
+    """
+
+    def __init__(self, signal: Scores, background: Scores) -> None:
+        self.signal, self.background = _descending(signal), _descending(background)
+        self.threshold = np.unique(np.concatenate([signal.score, background.score]))[::-1]
+        self.signal_above = _above(self.threshold, self.signal)
+        self.background_above = _above(self.threshold, self.background)
+
+    def keeping_signal(
+        self, efficiency: np.ndarray | float, counts: np.ndarray | int = 1
+    ) -> np.ndarray:
+        """Index of the tightest cut with at least this signal efficiency."""
+        if not (np.greater(efficiency, 0) & np.less_equal(efficiency, 1)).all():
+            raise ValueError("signal efficiencies must lie in (0, 1]")
+        sums = cumulative(counts * self.signal.weight)
+        # A hair less is asked: 3 of 10 scores do pass at signal efficiency 0.3.
+        needed = np.searchsorted(sums, efficiency * (1.0 - 1e-12) * sums[-1])
+        return np.searchsorted(self.signal_above, needed)
+
+    def keeping_background(self, number: int, counts: np.ndarray | int = 1) -> int:
+        """Index of the tightest cut that this many background scores pass, unweighted."""
+        sums = cumulative(np.broadcast_to(counts, self.background.score.shape))
+        return np.searchsorted(self.background_above, np.searchsorted(sums, number))
+
+    def signal_efficiency(self, at: np.ndarray | slice, counts: np.ndarray | int = 1) -> np.ndarray:
+        """Share of the signal that passes these cuts."""
+        return _share(counts * self.signal.weight, self.signal_above[at])
+
+    def background_efficiency(
+        self, at: np.ndarray | slice, counts: np.ndarray | int = 1
+    ) -> np.ndarray:
+        """Share of the background that passes these cuts."""
+        return _share(counts * self.background.weight, self.background_above[at])
+
+    def sic(
+        self,
+        at: np.ndarray | slice,
+        signal_counts: np.ndarray | int = 1,
+        background_counts: np.ndarray | int = 1,
+    ) -> np.ndarray:
+        """SIC of these cuts; infinite where no background passes."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.signal_efficiency(at, signal_counts) / np.sqrt(
+                self.background_efficiency(at, background_counts)
+            )
+
+    def resampled(self, bootstraps: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Counts of signal and background in every resampling."""
+        return zip(
+            poisson_counts(self.signal.event, bootstraps, seed),
+            poisson_counts(self.background.event, bootstraps, seed),
+            strict=True,
+        )
+
+
+def _share(weight: np.ndarray, above: np.ndarray) -> np.ndarray:
+    sums = cumulative(weight)
+    with np.errstate(invalid="ignore"):  # a resampling of very few events may hold none
+        return sums[above] / sums[-1]
+
+
+def _descending(scores: Scores) -> Scores:
+    order = np.argsort(-scores.score)
+    return Scores(scores.score[order], scores.event[order], scores.weight[order])
+
+
+def _above(threshold: np.ndarray, descending: Scores) -> np.ndarray:
+    """How many scores lie at or above each threshold."""
+    return np.searchsorted(-descending.score, -threshold, side="right")
+
+
+class _Scan:
+    """The cuts at given signal efficiencies, and the SIC at these efficiencies in resamplings."""
+
+    def __init__(
+        self,
+        signal: Scores,
+        background: Scores,
+        wanted: np.ndarray,
+        bootstraps: int,
+        seed: int,
+    ) -> None:
+        cuts = _Cuts(signal, background)
+
+        at = cuts.keeping_signal(wanted)
+        self.signal_efficiency = cuts.signal_efficiency(at)
+        self.background_efficiency = cuts.background_efficiency(at)
+        self.sic = cuts.sic(at)
+        self.resampled_sic = np.array(
+            [
+                cuts.sic(cuts.keeping_signal(wanted, signal_counts), signal_counts, counts)
+                for signal_counts, counts in cuts.resampled(bootstraps, seed)
+            ]
+        )
+        self.background_count = above = cuts.background_above[at]
+        # The unweighted count with the relative error of the weighted sum: (sum w)^2 / sum w^2.
+        weight = cuts.background.weight
+        sums, squares = cumulative(weight), cumulative(weight**2)
+        some = np.where(sums[above] > 0, above, len(weight))
+        self.effective_trials = sums[some] * sums[-1] / squares[some]
+
+    def background_interval(self, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+        """Clopper-Pearson interval of the background efficiency."""
+        successes = self.background_efficiency * self.effective_trials
+        return clopper_pearson(successes, self.effective_trials, confidence)
+
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval of the SIC at every point."""
+        tail = (1.0 - CONFIDENCE) / 2.0
+        # Quantiles that are one of the resamplings, for some of these may be infinite.
+        tails = [tail, 1.0 - tail]
+        low, high = np.nanquantile(self.resampled_sic, tails, axis=0, method="inverted_cdf")
+        with np.errstate(divide="ignore"):
+            exact_high, exact_low = (
+                self.signal_efficiency / np.sqrt(bound)
+                for bound in self.background_interval(CONFIDENCE)
+            )
+        few = self.background_count < FEW
+        return (
+            np.where(few, np.minimum(low, exact_low), low),
+            np.where(few, np.maximum(high, exact_high), high),
+        )
+
+
+def _efficiency(scores: Scores, threshold: float, bootstraps: int, seed: int) -> np.ndarray:
+    """Share of scores at or above a threshold, (1 + bootstraps,): as it is, then resampled."""
+    passing = scores.weight * (scores.score >= threshold)
+    counts = poisson_counts(scores.event, bootstraps, seed)
+    sums = [(passing.sum(), scores.weight.sum())]
+    sums += [(n @ passing, n @ scores.weight) for n in counts]
+    with np.errstate(invalid="ignore"):
+        return np.divide(*np.transpose(sums))

@@ -1,0 +1,341 @@
+"""Step 0: simulate proton collisions at 13 TeV, for who does not have the published files.
+
+Reads   nothing.
+Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5 (layout:
+        doc/data-format.md), the events that pass the preselection of CMS SUS-19-004 with at least
+        five jets (fully selected: seven). Chunks on the way lie in train_data/<sample>/chunks/;
+        a second call goes on from them, and the files do not depend on the number of workers.
+Takes   per fully selected event and core, about 0.5 s (top pairs) and 0.1 s (stop pairs).
+
+    python simulate.py --study demo
+    python simulate.py --study readme --only stop_900_300 ttbar_0 --workers 16
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from jets.events import merge, of_chunk, read_events, write_events
+from jets.published import write_published
+from products import InputError, run, versions
+from study import Study, add_study_option, load_study
+
+TRIES_PER_CHUNK = {"ttbar": 10_000, "stop": 1_000}  # some ten seconds each
+
+
+@dataclass
+class Sample:
+    """One file in the making.
+
+    Attributes:
+        process: `ttbar` or `stop`.
+        masses: (m_stop, m_neutralino) in GeV, (-1, -1) for background.
+        index: of a background file, -1 for signal.
+        target: fully selected events wanted.
+        loose_share: the share of events with 5 or 6 jets that is kept.
+        selected: fully selected events of each finished chunk.
+        begun: chunks handed to workers.
+        merged: first chunks that lie in the file already.
+    """
+
+    process: str
+    masses: tuple[int, int]
+    index: int
+    target: int
+    loose_share: float
+    veto: bool
+    folder: Path
+    selected: dict[int, int] = field(default_factory=dict)
+    begun: int = 0
+    merged: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        if self.process == "ttbar":
+            return f"ttbar_{self.index}"
+        return "stop_{}_{}".format(*self.masses)
+
+    @property
+    def path(self) -> Path:
+        """The finished file."""
+        return self.folder / f"{self.name}.h5"
+
+    def chunk_path(self, chunk: int) -> Path:
+        """The file of one chunk."""
+        return self.folder / "chunks" / self.name / f"{chunk:04d}.h5"
+
+    def seed(self, chunk: int) -> int:
+        """Pythia's seed of one chunk, from what identifies it and nothing else."""
+        identity = f"{self.folder.name} {self.process} {self.masses} {self.index} {chunk}"
+        return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) % 900_000_000 + 1
+
+    def complete_chunks(self) -> int:
+        """How many first chunks reach the target; 0 if those that are finished do not."""
+        total = 0
+        for chunk in range(self.begun):
+            if chunk not in self.selected:
+                return 0
+            total += self.selected[chunk]
+            if total >= self.target:
+                return chunk + 1
+        return 0
+
+    def wants_another(self) -> bool:
+        """Whether the chunks begun so far will probably not reach the target."""
+        if not self.selected:
+            return self.begun == 0
+        mean = max(np.mean(list(self.selected.values())), 0.1)
+        unfinished = self.begun - len(self.selected)
+        return sum(self.selected.values()) + unfinished * mean < self.target
+
+    def settings(self) -> dict:
+        """What decides a chunk besides its number."""
+        return {
+            "process": self.process,
+            "m_stop": self.masses[0],
+            "m_neutralino": self.masses[1],
+            "index": self.index,
+            "sample": self.folder.name,
+            "tries_per_chunk": TRIES_PER_CHUNK[self.process],
+            "early_veto": self.veto,
+            "loose_share": self.loose_share,
+        }
+
+
+def samples_of(study: Study, veto: bool) -> list[Sample]:
+    """The files that a study asks for, the background first: it takes longest."""
+    per_file = math.ceil(study.background_events / study.background_files)
+    background = [
+        Sample("ttbar", (-1, -1), i, per_file, study.background_loose_share, veto, study.sample_dir)
+        for i in range(study.background_files)
+    ]
+    signal = [
+        Sample(
+            "stop",
+            masses,
+            -1,
+            study.signal_events,
+            study.signal_loose_share,
+            veto,
+            study.sample_dir,
+        )
+        for masses in itertools.product(study.stop_masses, study.neutralino_masses)
+    ]
+    return background + signal
+
+
+def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, float]]:
+    """In a worker: make one chunk and write it.
+
+    Returns:
+        Events begun, events fully selected, and the seconds of every stage.
+    """
+    from collisions.chunk import make_chunk
+    from collisions.processes import stop_pair, ttbar
+
+    process = ttbar() if sample.process == "ttbar" else stop_pair(*sample.masses)
+    seed = sample.seed(chunk)
+    tries = TRIES_PER_CHUNK[sample.process]
+    made = make_chunk(process, tries, seed, sample.veto, sample.loose_share)
+    begun, *_, selected = made.cut_flow.values()
+    facts = {
+        "seed": seed,
+        "generated": begun,
+        "selected": selected,
+        "cross_section_pb": made.cross_section,
+    }
+    attributes = sample.settings() | summary([facts])
+    attributes["pythia_settings"] = "\n".join(process.settings)
+    write_events(sample.chunk_path(chunk), of_chunk(made.columns, made.cut_flow, attributes))
+    return begun, selected, made.seconds
+
+
+def summary(chunks: list[dict]) -> dict:
+    """What a file says of its chunks together.
+
+    `selection_efficiency` is the full selection's, with respect to all decays, with its binomial
+    error; the cross section is Pythia's LO one, all decays open, with its statistical error.
+    """
+    generated = np.array([chunk["generated"] for chunk in chunks])
+    values, errors = np.array([chunk["cross_section_pb"] for chunk in chunks]).T
+    selected = sum(chunk["selected"] for chunk in chunks)
+    efficiency = selected / generated.sum()
+    weights = generated / generated.sum()
+    return {
+        "cross_section_pb": float(weights @ values),
+        "cross_section_error_pb": float(np.sqrt(np.sum((weights * errors) ** 2))),
+        "generated": int(generated.sum()),
+        "selected": selected,
+        "selection_efficiency": float(efficiency),
+        "selection_efficiency_error": math.sqrt(efficiency * (1 - efficiency) / generated.sum()),
+        "chunks": json.dumps(chunks),
+    }
+
+
+def finish(sample: Sample) -> None:
+    """Merge the first chunks that reach the target into the sample's file; remove the others."""
+    chunks = sample.complete_chunks()
+    parts = [read_events(sample.path)] if sample.merged else []
+    parts += [
+        read_events(sample.chunk_path(chunk), may_be_empty=True)
+        for chunk in range(sample.merged, chunks)
+    ]
+    facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
+    attributes = sample.settings() | summary(facts)
+    attributes["pythia_settings"] = parts[0].attributes["pythia_settings"]
+    attributes["versions"] = json.dumps(versions())
+    events = merge(parts, attributes)
+    if np.count_nonzero(events.fully_selected) != attributes["selected"]:
+        raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
+    write_events(sample.path, events)
+    shutil.rmtree(sample.chunk_path(0).parent)
+
+
+def take_up(sample: Sample) -> None:
+    """Count what earlier calls have left: the file, and chunks that are not yet in it.
+
+    Raises:
+        InputError: they were made with other settings.
+    """
+
+    def facts(path: Path) -> list[dict]:
+        attributes = read_events(path, may_be_empty=True).attributes
+        for name, value in sample.settings().items():
+            if attributes.get(name) != value:
+                raise InputError(
+                    f"{path}: attribute {name!r} is {attributes.get(name)!r}, expected {value!r}; "
+                    f"move it away to make {sample.name} anew"
+                )
+        return json.loads(attributes["chunks"])
+
+    if sample.path.is_file():
+        selected = [fact["selected"] for fact in facts(sample.path)]
+        sample.selected = dict(enumerate(selected))
+        sample.begun = sample.merged = len(selected)
+    while (path := sample.chunk_path(sample.begun)).is_file():
+        [fact] = facts(path)
+        sample.selected[sample.begun] = fact["selected"]
+        sample.begun += 1
+
+
+def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
+    """Make the files; returns the seconds of each stage, summed over workers."""
+    seconds: dict[str, float] = {}
+    begun, start = 0, time.monotonic()
+    bar = tqdm(
+        total=sum(sample.target for sample in samples),
+        initial=sum(sum(sample.selected.values()) for sample in samples),
+        unit=" selected",
+        disable=None,
+        smoothing=0.02,
+    )
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_parent)
+    running: dict[Future, tuple[Sample, int]] = {}
+    unfinished = list(samples)
+    try:
+        while unfinished:
+            busy = [sample for sample, _ in running.values()]
+            for sample in [s for s in unfinished if s not in busy and s.complete_chunks()]:
+                finish(sample)
+                unfinished.remove(sample)
+                tqdm.write(f"{sample.path}  {sum(sample.selected.values())} fully selected")
+            while len(running) < workers:
+                sample = next((sample for sample in unfinished if sample.wants_another()), None)
+                if sample is None:
+                    break
+                running[pool.submit(simulate_chunk, sample, sample.begun)] = (sample, sample.begun)
+                sample.begun += 1
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                sample, chunk = running.pop(future)
+                tried, sample.selected[chunk], took = future.result()
+                begun += tried
+                bar.update(sample.selected[chunk])
+                bar.set_postfix_str(f"{begun / (time.monotonic() - start):.0f} events/s")
+                for stage, spent in took.items():
+                    seconds[stage] = seconds.get(stage, 0.0) + spent
+    finally:
+        pool.shutdown(cancel_futures=True)  # chunks in the making are finished and kept
+        bar.close()
+    return seconds
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def print_profile(seconds: dict[str, float]) -> None:
+    """Each stage's share of the time, and what everything after Pythia costs relative to it."""
+    total = sum(seconds.values())
+    for stage, spent in seconds.items():
+        print(f"{stage:12s} {spent:9.1f} s  {spent / total:6.1%}")
+    print(f"after Pythia / Pythia = {total / seconds['Pythia'] - 1:.2f}")
+
+
+def main() -> None:
+    """Parse options, simulate what is missing, say what was made."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_study_option(parser)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="files to make, e.g. ttbar_0")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    parser.add_argument("--no-veto", action="store_true", help="finish every top-pair event")
+    parser.add_argument(
+        "--published-layout",
+        action="store_true",
+        help="also write images as published, to train_data/<sample>/published/",
+    )
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    options = parser.parse_args()
+    study = load_study(options.study)
+    samples = samples_of(study, veto=not options.no_veto)
+    if options.only:
+        known = {sample.name: sample for sample in samples}
+        if unknown := [name for name in options.only if name not in known]:
+            raise InputError(
+                f"--only {unknown[0]}: not a file of study {study.name!r}, which has "
+                f"{samples[0].name} ... {samples[-1].name}; correct the name"
+            )
+        samples = [known[name] for name in options.only]
+    for package in ("pythia8mc", "fastjet"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"the package {package!r} is not installed; simulate.py needs it, and it has wheels "
+                "for Linux x86-64 with Python 3.11 to 3.13 only: use such a machine, and copy "
+                "train_data/ from it"
+            )
+
+    for sample in samples:
+        take_up(sample)
+    missing = [sample for sample in samples if sum(sample.selected.values()) < sample.target]
+    missing += [s for s in samples if s not in missing and s.begun > s.merged]
+    if missing:
+        seconds = simulate(missing, options.workers)
+        if options.profile:
+            print_profile(seconds)
+    else:
+        print(f"{study.sample_dir}: all {len(samples)} files are there, nothing to simulate")
+    if options.published_layout:
+        write_published(study.sample_dir / "published", [sample.path for sample in samples])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,227 @@
+"""What a study is: the physics definitions common to all, and the settings in which studies differ.
+
+Everything below imports from here and this file imports nothing of ours but `products`.
+Definitions are module constants, marked [paper] where they are those of arXiv:2406.03096 (with the
+CMS search SUS-19-004, arXiv:2102.06976, whose preselection it follows) and [ours] where the paper
+is silent. Settings are the fields of `Study`; its presets are `demo`, `readme` and `paper`, and a
+TOML file can state a study of your own:
+
+    base = "readme"          # any preset
+    epochs = 10              # and what differs from it
+
+Energies, momenta and masses are in GeV throughout, c = 1.
+"""
+
+import argparse
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from products import InputError
+
+# --- Jets ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JetDefinition:
+    """Anti-kT jets of one radius and the square image each is drawn on."""
+
+    name: str
+    radius: float
+    pixels: int
+
+
+JET_DEFINITIONS = {
+    "AK08": JetDefinition("AK08", 0.8, 64),  # [paper]
+    "AK10": JetDefinition("AK10", 1.0, 64),  # [paper]
+    "AK14": JetDefinition("AK14", 1.4, 128),  # [paper]
+}
+JETS_PER_EVENT = 3  # [paper] the three hardest large-R jets of an event
+PIXEL_WIDTH = 0.035  # [paper] in eta and phi; read off the published average image
+CHANNELS = ("EhT", "EmT", "TrackPT")  # [paper] hadronic, electromagnetic calorimeter, tracks
+LARGE_R_PT_MIN = 100.0  # [ours]
+LARGE_R_ETA_MAX = 2.5  # [ours]
+MATCHING_RADIUS = 0.5  # [paper] a signal jet is this close to a true neutralino
+MISSING_DELTA_R = 99.0  # [ours] of a jet that does not exist; never 0, which would match
+MISSING_SCORE = -1.0  # [paper] of a jet that does not exist or has no pixel
+
+# --- Event selection: CMS SUS-19-004 ------------------------------------------------------------
+
+LEPTON_PT_MIN = 30.0  # [paper] exactly one isolated electron or muon, no second one
+LEPTON_ETA_MAX = 2.4  # [paper]
+JET_RADIUS = 0.4  # [paper]
+JET_PT_MIN = 30.0  # [paper]
+JET_ETA_MAX = 2.4  # [paper]
+JETS_MIN = 7  # [paper] the full selection; it alone enters event-level results
+JETS_MIN_LOOSE = 5  # [ours] events with 5 or 6 jets are kept to train the jet networks
+B_TAGS_MIN = 1  # [paper]
+HT_MIN = 300.0  # [paper] scalar sum of the selected jets' pT
+LEPTON_B_MASS = (50.0, 250.0)  # [paper] of the b jet whose mass with the lepton is nearest ...
+LEPTON_B_MASS_TARGET = 105.0  # [paper] ... to this
+MJ_JET_DEFINITION = "AK14"  # [ours] MJ is the sum of the masses of all jets of this definition
+FOX_WOLFRAM_ORDERS = (1, 2, 3, 4, 5)  # [paper] H_l / H_0 of the selected R = 0.4 jets
+
+# --- Normalisation ------------------------------------------------------------------------------
+
+BEAM_ENERGY = 13_000.0  # [paper] centre of mass
+LUMINOSITY = 137.0  # [paper] fb^-1
+EXPECTED_BACKGROUND = 273_085.0  # [paper] events after the preselection
+BACKGROUND_UNCERTAINTY = 0.06  # [paper] relative
+
+
+# --- Studies ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of one study; the defaults are those of the published code (`readme`)."""
+
+    name: str
+    sample: str = ""  # the folder of collisions in train_data/; empty: the study's own name
+    published_files: bool = True  # without such a folder, read the published files in train_data/
+
+    # The sample that simulate.py makes.
+    stop_masses: tuple[int, ...] = tuple(range(700, 1201, 25))
+    neutralino_masses: tuple[int, ...] = tuple(range(100, 501, 10))
+    signal_events: int = 5_000  # fully selected, per mass point
+    background_events: int = 60_000  # fully selected, all files together
+    background_files: int = 10
+    signal_loose_share: float = 1.0  # of the events with 5 or 6 jets, how many are kept
+    background_loose_share: float = 1.0
+
+    # The one event-level split: train, validation, held out.
+    split: tuple[float, float, float] = (0.5, 0.2, 0.3)  # of fully selected events
+    split_loose: tuple[float, float, float] = (0.7, 0.3, 0.0)  # of events with 5 or 6 jets
+    training_jets_per_mass_point: int = 475  # signal, train and validation together
+
+    # Images and the appended mass.
+    summed_pixels: int = 1  # sum n x n pixels of 128-pixel images
+    pixel_power: float = 1.0  # of the pixels, after division by the image's maximum
+    standardised_mass: bool = False  # False: the mass in TeV, as published
+
+    # Base classifiers.
+    networks: tuple[str, ...] = ("CNN", "CoAtNet", "MaxViT")
+    width: float = 1.0  # of every network, relative to the published one
+    epochs: int = 5
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    learning_rate_decay: float = 0.7  # per epoch
+
+    # Figures of merit.
+    signal_efficiency_min: float = 0.1  # of thresholds considered for max SIC ...
+    background_jets_min: int = 25  # ... which leave at least this many background jets
+    background_events_min: int = 10  # behind any point of an event-level SIC curve
+    working_point: float = 0.3  # signal efficiency
+    bootstraps: int = 100
+
+    # Trees.
+    folds: int = 5
+    trees: int = 120
+    tree_learning_rate: float = 0.1
+    tree_events_per_mass_point: int = 2_000  # signal events offered to the trees
+
+    @property
+    def sample_dir(self) -> Path:
+        """Our own collisions: `train_data/<sample>/`."""
+        return Path("train_data") / (self.sample or self.name)
+
+    @property
+    def data_dir(self) -> Path:
+        """What the steps write: `Data/<study>/`."""
+        return Path("Data") / self.name
+
+    @property
+    def plots_dir(self) -> Path:
+        """Figures and tables: `plots/<study>/`."""
+        return Path("plots") / self.name
+
+    def image_pixels(self, jet_definition: str) -> int:
+        """Pixels along one side of the image that the networks see."""
+        pixels = JET_DEFINITIONS[jet_definition].pixels
+        return pixels // self.summed_pixels if pixels == 128 else pixels
+
+
+PRESETS = {
+    "readme": Study("readme"),
+    "paper": Study("paper", epochs=15, training_jets_per_mass_point=3_480),
+    # Each difference from `readme` and its reason is a line of doc/differences.md.
+    "demo": Study(
+        "demo",
+        published_files=False,
+        stop_masses=(700, 900, 1100),
+        neutralino_masses=(100, 300, 500),
+        signal_events=500,
+        background_events=2_500,
+        background_files=2,
+        signal_loose_share=0.5,
+        background_loose_share=0.1,
+        split=(0.2, 0.1, 0.7),
+        summed_pixels=2,
+        pixel_power=0.5,
+        standardised_mass=True,
+        networks=("CNN", "CoAtNet", "MaxViT", "ViT"),
+        width=0.25,
+        epochs=8,
+        learning_rate=1e-3,
+        background_jets_min=10,
+        working_point=0.5,
+    ),
+}
+
+
+def load_study(name: str) -> Study:
+    """A preset by its name, or the study that a TOML file states.
+
+    Raises:
+        InputError: unknown preset, unreadable file, unknown key, or a value of the wrong type.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise InputError(
+            f"unknown study {name!r}: expected {', '.join(PRESETS)} or a .toml file that states one"
+        )
+    try:
+        stated = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such study file; name a preset or write one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error})") from None
+    base = stated.pop("base", "readme")
+    if base not in PRESETS:
+        raise InputError(f"{path}: base is {base!r}, expected one of {', '.join(PRESETS)}")
+    stated.setdefault("name", path.stem)
+    fields = {field.name: getattr(PRESETS[base], field.name) for field in dataclasses.fields(Study)}
+    for key, value in stated.items():
+        if key not in fields:
+            raise InputError(
+                f"{path}: unknown setting {key!r}; the fields of study.Study are known"
+            )
+        fields[key] = _same_type(path, key, value, fields[key])
+    if fields["name"] in PRESETS:
+        raise InputError(f"{path}: the name {fields['name']!r} belongs to a preset; choose another")
+    return Study(**fields)
+
+
+def _same_type(path: Path, key: str, value, default):
+    """`value` in the type of `default`, or an InputError; integers pass for floats."""
+    if isinstance(default, tuple):
+        if isinstance(value, list) and value:
+            return tuple(_same_type(path, key, item, default[0]) for item in value)
+    elif isinstance(default, float) and type(value) is int:
+        return float(value)
+    elif type(value) is type(default):
+        return value
+    raise InputError(f"{path}: {key} is {value!r}, expected a value like {default!r}")
+
+
+def add_study_option(parser: argparse.ArgumentParser) -> None:
+    """The one option that every script has."""
+    parser.add_argument(
+        "--study",
+        default="readme",
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)} or a TOML file (default: readme)",
+    )

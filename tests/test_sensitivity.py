@@ -1,0 +1,314 @@
+"""AUC, SIC and their uncertainties against closed forms, brute force and other implementations."""
+
+import doctest
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+import sensitivity
+from sensitivity.auc import auc, correlated_aucs
+from sensitivity.bootstrap import Scores, poisson_counts
+from sensitivity.sic import clopper_pearson, cut_at, max_sic, sic_at, sic_curve
+
+MODULES = [module.name for module in pkgutil.iter_modules(sensitivity.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    result = doctest.testmod(importlib.import_module(f"sensitivity.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def exponential(size: int, scale: float) -> np.ndarray:
+    """The `size` quantiles of an exponential distribution: a sample without fluctuations."""
+    return stats.expon.isf((np.arange(size) + 0.5) / size, scale=scale)
+
+
+def steep(size_signal: int, size_background: int) -> tuple[np.ndarray, np.ndarray]:
+    """eps_B = eps_S^3, hence SIC = eps_S^(-1/2)."""
+    return exponential(size_signal, 3.0), exponential(size_background, 1.0)
+
+
+def delong_covariance(signal: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Covariance of AUCs (classifiers, n), (classifiers, m) by placements (DeLong et al. 1988)."""
+    beats = np.sign(signal[:, :, None] - background[:, None, :]) / 2 + 0.5
+    of_signal, of_background = beats.mean(axis=2), beats.mean(axis=1)
+    return np.cov(of_signal) / signal.shape[1] + np.cov(of_background) / background.shape[1]
+
+
+# --- bootstrap ----------------------------------------------------------------------------------
+
+
+def test_counts_are_independent_poisson():
+    counts = np.array(list(poisson_counts(np.arange(20_000), 9, seed=5)), float)
+    observed = np.bincount(counts.astype(int).ravel(), minlength=6)
+    expected = counts.size * stats.poisson.pmf(np.arange(6), 1.0)
+    assert (
+        stats.chisquare(observed[:5], expected[:5] * observed[:5].sum() / expected[:5].sum()).pvalue
+        > 1e-3
+    )
+    between_resamplings = np.corrcoef(counts)[np.triu_indices(9, 1)]
+    between_neighbours = [np.corrcoef(row[:-1], row[1:])[0, 1] for row in counts]
+    assert abs(between_resamplings).max() < 4.5 / np.sqrt(20_000)
+    assert np.abs(between_neighbours).max() < 4.5 / np.sqrt(20_000)
+
+
+def test_count_belongs_to_the_event_and_not_to_its_place():
+    event = np.array([11, 4, 11, -3, 2_000_000])
+    counts = np.array(list(poisson_counts(event, 50, seed=1)))
+    alone = np.array(list(poisson_counts(event[[4, 1]], 50, seed=1)))
+    assert (counts[:, 0] == counts[:, 2]).all()
+    assert (counts[:, [4, 1]] == alone).all()
+    assert (counts != np.array(list(poisson_counts(event, 50, seed=2)))).any()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ([],),
+        ([0.1, np.nan],),
+        ([0.1, 0.2], [1]),
+        ([0.1, 0.2], None, [1.0, -1.0]),
+    ],
+)
+def test_bad_scores_are_refused(arguments):
+    with pytest.raises(ValueError, match="scores|weights"):
+        Scores(*(None if a is None else np.array(a) for a in arguments))
+
+
+def test_events_of_one_class_only_are_refused():
+    with pytest.raises(ValueError, match="both classes or of neither"):
+        auc(Scores(np.ones(2), np.arange(2)), [0.0])
+
+
+# --- AUC ----------------------------------------------------------------------------------------
+
+
+def test_auc_agrees_with_sklearn_on_ties_weights_and_missing_scores():
+    rng = np.random.default_rng(3)
+    signal, background = rng.integers(-1, 8, 300) / 8, rng.integers(-1, 6, 500) / 8
+    weight = rng.exponential(size=800)
+    label = np.repeat([1, 0], [300, 500])
+    score = np.concatenate([signal, background])
+    assert auc(signal, background).value == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    weighted = auc(
+        Scores(signal, weight=weight[:300]), Scores(background, weight=weight[300:])
+    ).value
+    expected = roc_auc_score(label, score, sample_weight=weight)
+    assert weighted == pytest.approx(expected, abs=1e-12)
+
+
+def test_auc_error_is_that_of_hanley_and_mcneil():
+    """Their variance is exact for exponential scores (Radiology 143 (1982) 29)."""
+    n, m = 400, 700
+    found = auc(exponential(n, 3.0), exponential(m, 1.0), bootstraps=600)
+    a = 0.75
+    q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
+    variance = (a * (1 - a) + (n - 1) * (q1 - a**2) + (m - 1) * (q2 - a**2)) / (n * m)
+    assert found.value == pytest.approx(a, abs=1e-3)
+    assert found.error == pytest.approx(variance**0.5, rel=0.1)
+
+
+def test_error_of_a_difference_is_that_of_delong():
+    rng = np.random.default_rng(8)
+    common_signal, common_background = rng.normal(1.2, 1, 300), rng.normal(0, 1, 500)
+    signal = common_signal + rng.normal(0, [[0.3], [0.6]], (2, 300))
+    background = common_background + rng.normal(0, [[0.3], [0.6]], (2, 500))
+    aucs = correlated_aucs(signal, background, bootstraps=600)
+    covariance = delong_covariance(signal, background)
+    variance = np.array([1, -1]) @ covariance @ np.array([1, -1])
+    difference = aucs.difference(0, 1)
+    assert difference.value == pytest.approx(aucs[0].value - aucs[1].value)
+    assert difference.error == pytest.approx(variance**0.5, rel=0.1)
+    assert difference.error < 0.6 * np.hypot(aucs[0].error, aucs[1].error)
+    assert aucs.difference(1, 1).error == 0.0
+    alone = auc(signal[1], background[1], bootstraps=600)
+    assert (aucs[1].value, aucs[1].error) == pytest.approx((alone.value, alone.error))
+
+
+def test_jets_of_one_event_are_no_further_information():
+    """Every jet twice: over jets the error would shrink by sqrt(2), over events it must not."""
+    rng = np.random.default_rng(4)
+    signal, background = rng.normal(1, 1, 400), rng.normal(0, 1, 600)
+    events = np.arange(400), 400 + np.arange(600)
+    once = auc(Scores(signal, events[0]), Scores(background, events[1]), bootstraps=800)
+    twice = [np.repeat(array, 2) for array in (signal, background, *events)]
+    grouped = auc(Scores(twice[0], twice[2]), Scores(twice[1], twice[3]), bootstraps=800)
+    ungrouped = auc(twice[0], twice[1], bootstraps=800)
+    assert grouped.error == pytest.approx(once.error, rel=1e-9)
+    assert grouped.error / ungrouped.error == pytest.approx(np.sqrt(2), rel=0.1)
+
+
+def test_event_with_jets_of_both_labels_is_resampled_as_a_whole():
+    """The same score on both sides of every event: every resampling has AUC 1/2 exactly."""
+    score, event = np.random.default_rng(6).random(200), np.arange(200)
+    shared = auc(Scores(score, event), Scores(score, event))
+    assert shared.value == 0.5
+    assert shared.error == pytest.approx(0.0, abs=1e-12)
+    assert auc(Scores(score, event), Scores(score, event + 200)).error > 0.02
+
+
+# --- SIC ----------------------------------------------------------------------------------------
+
+
+def test_sic_of_exponential_scores():
+    curve = sic_curve(*steep(20_000, 20_000), np.array([0.2, 0.3, 0.5, 0.8, 1.0]))
+    assert curve.value == pytest.approx(curve.signal_efficiency**-0.5, rel=5e-3)
+    assert curve.background_count / 20_000 == pytest.approx(curve.signal_efficiency**3, rel=1e-2)
+    assert (curve.low <= curve.value).all()
+    assert (curve.value <= curve.high).all()
+
+
+def test_curve_stops_where_too_little_background_passes():
+    curve = sic_curve(*steep(2_000, 2_000), background_min=10)
+    stopped = curve.background_count < 10
+    assert 0 < stopped.sum() < len(stopped)
+    for band in (curve.value, curve.low, curve.high):
+        assert (np.isnan(band) == stopped).all()
+
+
+def test_missing_jets_pass_together_or_not_at_all():
+    signal = np.concatenate([np.full(20, -1.0), np.linspace(0.5, 1, 80)])
+    background = np.concatenate([np.full(50, -1.0), np.linspace(0, 0.6, 50)])
+    curve = sic_curve(signal, background, np.array([0.8, 0.81, 0.9, 1.0]), background_min=1)
+    assert curve.background_count.tolist() == [9, 100, 100, 100]
+    assert curve.value == pytest.approx([0.8 / np.sqrt(0.09), 1.0, 1.0, 1.0])
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(12)
+    covered = []
+    for seed in range(300):
+        signal, background = rng.exponential(3.0, 300), rng.exponential(1.0, 3_000)
+        point = sic_at(signal, background, 0.4, bootstraps=60, seed=seed)
+        covered.append(point.low <= 0.4**-0.5 <= point.high)
+    assert np.mean(covered) == pytest.approx(0.6827, abs=3.5 * np.sqrt(0.68 * 0.32 / 300))
+
+
+def test_few_background_events_get_at_least_the_exact_interval():
+    signal, background = steep(5_000, 1_000)
+    point = sic_at(signal, background, 0.25)
+    assert 10 <= point.background_count < 25
+    exact = stats.binomtest(point.background_count, 1_000).proportion_ci(0.6827, "exact")
+    assert not point.is_lower_limit
+    assert point.low <= 0.25 / np.sqrt(exact.high) * (1 + 1e-9)
+    assert point.high >= 0.25 / np.sqrt(exact.low) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("passing", [0, 1, 9])
+def test_lower_limit_is_the_one_sided_clopper_pearson_bound(passing):
+    signal = np.linspace(0.5, 1.0, 200)
+    background = np.concatenate([np.full(passing, 2.0), np.zeros(500 - passing)])
+    point = sic_at(signal, background, 0.5)
+    # Where nothing passes the bound is 1 - 0.05^(1/n), close to the rule of three, 3 / n.
+    bound = stats.binomtest(passing, 500, alternative="less").proportion_ci(0.95, "exact").high
+    assert point.is_lower_limit
+    assert point.background_count == passing
+    assert point.value == point.low == pytest.approx(0.5 / np.sqrt(bound))
+    assert point.high == np.inf
+    assert np.isnan(sic_curve(signal, background, np.array([0.5])).value[0])
+
+
+def test_limit_of_weighted_background_counts_effective_events():
+    signal, weight = np.ones(10), np.tile([1.0, 3.0], 50)
+    point = sic_at(signal, Scores(np.zeros(100), weight=weight), 0.5)
+    effective = 200.0**2 / 500.0
+    assert point.value == pytest.approx(1 / np.sqrt(1 - 0.05 ** (1 / effective)))
+
+
+@pytest.mark.parametrize("k, n", [(0, 7), (3, 7), (7, 7), (12, 3_000), (1, 1)])
+def test_clopper_pearson_agrees_with_scipy(k, n):
+    expected = stats.binomtest(k, n).proportion_ci(0.6827, "exact")
+    assert np.ravel(clopper_pearson(k, n)) == pytest.approx([expected.low, expected.high])
+
+
+def test_max_sic_of_exponential_scores():
+    """SIC = eps_S^(-1/2) is largest at the lowest eps_S allowed, or where 10 events are left."""
+    assert max_sic(*steep(50_000, 50_000)).value == pytest.approx(0.1**-0.5, rel=1e-2)
+    few = max_sic(*steep(50_000, 1_000), background_min=10)
+    # Ten of 1000 pass, with all signal down to the eleventh, which is the quantile 10.5 / 1000.
+    assert few.value == pytest.approx(0.0105 ** (1 / 3) / 0.01**0.5, rel=1e-3)
+    assert np.isnan(max_sic(*steep(100, 9), background_min=10).value)
+
+
+def test_max_sic_is_that_of_a_brute_force_scan():
+    rng = np.random.default_rng(2)
+    signal, background = rng.integers(-1, 30, 90), rng.integers(-1, 25, 120)
+    weight = rng.random(120)
+    scan = []
+    for threshold in range(-1, 30):
+        passing = background >= threshold
+        if (signal >= threshold).mean() >= 0.1 and passing.sum() >= 10:
+            scan.append((signal >= threshold).mean() / np.sqrt(weight @ passing / weight.sum()))
+    assert max_sic(signal, Scores(background, weight=weight)).value == pytest.approx(max(scan))
+
+
+def test_max_sic_error_is_the_spread_of_repeated_experiments():
+    rng = np.random.default_rng(9)
+    samples = [(rng.normal(1.5, 1, 500), rng.normal(0, 1, 2_000)) for _ in range(120)]
+    found = [max_sic(*sample, background_min=25, bootstraps=40) for sample in samples]
+    spread = np.std([estimate.value for estimate in found])
+    assert np.mean([estimate.error for estimate in found]) == pytest.approx(spread, rel=0.3)
+    # The normal model is integrable: its largest SIC, and the upward bias of a maximum.
+    threshold = np.linspace(-1, 2.5, 1_000)
+    truth = (stats.norm.sf(threshold - 1.5) / np.sqrt(stats.norm.sf(threshold))).max()
+    bias = np.mean([estimate.value for estimate in found]) - truth
+    assert 0 < bias < spread
+
+
+def test_integer_weights_are_repetitions():
+    rng = np.random.default_rng(13)
+    signal, background = rng.integers(0, 20, 60), rng.integers(0, 14, 80)
+    signal_weight, background_weight = rng.integers(0, 4, 60), rng.integers(1, 4, 80)
+    weighted = Scores(signal, weight=signal_weight), Scores(background, weight=background_weight)
+    repeated = np.repeat(signal, signal_weight), np.repeat(background, background_weight)
+    for merit in (auc, lambda *both: max_sic(*both, background_min=1)):
+        assert merit(*weighted).value == pytest.approx(merit(*repeated).value)
+    curves = [sic_curve(*both, background_min=1).value for both in (weighted, repeated)]
+    assert curves[0] == pytest.approx(curves[1], nan_ok=True)
+
+
+@pytest.mark.parametrize("efficiency", [0.0, 1.2])
+def test_impossible_signal_efficiency_is_refused(efficiency):
+    with pytest.raises(ValueError, match="signal efficiencies"):
+        sic_at([1.0], [0.0], efficiency)
+
+
+def test_cut_at_the_working_point_and_its_fluctuations():
+    cut = cut_at(*steep(2_000, 4_000), 0.3, bootstraps=600)
+    assert not cut.is_loosened
+    assert cut.signal_efficiency == pytest.approx(0.3)
+    assert cut.background_efficiency == pytest.approx(0.027, rel=0.02)
+    assert cut.background_count == 4_000 * cut.background_efficiency
+    for efficiency, resampled, n in (
+        (cut.signal_efficiency, cut.resampled_signal_efficiency, 2_000),
+        (cut.background_efficiency, cut.resampled_background_efficiency, 4_000),
+    ):
+        binomial = np.sqrt(efficiency * (1 - efficiency) / n)
+        assert resampled.mean() == pytest.approx(efficiency, abs=4 * binomial / np.sqrt(600))
+        assert resampled.std() == pytest.approx(binomial, rel=0.1)
+
+
+def test_cut_is_loosened_until_ten_background_events_pass():
+    signal, background = steep(500, 1_000)
+    cut = cut_at(signal, background, 0.1)
+    assert cut.is_loosened
+    assert cut.background_count == 10
+    assert cut.threshold == np.sort(background)[-10]
+    assert cut.signal_efficiency == np.mean(signal >= cut.threshold) > 0.1
+    with pytest.raises(ValueError, match="background scores"):
+        cut_at(signal, background[:9], 0.1)
+
+
+def test_background_is_resampled_alike_for_all_signals():
+    background = exponential(1_000, 1.0)
+    cuts = [cut_at(background[:n] + 1e-9, background, 50 / n) for n in (100, 200)]
+    assert cuts[0].threshold == cuts[1].threshold
+    first, second = (cut.resampled_background_efficiency for cut in cuts)
+    assert (first == second).all()
+    assert np.std(first) > 0
