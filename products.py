@@ -24,7 +24,7 @@ class InputError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script: an input error is one sentence and exit status 2, an interrupt or SIGTERM status 130."""
+    """Run a script: input errors are one sentence and status 2, Ctrl-C and SIGTERM status 130."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: save and leave
     try:
         main()

@@ -318,7 +318,7 @@ def main() -> None:
     for package in ("pythia8mc", "fastjet"):
         if importlib.util.find_spec(package) is None:
             raise InputError(
-                f"the package {package!r} is not installed; simulate.py needs it, and it has wheels "
+                f"the package {package!r} is not installed; simulate.py needs it; it has wheels "
                 "for Linux x86-64 with Python 3.11 to 3.13 only: use such a machine, and copy "
                 "train_data/ from it"
             )

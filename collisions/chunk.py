@@ -29,8 +29,14 @@ LEPTON_DTYPE = np.dtype([*FOUR_VECTOR, ("charge", "i1"), ("pdg_id", "i1")])
 JET_DTYPE = np.dtype([*FOUR_VECTOR, ("b_tag", "i1"), ("flavour", "i1")])
 LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "f4", 2)])
 OBJECT_DTYPE = np.dtype(
-    [("pt", "f4"), ("eta", "f4"), ("phi", "f4"), ("charge", "i1"), ("type", "u1")]
-    + [("jet", "u1", len(JET_DEFINITIONS))]
+    [
+        ("pt", "f4"),
+        ("eta", "f4"),
+        ("phi", "f4"),
+        ("charge", "i1"),
+        ("type", "u1"),
+        ("jet", "u1", len(JET_DEFINITIONS)),
+    ]
 )
 OBSERVABLE_DTYPE = np.dtype(
     [(name, "f4") for name in ("met_x", "met_y", "ht", "mj")]

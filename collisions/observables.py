@@ -21,8 +21,8 @@ def fox_wolfram(
     Returns:
         (n_events, len(orders)); 0 for an event without jets.
 
-    >>> back_to_back = fox_wolfram(np.ones(2), np.zeros(2), np.array([0, np.pi]), np.array([0, 2]), (1, 2))
-    >>> back_to_back.round(12) + 0.0
+    >>> phi, offsets = np.array([0, np.pi]), np.array([0, 2])  # two jets, back to back
+    >>> fox_wolfram(np.ones(2), np.zeros(2), phi, offsets, (1, 2)).round(12) + 0.0
     array([[0., 1.]])
     """
     n_events = len(offsets) - 1

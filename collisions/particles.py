@@ -41,7 +41,7 @@ class Particles:
 
 @dataclass(frozen=True)
 class Record:
-    """The event records of a batch as flat columns, daughters as row numbers of the same columns."""
+    """The event records of a batch as flat columns; daughters are row numbers of these columns."""
 
     event: np.ndarray
     offsets: np.ndarray

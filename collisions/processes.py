@@ -96,7 +96,7 @@ def _spectrum(stop_mass: int, neutralino_mass: int) -> str:
     """
     heavy = (25, 35, 36, 37, 1000021, 1000023, 1000024, 1000025, 1000035, 1000037)
     sfermions = [base + i for base in (1000000, 2000000) for i in (1, 2, 3, 4, 5, 6, 11, 13, 15)]
-    masses = {i: 1e5 for i in (*heavy, *sfermions, 1000012, 1000014, 1000016)}
+    masses = dict.fromkeys((*heavy, *sfermions, 1000012, 1000014, 1000016), 100000.0)
     masses |= {24: 80.4, 25: 125.0, 1000006: float(stop_mass), 1000022: float(neutralino_mass)}
     lines = ["BLOCK MODSEL", "1 0", "BLOCK SMINPUTS"]
     lines += ["1 127.9", "2 1.16637e-5", "3 0.118", "4 91.1876", "5 4.2", "6 172.5", "7 1.777"]

@@ -37,8 +37,14 @@ TABLES = {
     "cut_flow": np.dtype([("name", "S40"), ("events", "<i8")]),
 } | {name: np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))]) for name in JET_DEFINITIONS}
 OBJECT_DTYPE = np.dtype(
-    [("pt", "<f4"), ("eta", "<f4"), ("phi", "<f4"), ("charge", "i1"), ("type", "u1")]
-    + [("jet", "u1", (len(JET_DEFINITIONS),))]
+    [
+        ("pt", "<f4"),
+        ("eta", "<f4"),
+        ("phi", "<f4"),
+        ("charge", "i1"),
+        ("type", "u1"),
+        ("jet", "u1", (len(JET_DEFINITIONS),)),
+    ]
 )
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
 ATTRIBUTES = (
@@ -304,15 +310,15 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], may_be_empty: bool)
             f"{path}: dataset 'lepton' holds 0 events, expected at least 1; simulate again"
         )
     slots = arrays["truth"].shape[-1:]
-    expected = {name: (n,) for name in ("observables", "lepton", "pt_hat", "veto_score")}
-    expected |= {name: (n, JETS_PER_EVENT) for name in JET_DEFINITIONS}
+    expected = dict.fromkeys(("observables", "lepton", "pt_hat", "veto_score"), (n,))
+    expected |= dict.fromkeys(JET_DEFINITIONS, (n, JETS_PER_EVENT))
     expected |= {"truth": (n, *slots), "jet_offsets": (n + 1,), "object_offsets": (n + 1,)}
     expected["cut_flow"] = (arrays["cut_flow"].size,)
     for rows in ("jets", "object"):
         offsets = arrays["jet_offsets" if rows == "jets" else "object_offsets"]
         if offsets.shape != (n + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise InputError(
-                f"{path}: offsets of the {rows} are not {n + 1} rising numbers from 0; copy it again"
+                f"{path}: offsets of the {rows} are not {n + 1} rising numbers from 0; copy again"
             )
         names = ["jets"] if rows == "jets" else [f"objects/{name}" for name in STORED_OBJECTS]
         expected |= {name: (int(offsets[-1]),) for name in names}

@@ -11,15 +11,15 @@ from sensitivity.cross_sections import stop_pair_cross_section
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
 
-from collisions import detector  # noqa: E402
-from collisions.chunk import make_chunk  # noqa: E402
-from collisions.clustering import anti_kt  # noqa: E402
-from collisions.detector import Objects, respond  # noqa: E402
-from collisions.observables import fox_wolfram  # noqa: E402
-from collisions.particles import Particles, Record, baryon_number, truth, visible  # noqa: E402
-from collisions.processes import generate, stop_pair, ttbar  # noqa: E402
-from collisions.ragged import delta_phi, offsets_of, pairs  # noqa: E402
-from collisions.selection import (  # noqa: E402
+from collisions import detector
+from collisions.chunk import make_chunk
+from collisions.clustering import anti_kt
+from collisions.detector import Objects, respond
+from collisions.observables import fox_wolfram
+from collisions.particles import Particles, Record, baryon_number, truth, visible
+from collisions.processes import generate, stop_pair, ttbar
+from collisions.ragged import delta_phi, offsets_of, pairs
+from collisions.selection import (
     b_tag_efficiency,
     energy_scale,
     isolated_leptons,

@@ -1,0 +1,32 @@
+# make demo: the whole pipeline on the collisions in train_data/demo.
+# make test: the tests. Both make .venv first and install requirements.txt into it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+.PHONY: demo test
+.NOTPARALLEL:
+
+demo: .venv/installed
+	@echo "The demo: jets of 2,500 simulated top pairs and 4,500 stop pairs (train_data/demo) become"
+	@echo "images, train narrow versions of four networks on three jet definitions, and end in every"
+	@echo "figure of the paper. About 10 minutes on two cores without a GPU; a second run does nothing."
+	$(BIN)/python setup.py --study demo
+	PYTHON=$(BIN)/python ./train_all.sh --study demo
+	$(BIN)/python predict_base_model_mass.py --study demo
+	$(BIN)/python fit_xgb.py --study demo
+	$(BIN)/python plots.py --study demo
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) -q
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "Installing requirements.txt into .venv (5 GB with PyTorch's CUDA libraries, some minutes)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
