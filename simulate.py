@@ -47,6 +47,9 @@ class Sample:
         index: of a background file, -1 for signal.
         target: fully selected events wanted.
         loose_share: the share of events with 5 or 6 jets that is kept.
+        veto: whether hopeless events are stopped early.
+        folder: `train_data/<sample>/`.
+        tries: events begun in a chunk.
         selected: fully selected events of each finished chunk.
         begun: chunks handed to workers.
         merged: first chunks that lie in the file already.
@@ -59,6 +62,7 @@ class Sample:
     loose_share: float
     veto: bool
     folder: Path
+    tries: int
     selected: dict[int, int] = field(default_factory=dict)
     begun: int = 0
     merged: int = 0
@@ -111,7 +115,7 @@ class Sample:
             "m_neutralino": self.masses[1],
             "index": self.index,
             "sample": self.folder.name,
-            "tries_per_chunk": TRIES_PER_CHUNK[self.process],
+            "tries_per_chunk": self.tries,
             "early_veto": self.veto,
             "loose_share": self.loose_share,
         }
@@ -119,24 +123,24 @@ class Sample:
 
 def samples_of(study: Study, veto: bool) -> list[Sample]:
     """The files that a study asks for, the background first: it takes longest."""
-    per_file = math.ceil(study.background_events / study.background_files)
-    background = [
-        Sample("ttbar", (-1, -1), i, per_file, study.background_loose_share, veto, study.sample_dir)
-        for i in range(study.background_files)
+    common = {"veto": veto, "folder": study.sample_dir}
+    background = common | {
+        "process": "ttbar",
+        "target": math.ceil(study.background_events / study.background_files),
+        "loose_share": study.background_loose_share,
+        "tries": TRIES_PER_CHUNK["ttbar"],
+    }
+    signal = common | {
+        "process": "stop",
+        "target": study.signal_events,
+        "loose_share": study.signal_loose_share,
+        "tries": TRIES_PER_CHUNK["stop"],
+    }
+    mass_points = itertools.product(study.stop_masses, study.neutralino_masses)
+    return [
+        *(Sample(masses=(-1, -1), index=i, **background) for i in range(study.background_files)),
+        *(Sample(masses=masses, index=-1, **signal) for masses in mass_points),
     ]
-    signal = [
-        Sample(
-            "stop",
-            masses,
-            -1,
-            study.signal_events,
-            study.signal_loose_share,
-            veto,
-            study.sample_dir,
-        )
-        for masses in itertools.product(study.stop_masses, study.neutralino_masses)
-    ]
-    return background + signal
 
 
 def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, float]]:
@@ -150,8 +154,7 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
 
     process = ttbar() if sample.process == "ttbar" else stop_pair(*sample.masses)
     seed = sample.seed(chunk)
-    tries = TRIES_PER_CHUNK[sample.process]
-    made = make_chunk(process, tries, seed, sample.veto, sample.loose_share)
+    made = make_chunk(process, sample.tries, seed, sample.veto, sample.loose_share)
     begun, *_, selected = made.cut_flow.values()
     facts = {
         "seed": seed,

@@ -12,7 +12,6 @@ import argparse
 import csv
 import dataclasses
 import itertools
-import json
 import os
 import platform
 import re

@@ -1,0 +1,181 @@
+"""Jet images: sparse, centred on the jet axis, rotated, with three detector channels.
+
+Before the rotation eta grows to the right (columns) and phi upwards (towards lower rows). The image
+is then turned about the jet axis until the hardest deposit stands straight above it; it is never
+reflected, so going from eta to phi stays a left turn. "The hardest deposit" is here the constituent
+of highest pT, not the brightest pixel of an unrotated image: it depends on no pixel edge. The jet
+axis lies on the corner of the four central pixels, the hardest deposit on the left edge of column
+p / 2. A constituent exactly on the axis gives no direction: then the image stays as it is.
+
+Orientation and pixel: the average image published with arXiv:2406.03096.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jets.events import Events
+from study import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
+
+# The channel of a charged hadron, neutral hadron, photon, electron, muon.
+CHANNEL_OF_TYPE = np.array(
+    [CHANNELS.index(name) for name in ("TrackPT", "EhT", "EmT", "TrackPT", "TrackPT")]
+)
+
+
+@dataclass(frozen=True)
+class SparseImages:
+    """The pixels above zero of n images, flat.
+
+    Attributes:
+        offsets: (n + 1,) where each image begins in the other two.
+        pixels: uint16, channel * p * p + row * p + column, rising inside an image.
+        values: float32, GeV of pT.
+    """
+
+    offsets: np.ndarray
+    pixels: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def counts(self) -> np.ndarray:
+        """Pixels above zero of every image, (n,)."""
+        return np.diff(self.offsets)
+
+    def take(self, images: np.ndarray) -> "SparseImages":
+        """Some of the images, in the order of their numbers `images` (m,)."""
+        counts = self.counts()[images]
+        offsets = _offsets(counts)
+        source = np.arange(offsets[-1]) + np.repeat(self.offsets[images] - offsets[:-1], counts)
+        return SparseImages(offsets, self.pixels[source], self.values[source])
+
+
+def concatenate(parts: Sequence[SparseImages]) -> SparseImages:
+    """The images of all parts, one after the other."""
+    return SparseImages(
+        _offsets(np.concatenate([part.counts() for part in parts])),
+        np.concatenate([part.pixels for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
+
+
+def _offsets(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def sum_deposits(
+    image: np.ndarray, pixel: np.ndarray, value: np.ndarray, n_images: int
+) -> SparseImages:
+    """Sparse images from deposits in any order; those in one pixel of one image add up.
+
+    Args:
+        image, pixel, value: (m,) image number, flat pixel index and GeV of every deposit.
+        n_images: number of images, those without deposits included.
+    """
+    width = 1 + int(np.iinfo(np.uint16).max)
+    key, inverse = np.unique(image.astype(np.int64) * width + pixel, return_inverse=True)
+    values = np.bincount(inverse, weights=value, minlength=len(key))
+    offsets = np.searchsorted(key, width * np.arange(n_images + 1))
+    return SparseImages(offsets, (key % width).astype(np.uint16), values.astype(np.float32))
+
+
+def draw(
+    pt: np.ndarray,
+    eta: np.ndarray,
+    phi: np.ndarray,
+    kind: np.ndarray,
+    offsets: np.ndarray,
+    axis_eta: np.ndarray,
+    axis_phi: np.ndarray,
+    side: int,
+) -> SparseImages:
+    """Images of jets from their constituents, as the module says; what falls outside is dropped.
+
+    Args:
+        pt: GeV, (m,), of all constituents, jet after jet.
+        eta, phi: (m,).
+        kind: (m,) 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon.
+        offsets: (n + 1,) where each jet begins.
+        axis_eta, axis_phi: (n,) of the jets.
+        side: pixels along one side of the square image.
+    """
+    n_jets = len(offsets) - 1
+    jet = np.repeat(np.arange(n_jets), np.diff(offsets))
+    x = eta.astype(np.float64) - axis_eta[jet]
+    y = (phi.astype(np.float64) - axis_phi[jet] + np.pi) % (2 * np.pi) - np.pi
+    up_x, up_y = np.zeros(n_jets), np.ones(n_jets)
+    hardest = _hardest(pt, jet, offsets)
+    distance = np.hypot(x[hardest], y[hardest])
+    off_axis = distance > 0
+    hardest, distance = hardest[off_axis], distance[off_axis]
+    up_x[jet[hardest]], up_y[jet[hardest]] = x[hardest] / distance, y[hardest] / distance
+    across = x * up_y[jet] - y * up_x[jet]
+    upwards = x * up_x[jet] + y * up_y[jet]
+    across[hardest] = 0.0  # rounding must not move it over the edge that it lies on
+    column = np.floor(across / PIXEL_WIDTH).astype(np.int64) + side // 2
+    row = side // 2 - 1 - np.floor(upwards / PIXEL_WIDTH).astype(np.int64)
+    inside = (column >= 0) & (column < side) & (row >= 0) & (row < side) & (pt > 0)
+    pixel = (CHANNEL_OF_TYPE[kind] * side + row) * side + column
+    return sum_deposits(jet[inside], pixel[inside], pt[inside], n_jets)
+
+
+def _hardest(pt: np.ndarray, jet: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The hardest constituent of every jet that has any, the first of equals."""
+    filled = np.diff(offsets) > 0
+    maximum = np.zeros(len(filled), pt.dtype)
+    maximum[filled] = np.maximum.reduceat(pt, offsets[:-1][filled]) if filled.any() else 0
+    candidates = np.flatnonzero(pt == maximum[jet])
+    return candidates[np.unique(jet[candidates], return_index=True)[1]]
+
+
+def draw_events(events: Events, jet_definition: str, wanted: np.ndarray) -> SparseImages:
+    """Images of some large-R jets of our own collisions.
+
+    Args:
+        events: n events.
+        jet_definition: `AK08`, `AK10` or `AK14`.
+        wanted: (n, 3) bool.
+
+    Returns:
+        One image a wanted jet, ordered by event and jet number.
+    """
+    event = np.repeat(np.arange(len(events)), np.diff(events.object_offsets))
+    k = events.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)]
+    member = np.flatnonzero(k < JETS_PER_EVENT)
+    member = member[wanted[event[member], k[member]]]
+    jet = (np.cumsum(wanted) - 1).reshape(wanted.shape)[event[member], k[member]]
+    member = member[np.argsort(jet, kind="stable")]
+    offsets = _offsets(np.bincount(jet, minlength=np.count_nonzero(wanted)))
+    objects = events.objects[member]
+    jets = events.large_r[jet_definition][wanted]
+    return draw(
+        *(objects[name] for name in ("pt", "eta", "phi", "type")),
+        offsets,
+        *(jets[name].astype(np.float64) for name in ("eta", "phi")),
+        JET_DEFINITIONS[jet_definition].pixels,
+    )
+
+
+def sum_pixels(images: SparseImages, side: int, n: int) -> SparseImages:
+    """Images of side / n pixels from images of `side`, by summing n x n pixels."""
+    plane, pixel = np.divmod(images.pixels.astype(np.int64), side * side)
+    row, column = np.divmod(pixel, side)
+    summed = (plane * (side // n) + row // n) * (side // n) + column // n
+    image = np.repeat(np.arange(len(images)), images.counts())
+    return sum_deposits(image, summed, images.values, len(images))
+
+
+def dense(images: SparseImages, side: int) -> np.ndarray:
+    """Dense images (n, 3, side, side) in GeV.
+
+    >>> one = SparseImages(np.array([0, 1]), np.array([5], np.uint16), np.array([2.0], np.float32))
+    >>> dense(one, 2)[0, 1]
+    array([[0., 2.],
+           [0., 0.]], dtype=float32)
+    """
+    flat = np.zeros((len(images), len(CHANNELS) * side * side), np.float32)
+    flat[np.repeat(np.arange(len(images)), images.counts()), images.pixels] = images.values
+    return flat.reshape(-1, len(CHANNELS), side, side)

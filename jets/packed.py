@@ -1,0 +1,230 @@
+"""What setup.py writes and the later steps read: the table of events, and the packed jets.
+
+`events.h5` has one row an event of everything that was read. `AK08.h5`, `AK10.h5` and `AK14.h5`
+hold the jets that the networks see, sorted by split, event and jet number, so that a split is one
+contiguous range (layouts: doc/data-format.md).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from jets.images import SparseImages
+from jets.split import SPLITS, TRAIN
+from products import InputError, atomic_write
+from study import CHANNELS, FOX_WOLFRAM_ORDERS
+
+_SAMPLE = [("process", "u1"), ("m_stop", "<i2"), ("m_neutralino", "<i2"), ("index", "<i2")]
+EVENT_DTYPE = np.dtype([*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2")])
+SAMPLE_DTYPE = np.dtype(
+    [
+        *_SAMPLE,
+        ("events", "<i8"),
+        ("selection_efficiency", "<f8"),
+        ("selection_efficiency_error", "<f8"),
+        ("cross_section_pb", "<f8"),
+    ]
+)
+KINEMATICS = [(name, "<f4") for name in ("mass", "pt", "eta", "phi", "delta_r")]
+JET_DTYPE = np.dtype(
+    [
+        ("event", "<i8"),
+        ("k", "u1"),
+        ("split", "u1"),
+        ("label", "u1"),
+        ("shuffled_label", "u1"),
+        ("classified", "?"),
+        *KINEMATICS,
+    ]
+)
+OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
+CHUNK = 2**16  # rows of a chunk on disk
+_STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
+_COLUMNS = {
+    "jets": JET_DTYPE,
+    "counts": np.dtype("<i8"),
+    "pixels": np.dtype("<u2"),
+    "values": np.dtype("<f4"),
+}
+
+
+# --- The table of events ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """All events of a study.
+
+    Attributes:
+        events: structured (n,), `EVENT_DTYPE`; n_jets -1 where unknown (published files).
+        observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
+        samples: structured, `SAMPLE_DTYPE`, one row a mass point or background file; `events`
+            counts the fully selected ones; NaN where unknown.
+        source: `collisions` or `published files`.
+    """
+
+    events: np.ndarray
+    observables: np.ndarray | None
+    samples: np.ndarray
+    source: str
+
+
+def write_event_table(path: Path, table: EventTable) -> None:
+    """Write `events.h5`, atomically."""
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["source"] = table.source
+        file.create_dataset("events", data=table.events, **_STORED)
+        file.create_dataset("samples", data=table.samples)
+        if table.observables is not None:
+            observables = file.create_dataset("observables", data=table.observables, **_STORED)
+            observables.attrs["names"] = list(OBSERVABLES)
+
+
+def read_event_table(path: Path) -> EventTable:
+    """Read `events.h5`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    with _opened(path) as file:
+        observables = file["observables"][()] if "observables" in file else None
+        events, samples = file["events"][()], file["samples"][()]
+        return EventTable(events, observables, samples, str(file.attrs["source"]))
+
+
+# --- The packed jets ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PackedJets:
+    """Jets of one definition, of one split or of all.
+
+    Attributes:
+        jets: structured (n,), `JET_DTYPE`.
+        images: their n images, GeV.
+        side: pixels along one side of the image.
+        mass_mean, mass_std: of the training jets, TeV.
+        jet_definition: `AK08`, `AK10` or `AK14`.
+    """
+
+    jets: np.ndarray
+    images: SparseImages
+    side: int
+    mass_mean: float
+    mass_std: float
+    jet_definition: str
+
+    def __len__(self) -> int:
+        return len(self.jets)
+
+
+class JetWriter:
+    """Collects jets sample by sample and lays them down split by split; see `jet_writer`."""
+
+    def __init__(self, path: Path, jet_definition: str, side: int, scratch: list[dict]):
+        self.path, self.jet_definition, self.side = path, jet_definition, side
+        self._scratch = scratch
+
+    def add(self, jets: np.ndarray, images: SparseImages) -> None:
+        """Append jets, structured (m,) `JET_DTYPE`, and their m images."""
+        for split, scratch in enumerate(self._scratch):
+            rows = np.flatnonzero(jets["split"] == split)
+            part = images.take(rows)
+            columns = (jets[rows], part.counts(), part.pixels, part.values)
+            for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True):
+                scratch[name].write(column.astype(dtype, copy=False).tobytes())
+
+    def finish(self) -> None:
+        """Write the product, atomically."""
+        with atomic_write(self.path) as temporary, h5py.File(temporary, "w") as file:
+            for name in ("jets", "pixels", "values"):
+                self._lay_down(file, name)
+            counts = np.concatenate([*self._parts("counts"), []]).astype(np.int64)
+            offsets = np.concatenate([[0], np.cumsum(counts)])
+            file.create_dataset("offsets", data=offsets, **_STORED)
+            jets = file["jets"][()]
+            mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
+            file.attrs.update(
+                jet_definition=self.jet_definition,
+                pixels=self.side,
+                channels=list(CHANNELS),
+                mass_mean=mass.mean(),
+                mass_std=mass.std(),
+            )
+
+    def _lay_down(self, file: h5py.File, name: str) -> None:
+        """One dataset from the scratch files of all splits, some chunks at a time."""
+        dtype = _COLUMNS[name]
+        n_rows = sum(scratch[name].tell() for scratch in self._scratch) // dtype.itemsize
+        chunk = (min(CHUNK, n_rows),)
+        dataset = file.create_dataset(name, (n_rows,), dtype, chunks=chunk, **_STORED)
+        first = 0
+        for part in self._parts(name):
+            dataset[first : first + len(part)] = part
+            first += len(part)
+
+    def _parts(self, name: str) -> Iterator[np.ndarray]:
+        """One column of all splits, in order, some chunks at a time."""
+        dtype = _COLUMNS[name]
+        for scratch in self._scratch:
+            scratch[name].seek(0)
+            while part := scratch[name].read(16 * CHUNK * dtype.itemsize):
+                yield np.frombuffer(part, dtype)
+
+
+@contextmanager
+def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter]:
+    """A writer of packed jets.
+
+    The splits grow side by side in nameless scratch files beside the product, so memory never holds
+    more than what one call to `add` brings.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        scratch = [
+            {
+                name: stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
+                for name in _COLUMNS
+            }
+            for _ in SPLITS
+        ]
+        yield JetWriter(path, jet_definition, side, scratch)
+
+
+def read_jets(path: Path, split: int | None = None) -> PackedJets:
+    """Read the packed jets of one split (`split.TRAIN`, `VALIDATION`, `HELD_OUT`) or of all.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        jets = file["jets"][()]
+        first, last = 0, len(jets)
+        if split is not None:
+            first, last = np.searchsorted(jets["split"], [split, split + 1])
+        offsets = file["offsets"][first : last + 1]
+        pixels = slice(offsets[0], offsets[-1])
+        return PackedJets(
+            jets[first:last],
+            SparseImages(offsets - offsets[0], file["pixels"][pixels], file["values"][pixels]),
+            int(file.attrs["pixels"]),
+            float(file.attrs["mass_mean"]),
+            float(file.attrs["mass_std"]),
+            str(file.attrs["jet_definition"]),
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: not there yet; run setup.py first") from None
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it and run setup.py again") from None

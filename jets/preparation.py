@@ -1,0 +1,184 @@
+"""Step 1 as functions: look through all samples, choose jets, pack them."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from jets.images import sum_pixels
+from jets.packed import JET_DTYPE, KINEMATICS, EventTable, jet_writer, write_event_table
+from jets.sources import Collisions, PublishedFiles
+from jets.split import (
+    HELD_OUT,
+    IDENTITY,
+    STOP,
+    TTBAR,
+    assign_split,
+    choose_training_jets,
+    matched,
+    shuffle_labels,
+)
+from products import InputError
+from study import JET_DEFINITIONS, Study
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All samples of a source but their images.
+
+    Attributes:
+        table: the events with their split, and the samples.
+        jets: jet definition -> structured (n, 3) `KINEMATICS`, pT 0 where there is none.
+        first: (samples + 1,) where the events of each of the source's samples begin.
+    """
+
+    table: EventTable
+    jets: dict[str, np.ndarray]
+    first: np.ndarray
+
+
+def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
+    """Validate every file and assign every event to its split.
+
+    Raises:
+        InputError: anything wrong with a file; no signal or no background at all.
+    """
+    surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
+    events = np.concatenate([survey.events for survey in surveys])
+    for process, name in ((STOP, "signal"), (TTBAR, "background")):
+        if not (events["process"] == process).any():
+            raise InputError(
+                f"{source.folder}: no {name} among {len(source.paths)} files, expected at least "
+                "one; simulate or fetch it"
+            )
+    fully_selected = np.concatenate([survey.fully_selected for survey in surveys])
+    events["split"] = assign_split(events, fully_selected, study)
+    assert fully_selected[events["split"] == HELD_OUT].all()
+    observables = [survey.observables for survey in surveys]
+    table = EventTable(
+        events,
+        None if observables[0] is None else np.concatenate(observables),
+        np.concatenate([survey.samples for survey in surveys]),
+        source.name,
+    )
+    jets = {
+        name: np.concatenate([survey.jets[name] for survey in surveys]) for name in JET_DEFINITIONS
+    }
+    first = np.concatenate([[0], np.cumsum([len(survey.events) for survey in surveys])])
+    return Overview(table, jets, first)
+
+
+def inventory(overview: Overview) -> list[tuple]:
+    """One line a background file and a stop mass, for print.
+
+    Returns:
+        Name, mass points, events fully selected and not, jets of every definition, and the range
+        of matched jets of a mass point of every definition.
+    """
+    events, samples = overview.table.events, overview.table.samples
+    lines = []
+    for sample in np.unique(samples[["process", "m_stop", "index"]]):
+        of_events = np.all([events[name] == sample[name] for name in sample.dtype.names], axis=0)
+        of_samples = np.all([samples[name] == sample[name] for name in sample.dtype.names], axis=0)
+        mass, n_points = events["m_neutralino"][of_events], np.count_nonzero(of_samples)
+        n_selected = samples["events"][of_samples].sum()
+        n_jets, ranges = [], []
+        for jets in overview.jets.values():
+            n_jets.append(np.count_nonzero(jets["pt"][of_events] > 0))
+            per_event = matched(jets[of_events]).sum(axis=1)
+            points, point = np.unique(mass, return_inverse=True)
+            per_point = np.bincount(point, weights=per_event, minlength=len(points)).astype(int)
+            ranges.append(f"{per_point.min()}-{per_point.max()}")
+        if sample["process"] == TTBAR:
+            name, n_points, ranges = f"ttbar {sample['index']}", "", [""] * len(ranges)
+        else:
+            name = f"stop {sample['m_stop']} GeV"
+        lines.append((name, n_points, n_selected, len(mass) - n_selected, *n_jets, *ranges))
+    return lines
+
+
+def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.ndarray, np.ndarray]:
+    """The jets to pack of one definition: those to train on, and all of held-out events.
+
+    Returns:
+        Which of the (n, 3) jets, and those jets, structured `JET_DTYPE`, by event and jet number.
+
+    Raises:
+        InputError: a class without a single training jet.
+    """
+    events, jets = overview.table.events, overview.jets[jet_definition]
+    training = choose_training_jets(events, jets, study.training_jets_per_mass_point)
+    packed = training | ((jets["pt"] > 0) & (events["split"] == HELD_OUT)[:, None])
+    event, k = np.nonzero(packed)
+    rows = np.empty(len(event), JET_DTYPE)
+    rows["event"], rows["k"] = event, k
+    rows["split"] = events["split"][event]
+    rows["label"] = events["process"][event] == STOP
+    for name, _ in KINEMATICS:
+        rows[name] = jets[name][packed]
+    rows["classified"] = (rows["label"] == 0) | matched(rows)
+    rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
+    for label, name in ((1, "signal"), (0, "background")):
+        if not (rows["label"][rows["split"] != HELD_OUT] == label).any():
+            raise InputError(
+                f"study {study.name!r}: no {jet_definition} {name} jet to train on among "
+                f"{len(events)} events, expected at least one; simulate or fetch more"
+            )
+    return packed, rows
+
+
+def pack(
+    source: Collisions | PublishedFiles,
+    overview: Overview,
+    chosen: dict[str, tuple[np.ndarray, np.ndarray]],
+    study: Study,
+) -> list[Path]:
+    """Draw the chosen jets of every definition and write them, and the table of events.
+
+    Args:
+        chosen: jet definition -> what `choose` returned.
+
+    Returns:
+        The files written.
+    """
+    paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(jet_writer(path, name, study.image_pixels(name)))
+            for name, path in paths.items()
+        }
+        progress = tqdm(source.samples, "packing", disable=None)
+        for sample, first, last in zip(progress, overview.first, overview.first[1:], strict=False):
+            wanted = {name: packed[first:last] for name, (packed, _) in chosen.items()}
+            for name, images in source.images(sample, wanted).items():
+                rows = chosen[name][1]
+                begin, end = np.searchsorted(rows["event"], [first, last])
+                side = JET_DEFINITIONS[name].pixels
+                summed = side // study.image_pixels(name)
+                if summed > 1:
+                    images = sum_pixels(images, side, summed)
+                writers[name].add(rows[begin:end], images)
+        for writer in writers.values():
+            writer.finish()
+    events_path = study.data_dir / "events.h5"
+    write_event_table(events_path, overview.table)
+    return [events_path, *paths.values()]
+
+
+def events_in_two_splits(events: np.ndarray, packed: list[np.ndarray]) -> int:
+    """How many events have jets in more than one split, all jet definitions together.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY`.
+        packed: structured arrays of jets with their `event` and `split`.
+    """
+    identities, number = np.unique(
+        np.ascontiguousarray(events[list(IDENTITY)]), return_inverse=True
+    )
+    lowest, highest = np.full(len(identities), 255), np.full(len(identities), -1)
+    for jets in packed:
+        np.minimum.at(lowest, number[jets["event"]], jets["split"])
+        np.maximum.at(highest, number[jets["event"]], jets["split"])
+    return np.count_nonzero(highest > lowest)

@@ -1,0 +1,367 @@
+"""The published layout of jet images (arXiv:2406.03096, written with PyTables): reader and writer.
+
+`BG_{definition}_{index}.hdf5` and `SI_{definition}_{m_stop}GeV.hdf5`, one row an event, the same
+events in the same order in all three jet definitions; the three hardest jets are k = 0, 1, 2.
+
+    /mass/Mass                (n, 1)            neutralino mass, GeV (signal)
+    /Jet/info{k}              (n, >= 6)         delta R to the two neutralinos, pT (<= 0: no such
+                                                jet), eta, phi, mass
+    /Jet/{channel}/index{k}   n rows of 2 m     (row, column) of m pixels, flattened
+    /Jet/{channel}/values{k}  n rows of m       GeV
+
+Rows have variable length; a fixed length is read too, a value of 0 then being no pixel. The channel
+ET = EhT + EmT is written and not read. A jet without a pixel has mass -1 and is never classified.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from jets.events import Events, read_attributes, read_events
+from jets.images import SparseImages, draw_events, sum_deposits
+from jets.packed import KINEMATICS
+from products import InputError, atomic_write
+from study import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, MISSING_DELTA_R
+
+EVENTS_AT_ONCE = 4096
+INFO_COLUMNS = 6
+NO_MASS = -1.0  # of a jet without pixels
+CALORIMETERS = ("EhT", "EmT")
+
+_NAME = re.compile(r"(?:BG_(?P<bg>[^_]+)_(?P<index>\d+)|SI_(?P<si>[^_]+)_(?P<m_stop>\d+)GeV)\.hdf5")
+
+
+def background_name(jet_definition: str, index: int) -> str:
+    """Name of a background file."""
+    return f"BG_{jet_definition}_{index}.hdf5"
+
+
+def signal_name(jet_definition: str, m_stop: int) -> str:
+    """Name of a signal file."""
+    return f"SI_{jet_definition}_{m_stop}GeV.hdf5"
+
+
+def find_files(folder: Path) -> tuple[dict[int, dict], dict[int, dict]]:
+    """The published files of a folder, backgrounds by index and signals by stop mass.
+
+    Returns:
+        Two dicts of dicts jet definition -> path, each with all three definitions.
+
+    Raises:
+        InputError: a name of no known form or definition; a definition that is missing.
+    """
+    found: tuple[dict, dict] = ({}, {})
+    for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):
+        name = _NAME.fullmatch(path.name)
+        if not name or (name["bg"] or name["si"]) not in JET_DEFINITIONS:
+            raise InputError(
+                f"{path}: not a published file's name, expected {background_name('AK14', 0)} or "
+                f"{signal_name('AK14', 700)} with one of {', '.join(JET_DEFINITIONS)}; rename it"
+            )
+        if name["bg"]:
+            found[0].setdefault(int(name["index"]), {})[name["bg"]] = path
+        else:
+            found[1].setdefault(int(name["m_stop"]), {})[name["si"]] = path
+    for files, name_of in zip(found, (background_name, signal_name), strict=True):
+        for number, paths in files.items():
+            for jet_definition in JET_DEFINITIONS:
+                if jet_definition not in paths:
+                    missing = folder / name_of(jet_definition, number)
+                    there = next(iter(paths.values())).name
+                    raise InputError(
+                        f"{missing}: no such file, while {there} of the same events is there; "
+                        "fetch it, or move the others away"
+                    )
+    return found[0], found[1]
+
+
+# --- Reader -------------------------------------------------------------------------------------
+
+
+def count_events(path: Path) -> int:
+    """Number of events of one file.
+
+    Raises:
+        InputError: not a readable file, no events, or a dataset of another shape.
+    """
+    with _opened(path) as file:
+        return _check_shapes(path, file)
+
+
+def read_neutralino_masses(path: Path, grid: Sequence[int]) -> np.ndarray:
+    """Neutralino mass (n,) int64 in GeV of every event of a signal file.
+
+    Raises:
+        InputError: the dataset is missing, wrongly shaped, or holds a mass off the grid.
+    """
+    with _opened(path) as file:
+        n = _check_shapes(path, file)
+        dataset = _dataset(path, file, "mass/Mass", "iuf")
+        if dataset.shape not in ((n, 1), (n,)):
+            raise _wrong_shape(path, dataset, f"({n}, 1)")
+        mass = dataset[()].reshape(n)
+    _require(path, "mass/Mass", np.isin(mass, grid), 0, mass, f"one of the study's masses {grid}")
+    return mass.astype(np.int64)
+
+
+def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray, SparseImages]]:
+    """The jets of some thousand events at a time.
+
+    Args:
+        path: one published file.
+        side: pixels along one side of its images.
+        signal: whether the distances to the neutralinos mean anything.
+
+    Yields:
+        jets: structured (m, 3) with the fields of `KINEMATICS`; pT 0 where there is no jet or it
+            has no pixel.
+        images: 3 m images, event after event.
+
+    Raises:
+        InputError: whatever is wrong with the file, with dataset and row.
+    """
+    with _opened(path) as file:
+        n = _check_shapes(path, file)
+        for first in range(0, n, EVENTS_AT_ONCE):
+            last = min(first + EVENTS_AT_ONCE, n)
+            jets = np.zeros((last - first, JETS_PER_EVENT), KINEMATICS)
+            deposits = []
+            for k in range(JETS_PER_EVENT):
+                jets[:, k] = _read_info(path, file, k, first, last, signal)
+                for channel in range(len(CHANNELS)):
+                    row, pixel, value = _read_pixels(path, file, channel, k, first, last, side)
+                    exists = jets["pt"][row, k] > 0
+                    image = row * JETS_PER_EVENT + k
+                    pixel += channel * side * side
+                    deposits.append((image[exists], pixel[exists], value[exists]))
+            columns = (np.concatenate(column) for column in zip(*deposits, strict=True))
+            images = sum_deposits(*columns, jets.size)
+            jets["pt"][images.counts().reshape(jets.shape) == 0] = 0
+            yield jets, images
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; fetch it from Zenodo") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it; mend its permissions") from None
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: not a complete HDF5 file ({str(error).splitlines()[0]}); fetch it again"
+        ) from None
+
+
+def _dataset(path: Path, file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
+    """A dataset of numbers of one of these numpy kinds, in rows of fixed or variable length."""
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{path}: dataset {name!r} is missing; fetch the file again")
+    dtype = h5py.check_vlen_dtype(dataset.dtype) or dataset.dtype
+    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds:
+        expected = "integers" if kinds == "iu" else "numbers"
+        raise InputError(
+            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
+            "fetch the file again"
+        )
+    return dataset
+
+
+def _wrong_shape(path: Path, dataset: h5py.Dataset, expected: str) -> InputError:
+    return InputError(
+        f"{path}: dataset {dataset.name.lstrip('/')!r} has shape {dataset.shape}, "
+        f"expected {expected}; fetch the file again"
+    )
+
+
+def _check_shapes(path: Path, file: h5py.File) -> int:
+    """The number of events, once every dataset has as many rows."""
+    n = None
+    for k in range(JETS_PER_EVENT):
+        info = _dataset(path, file, f"Jet/info{k}", "iuf")
+        n = len(info) if n is None and info.ndim else n
+        if info.ndim != 2 or len(info) != n or info.shape[1] < INFO_COLUMNS:
+            raise _wrong_shape(path, info, f"({'n' if n is None else n}, at least {INFO_COLUMNS})")
+        for channel in CHANNELS:
+            for column, kinds in (("index", "iu"), ("values", "iuf")):
+                dataset = _dataset(path, file, f"Jet/{channel}/{column}{k}", kinds)
+                variable = h5py.check_vlen_dtype(dataset.dtype) is not None
+                if dataset.ndim != (1 if variable else 2) or len(dataset) != n:
+                    raise _wrong_shape(path, dataset, f"{n} rows of pixels")
+    if n == 0:
+        raise InputError(f"{path}: dataset 'Jet/info0' holds 0 events; fetch the file again")
+    return n
+
+
+def _require(
+    path: Path, name: str, good: np.ndarray, first: int, found: np.ndarray, expected: str,
+    row: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Refuse the file if any entry is not `good`, naming the row and value of the first such."""
+    if good.all():
+        return
+    bad = int(np.argmin(good))
+    event = first + (bad if row is None else int(row[bad]))
+    raise InputError(
+        f"{path}: dataset {name!r}, row {event}: found {found[bad].tolist()}, expected {expected}; "
+        "fetch the file again or leave it out"
+    )
+
+
+def _read_info(
+    path: Path, file: h5py.File, k: int, first: int, last: int, signal: bool
+) -> np.ndarray:
+    """The k-th jets of some events, structured (m,)."""
+    name = f"Jet/info{k}"
+    info = file[name][first:last, :INFO_COLUMNS].astype(np.float64)
+    exists = ~(info[:, 2] <= 0)
+    used = info[:, 0 if signal else 2 :]
+    good = np.isfinite(used).all(axis=1) | ~exists
+    _require(path, name, good, first, used, "finite numbers")
+    jets = np.zeros(len(info), KINEMATICS)
+    for field, column in (("pt", 2), ("eta", 3), ("phi", 4), ("mass", 5)):
+        jets[field][exists] = info[exists, column]
+    jets["delta_r"] = MISSING_DELTA_R
+    if signal:
+        jets["delta_r"][exists] = info[exists, :2].min(axis=1)
+    return jets
+
+
+def _read_pixels(
+    path: Path, file: h5py.File, channel: int, k: int, first: int, last: int, side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Event (counted from `first`), pixel in the plane and value of the pixels of some events."""
+    names = [f"Jet/{CHANNELS[channel]}/{column}{k}" for column in ("index", "values")]
+    index, n_index = _read_rows(file[names[0]], first, last)
+    value, n_value = _read_rows(file[names[1]], first, last)
+    _require(path, names[0], n_index % 2 == 0, first, n_index, "an even number of indices")
+    _require(
+        path, names[1], n_index == 2 * n_value, first, n_value, "half as many values as indices"
+    )
+    row = np.repeat(np.arange(last - first), n_value)
+    good = np.isfinite(value) & (value >= 0)
+    _require(path, names[1], good, first, value, "finite, not negative values", row)
+    index = index.reshape(-1, 2)
+    if h5py.check_vlen_dtype(file[names[0]].dtype) is None:
+        row, index, value = row[value > 0], index[value > 0], value[value > 0]
+    inside = ((index >= 0) & (index < side)).all(axis=1)
+    _require(path, names[0], inside, first, index, f"(row, column) below {side}", row)
+    pixel = index[:, 0].astype(np.int64) * side + index[:, 1]
+    key = np.sort(row * side**2 + pixel)
+    twice = key[1:][key[1:] == key[:-1]]
+    if len(twice):
+        event, pixel_twice = divmod(int(twice[0]), side**2)
+        raise InputError(
+            f"{path}: dataset {names[0]!r}, row {first + event}: pixel {divmod(pixel_twice, side)} "
+            "is there twice, expected once; fetch the file again"
+        )
+    seen = value > 0
+    return row[seen], pixel[seen], value[seen].astype(np.float64)
+
+
+def _read_rows(dataset: h5py.Dataset, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of some rows, flat, and how many each row has."""
+    rows = dataset[first:last]
+    if rows.dtype != object:
+        return rows.ravel(), np.full(len(rows), rows.shape[1])
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))  # HDF5 gives one array a row
+    return np.concatenate(rows), lengths
+
+
+# --- Writer -------------------------------------------------------------------------------------
+
+
+def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Write the fully selected events of our own files in the published layout.
+
+    Signal files of one stop mass become one file a jet definition, ordered by neutralino mass.
+
+    Args:
+        folder: where to write, beside nothing that a later step reads.
+        paths: files as `jets.events` writes them.
+
+    Returns:
+        The files written.
+    """
+    attributes = {path: read_attributes(path) for path in paths}
+    groups: dict[tuple, list[Path]] = {}
+    for path in sorted(paths, key=lambda path: int(attributes[path]["m_neutralino"])):
+        found = attributes[path]
+        key = (found["process"], int(found["m_stop"]), int(found["index"]))
+        groups.setdefault(key, []).append(path)
+    written = []
+    for (process, m_stop, index), members in sorted(groups.items()):
+        names = {
+            jet_definition: folder
+            / (
+                signal_name(jet_definition, m_stop)
+                if process == "stop"
+                else background_name(jet_definition, index)
+            )
+            for jet_definition in JET_DEFINITIONS
+        }
+        with ExitStack() as stack:
+            files = {}
+            for jet_definition, path in names.items():
+                temporary = stack.enter_context(atomic_write(path))
+                files[jet_definition] = stack.enter_context(h5py.File(temporary, "w"))
+            for member in members:
+                events = read_events(member)
+                for jet_definition, file in files.items():
+                    _append_events(file, events, jet_definition)
+        written += names.values()
+    return written
+
+
+def _append_events(file: h5py.File, events: Events, jet_definition: str) -> None:
+    side = JET_DEFINITIONS[jet_definition].pixels
+    large_r = events.large_r[jet_definition]
+    images = draw_events(events, jet_definition, np.ones(large_r.shape, bool))
+    seen = (images.counts() > 0).reshape(large_r.shape) & (large_r["pt"] > 0)
+    n_events = np.count_nonzero(events.fully_selected)
+    if events.process == "stop":
+        masses = np.full((n_events, 1), events.m_neutralino, np.float64)
+        _append(file, "mass/Mass", masses)
+    for k in range(JETS_PER_EVENT):
+        jets = large_r[:, k][events.fully_selected]
+        exists = seen[:, k][events.fully_selected]
+        info = np.zeros((n_events, INFO_COLUMNS))
+        info[:, :2] = np.where(exists[:, None], jets["delta_r"], MISSING_DELTA_R)
+        for column, field in enumerate(("pt", "eta", "phi"), start=2):
+            info[:, column] = np.where(exists, jets[field], 0)
+        info[:, 5] = np.where(exists, jets["mass"], NO_MASS)
+        _append(file, f"Jet/info{k}", info)
+        chosen = images.take(np.flatnonzero(events.fully_selected) * JETS_PER_EVENT + k)
+        image = np.repeat(np.arange(n_events), chosen.counts())
+        plane, pixel = np.divmod(chosen.pixels.astype(np.int64), side * side)
+        channels = {name: (name,) for name in CHANNELS} | {"ET": CALORIMETERS}
+        for channel, summands in channels.items():
+            part = np.isin(plane, [CHANNELS.index(name) for name in summands])
+            plain = sum_deposits(image[part], pixel[part], chosen.values[part], n_events)
+            index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1).ravel()
+            rows = _rows(index, 2 * plain.offsets), _rows(plain.values, plain.offsets)
+            _append(file, f"Jet/{channel}/index{k}", rows[0], np.int32)
+            _append(file, f"Jet/{channel}/values{k}", rows[1], np.float32)
+
+
+def _rows(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Rows of variable length, one array each, as h5py takes them."""
+    return np.fromiter(np.split(flat, offsets[1:-1]), object, len(offsets) - 1)
+
+
+def _append(file: h5py.File, name: str, rows: np.ndarray, variable: type | None = None) -> None:
+    """Append rows to a dataset that is made on first use."""
+    if name not in file:
+        dtype = rows.dtype if variable is None else h5py.vlen_dtype(variable)
+        shape = (0, *rows.shape[1:])
+        file.create_dataset(name, shape, dtype, maxshape=(None, *shape[1:]), chunks=True)
+    dataset = file[name]
+    dataset.resize(len(dataset) + len(rows), axis=0)
+    dataset[len(dataset) - len(rows) :] = rows

@@ -1,0 +1,254 @@
+"""The two sources of jets behind one face: our own collisions and the published files.
+
+A source lists its samples (a mass point or background file of ours; a published stop mass or
+background file), says what is in each, and draws the images of those of its jets that are wanted.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jets import published
+from jets.events import Events, read_events
+from jets.images import SparseImages, concatenate, draw_events
+from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
+from jets.split import STOP, TTBAR
+from products import InputError
+from study import JET_DEFINITIONS, JETS_PER_EVENT, Study
+
+# Of the generated process; unknown of published files.
+PHYSICS_ATTRIBUTES = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")
+NONE = -1  # stop and neutralino mass of background, index of signal, unknown number of jets
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All of one sample but its images.
+
+    Attributes:
+        events: structured (n,) `EVENT_DTYPE`, the split not yet assigned.
+        fully_selected: (n,) bool.
+        observables: (n, 9) float32, columns `OBSERVABLES`; None where unknown.
+        jets: jet definition -> structured (n, 3) with the fields of `KINEMATICS`, pT 0 where there
+            is no jet or it has no pixel.
+        samples: structured `SAMPLE_DTYPE`, one row a mass point or background file.
+    """
+
+    events: np.ndarray
+    fully_selected: np.ndarray
+    observables: np.ndarray | None
+    jets: dict[str, np.ndarray]
+    samples: np.ndarray
+
+
+class Collisions:
+    """Our own collisions: one file a mass point or background file."""
+
+    name = "collisions"
+
+    def __init__(self, folder: Path, study: Study):
+        self.folder, self.study = folder, study
+        self.samples = sorted(folder.glob("*.h5"))
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return self.samples
+
+    def survey(self, path: Path) -> Survey:
+        """What one file holds; raises InputError if anything about it is wrong."""
+        found = read_events(path)
+        background = found.process == "ttbar"
+        name = (
+            f"ttbar_{found.index}.h5"
+            if background
+            else f"stop_{found.m_stop}_{found.m_neutralino}.h5"
+        )
+        if path.name != name:
+            raise InputError(f"{path}: holds the events of {name}; give it that name again")
+        if not background:
+            _require_on_grid(path, self.study, found.m_stop, found.m_neutralino)
+        events = np.zeros(len(found), EVENT_DTYPE)
+        events["process"] = TTBAR if background else STOP
+        for field in ("m_stop", "m_neutralino", "index"):
+            events[field] = getattr(found, field)
+        events["row"] = np.arange(len(found))
+        events["n_jets"] = found.observables["n_jets"]
+        samples = np.zeros(1, SAMPLE_DTYPE)
+        for field in ("process", "m_stop", "m_neutralino", "index"):
+            samples[field] = events[field][0]
+        samples["events"] = np.count_nonzero(found.fully_selected)
+        for field in PHYSICS_ATTRIBUTES:
+            samples[field] = found.attributes[field]
+        jets = {definition: self._jets(found, definition) for definition in JET_DEFINITIONS}
+        return Survey(events, found.fully_selected, _observables(found), jets, samples)
+
+    @staticmethod
+    def _jets(found: Events, jet_definition: str) -> np.ndarray:
+        large_r = found.large_r[jet_definition]
+        jets = np.zeros(large_r.shape, KINEMATICS)
+        for field in ("mass", "pt", "eta", "phi"):
+            jets[field] = large_r[field]
+        jets["delta_r"] = large_r["delta_r"].min(axis=-1)
+        k = found.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)].astype(np.int64)
+        event = np.repeat(np.arange(len(found)), np.diff(found.object_offsets))
+        member = k < JETS_PER_EVENT
+        number = event[member] * JETS_PER_EVENT + k[member]
+        jets["pt"][np.bincount(number, minlength=jets.size).reshape(jets.shape) == 0] = 0
+        return jets
+
+    def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
+        """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
+        found = read_events(path)
+        return {name: draw_events(found, name, chosen) for name, chosen in wanted.items()}
+
+
+def _observables(found: Events) -> np.ndarray:
+    table = found.observables
+    columns = [np.hypot(table["met_x"], table["met_y"]), table["ht"], table["mj"], table["n_jets"]]
+    columns += [table[name.lower()] for name in OBSERVABLES[len(columns) :]]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+class PublishedFiles:
+    """The files published with arXiv:2406.03096: three a stop mass or background file."""
+
+    name = "published files"
+
+    def __init__(self, folder: Path, study: Study):
+        self.folder, self.study = folder, study
+        backgrounds, signals = published.find_files(folder)
+        self._files = {(TTBAR, index): backgrounds[index] for index in sorted(backgrounds)}
+        self._files |= {(STOP, m_stop): signals[m_stop] for m_stop in sorted(signals)}
+        self.samples = list(self._files)
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [path for paths in self._files.values() for path in paths.values()]
+
+    def survey(self, sample: tuple[int, int]) -> Survey:
+        """What the three files of a sample hold; raises InputError if anything is wrong."""
+        process, number = sample
+        paths = self._files[sample]
+        counts = {path: published.count_events(path) for path in paths.values()}
+        if len(set(counts.values())) > 1:
+            stated = ", ".join(f"{path.name} {n}" for path, n in counts.items())
+            raise InputError(
+                f"{self.folder}: different numbers of events in the three jet definitions of one "
+                f"sample ({stated}), expected equal ones; fetch them again"
+            )
+        events = np.zeros(next(iter(counts.values())), EVENT_DTYPE)
+        events["process"] = process
+        events["row"] = np.arange(len(events))
+        for field in ("m_stop", "m_neutralino", "index", "n_jets"):
+            events[field] = NONE
+        if process == TTBAR:
+            events["index"] = number
+        else:
+            events["m_stop"] = number
+            events["m_neutralino"] = self._neutralino_masses(number, paths)
+        points, rows = np.unique(events["m_neutralino"], return_counts=True)
+        samples = np.zeros(len(points), SAMPLE_DTYPE)
+        for field in PHYSICS_ATTRIBUTES:
+            samples[field] = np.nan
+        for field in ("process", "m_stop", "index"):
+            samples[field] = events[field][0]
+        samples["m_neutralino"], samples["events"] = points, rows
+        jets = {
+            definition: np.concatenate(
+                [slab for slab, _ in published.read_jets(path, _side(definition), process == STOP)]
+            )
+            for definition, path in paths.items()
+        }
+        return Survey(events, np.ones(len(events), bool), None, jets, samples)
+
+    def _neutralino_masses(self, m_stop: int, paths: dict[str, Path]) -> np.ndarray:
+        grid = self.study.neutralino_masses
+        masses = [published.read_neutralino_masses(path, grid) for path in paths.values()]
+        _require_on_grid(next(iter(paths.values())), self.study, m_stop, int(masses[0][0]))
+        for path, others in zip(paths.values(), masses, strict=True):
+            if not np.array_equal(others, masses[0]):
+                row = int(np.argmax(others != masses[0]))
+                raise InputError(
+                    f"{path}: dataset 'mass/Mass', row {row}: found {others[row]}, expected "
+                    f"{masses[0][row]} as in the other jet definition; fetch both files again"
+                )
+        return masses[0]
+
+    def images(
+        self, sample: tuple[int, int], wanted: dict[str, np.ndarray]
+    ) -> dict[str, SparseImages]:
+        """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
+        return {name: self._images(sample, name, chosen) for name, chosen in wanted.items()}
+
+    def _images(self, sample: tuple[int, int], name: str, wanted: np.ndarray) -> SparseImages:
+        slabs = published.read_jets(self._files[sample][name], _side(name), sample[0] == STOP)
+        parts, first = [], 0
+        for jets, images in slabs:
+            parts.append(images.take(np.flatnonzero(wanted[first : first + len(jets)])))
+            first += len(jets)
+        return concatenate(parts)
+
+
+def _side(jet_definition: str) -> int:
+    return JET_DEFINITIONS[jet_definition].pixels
+
+
+def _require_on_grid(path: Path, study: Study, m_stop: int, m_neutralino: int) -> None:
+    for name, mass, grid in (
+        ("stop", m_stop, study.stop_masses),
+        ("neutralino", m_neutralino, study.neutralino_masses),
+    ):
+        if mass not in grid:
+            raise InputError(
+                f"{path}: {name} mass {mass} GeV is not on the grid of study {study.name!r}, "
+                f"expected one of {', '.join(map(str, grid))}; move the file away or write a "
+                "study with that mass"
+            )
+
+
+def find_source(study: Study) -> Collisions | PublishedFiles:
+    """The one source of a study: its own collisions if there are any, else the published files.
+
+    Raises:
+        InputError: there is neither, or published files that do not belong together.
+    """
+    source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
+    if not source.samples and study.published_files:
+        source = PublishedFiles(study.sample_dir.parent, study)
+    if not source.samples:
+        zenodo = (
+            f", or put the published files (Zenodo records 13236906 and 13269304) into "
+            f"{study.sample_dir.parent}/"
+            if study.published_files
+            else ""
+        )
+        raise InputError(
+            f"{study.sample_dir}: no samples; make them with `python simulate.py --study "
+            f"{study.name}`{zenodo}"
+        )
+    return source
+
+
+def missing_samples(study: Study, samples: np.ndarray) -> tuple[dict[int, list[int]], list[int]]:
+    """What of the study's grid is not there.
+
+    Args:
+        study: its mass grid and number of background files.
+        samples: structured `SAMPLE_DTYPE`.
+
+    Returns:
+        Stop mass -> the missing neutralino masses (stop masses with none are left out), and the
+        missing indices of background files.
+    """
+    there = set(zip(samples["m_stop"].tolist(), samples["m_neutralino"].tolist(), strict=True))
+    grid = itertools.product(study.stop_masses, study.neutralino_masses)
+    points: dict[int, list[int]] = {}
+    for m_stop, m_neutralino in grid:
+        if (m_stop, m_neutralino) not in there:
+            points.setdefault(m_stop, []).append(m_neutralino)
+    indices = set(samples["index"][samples["process"] == TTBAR].tolist())
+    return points, [index for index in range(study.background_files) if index not in indices]

@@ -1,0 +1,136 @@
+"""Who an event is, which split it belongs to, and which of its jets train the networks.
+
+Everything here follows from a hash of an event's identity (process, mass point or file index, row),
+never of a path or a jet definition: an event is in the same split in all three definitions, and no
+event moves when files are added.
+"""
+
+import hashlib
+
+import numpy as np
+
+from products import InputError
+from study import MATCHING_RADIUS, Study
+
+IDENTITY = ("process", "m_stop", "m_neutralino", "index", "row")
+TTBAR, STOP = 0, 1  # the processes, as numbers
+TRAIN, VALIDATION, HELD_OUT = 0, 1, 2
+SPLITS = ("train", "validation", "held out")
+
+
+def uniform(events: np.ndarray, salt: str) -> np.ndarray:
+    """A number in [0, 1) for every event, the same for ever.
+
+    The identity is mixed by the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014).
+
+    Args:
+        events: structured (n,) with the integer fields of `IDENTITY`.
+        salt: what the numbers are for; numbers of different salts are independent.
+
+    >>> uniform(np.zeros(1, [(name, "i8") for name in IDENTITY]), "split").round(4)
+    array([0.1628])
+    """
+    start = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
+    state = np.full(len(events), start, np.uint64)
+    for name in IDENTITY:
+        state = _mix(state ^ events[name].astype(np.int64).view(np.uint64))
+    return (state >> np.uint64(11)) * 2.0**-53
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -> np.ndarray:
+    """The split (n,) uint8 of every event: train, validation or held out.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY`.
+        fully_selected: (n,) bool; the others have 5 or 6 jets and are never held out.
+        study: its fractions `split` and `split_loose`.
+
+    Raises:
+        InputError: fractions that are not three, are negative, do not add up to 1, or would hold
+            out events with 5 or 6 jets.
+    """
+    number = uniform(events, "split")
+    edges = {}
+    for name in ("split", "split_loose"):
+        fractions = getattr(study, name)
+        if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+            raise InputError(
+                f"study {study.name!r}: {name} is {list(fractions)}, expected three fractions "
+                "(train, validation, held out) that add up to 1"
+            )
+        edges[name] = np.round(np.cumsum(fractions)[:-1], 12)
+    if study.split_loose[HELD_OUT] != 0:
+        raise InputError(
+            f"study {study.name!r}: split_loose holds out {study.split_loose[HELD_OUT]:g} of the "
+            "events with 5 or 6 jets, expected 0: only fully selected events are tested on"
+        )
+    return np.where(
+        fully_selected,
+        np.searchsorted(edges["split"], number, side="right"),
+        np.searchsorted(edges["split_loose"], number, side="right"),
+    ).astype(np.uint8)
+
+
+def matched(jets: np.ndarray) -> np.ndarray:
+    """Which jets exist and lie close to a true neutralino.
+
+    Args:
+        jets: structured, any shape, with `pt` (0: no such jet) and `delta_r`, the smaller of the
+            distances to the two neutralinos.
+    """
+    return (jets["pt"] > 0) & (jets["delta_r"] < MATCHING_RADIUS)
+
+
+def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: int) -> np.ndarray:
+    """Jets of train and validation events that the networks are trained on.
+
+    Of every mass point the matched jets with the lowest hash, up to `per_mass_point`; of the whole
+    background as many jets with the lowest hash, or all where there are fewer.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY` and `split`.
+        jets: structured (n, 3), see `matched`.
+        per_mass_point: train and validation together.
+
+    Returns:
+        (n, 3) bool.
+    """
+    signal = (events["process"] == STOP)[:, None]
+    trains = (events["split"] != HELD_OUT)[:, None]
+    hashes = np.stack([uniform(events, f"training jet {k}") for k in range(jets.shape[1])], axis=1)
+    mass_point = events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
+    mass_point = np.broadcast_to(mass_point[:, None], jets.shape)
+    chosen = np.zeros(jets.shape, bool)
+    candidates = signal & trains & matched(jets)
+    chosen[candidates] = _lowest(hashes[candidates], mass_point[candidates], per_mass_point)
+    candidates = ~signal & trains & (jets["pt"] > 0)
+    n_signal = np.count_nonzero(chosen)
+    chosen[candidates] = _lowest(hashes[candidates], mass_point[candidates], n_signal)
+    return chosen
+
+
+def _lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
+    """Whether each entry is one of the n lowest of its group."""
+    order = np.lexsort((value, group))
+    first = np.searchsorted(group[order], group[order])
+    lowest = np.empty(len(value), bool)
+    lowest[order] = np.arange(len(value)) - first < n
+    return lowest
+
+
+def shuffle_labels(labels: np.ndarray, classified: np.ndarray, salt: str) -> np.ndarray:
+    """Labels permuted over all classified jets, whatever their split; the others keep theirs.
+
+    A network that is trained and tested on them learns nothing: any AUC away from 0.5 is a leak.
+    """
+    seed = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
+    shuffled = labels.copy()
+    shuffled[classified] = np.random.default_rng(seed).permutation(labels[classified])
+    return shuffled

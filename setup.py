@@ -1,0 +1,139 @@
+"""Step 1: look through the collisions, draw jet images, pack them, split by event.
+
+Not a packaging script; `pip install -r requirements.txt` installs what is needed.
+
+Reads one source and says which: our own collisions in train_data/<sample>/, else (studies that ask
+for it) the published files in train_data/. Writes Data/<study>/events.h5, AK08.h5, AK10.h5, AK14.h5
+and setup.json. Every input file is validated first; running it again is free.
+
+    python setup.py                     the study `readme`
+    python setup.py --study demo
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+
+from products import InputError, is_finished, run, write_manifest
+from study import JET_DEFINITIONS, JETS_MIN, Study, add_study_option, load_study
+
+# What decides the products of this step.
+SETTINGS = (
+    "sample",
+    "published_files",
+    "stop_masses",
+    "neutralino_masses",
+    "split",
+    "split_loose",
+    "training_jets_per_mass_point",
+    "summed_pixels",
+)
+# What packaging tools ask of a file of this name.
+PACKAGING = (
+    *("--version", "--name", "--fullname", "--help-commands"),
+    *("install", "develop", "build", "build_ext", "build_py", "check", "clean", "test", "upload"),
+    *("sdist", "bdist", "bdist_egg", "bdist_wheel", "dist_info", "editable_wheel", "egg_info"),
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run step 1."""
+    study = load_study(parse(sys.argv[1:] if arguments is None else arguments).study)
+    # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
+    from jets.preparation import choose, events_in_two_splits, inventory, look_through, pack
+    from jets.sources import find_source, missing_samples
+
+    source = find_source(study)
+    print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")
+    manifest = study.data_dir / "setup.json"
+    settings = {name: getattr(study, name) for name in SETTINGS}
+    if is_finished(manifest, settings, source.paths):
+        print(f"nothing to do: {study.data_dir}/ was made from these files with these settings")
+        return
+
+    overview = look_through(source, study)
+    print_inventory(inventory(overview))
+    print_missing(study, *missing_samples(study, overview.table.samples))
+    chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
+    packed = [jets for _, jets in chosen.values()]
+    in_two = events_in_two_splits(overview.table.events, packed)
+    print(f"events in two splits: {in_two} of {len(overview.table.events)}")
+    assert in_two == 0
+    manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
+    outputs = pack(source, overview, chosen, study)
+    print_packed(dict(zip(chosen, packed, strict=True)))
+    write_manifest(manifest, settings, source.paths, outputs, source=source.name)
+    print(f"written: {', '.join(map(str, [*outputs, manifest]))}")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options; what packaging tools ask is answered in one sentence."""
+    for command in PACKAGING:
+        if command in arguments:
+            raise InputError(
+                f"this is step 1 of an analysis and installs nothing, so there is no {command!r}; "
+                "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
+            )
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_study_option(parser)
+    return parser.parse_args(arguments)
+
+
+def print_inventory(lines: list[tuple]) -> None:
+    """A table with one line a background file and a stop mass."""
+    names = list(JET_DEFINITIONS)
+    header = ["sample", "points", f">= {JETS_MIN} jets", "fewer", *names, *names]
+    print(f"\n{'':<18}{'events':>12}{'jets':>16}{'matched jets of a mass point':>53}")
+    for line in (header, *lines):
+        name, points, selected, fewer, *numbers = map(str, line)
+        counts, matched = numbers[: len(names)], numbers[len(names) :]
+        print(f"{name:<13}{points:>7}{selected:>10}{fewer:>7}", end="")
+        print("".join(f"{n:>9}" for n in counts) + "".join(f"{n:>12}" for n in matched).rstrip())
+
+
+def print_missing(study: Study, points: dict[int, list[int]], indices: list[int]) -> None:
+    """What of the study's mass grid and background files is not there."""
+    n_points = len(study.stop_masses) * len(study.neutralino_masses)
+    n_missing = sum(map(len, points.values()))
+    print(f"\nmissing: {n_missing} of {n_points} mass points", end=", ")
+    print(f"{len(indices)} of {study.background_files} background files", end="")
+    print(f" ({spans(indices, range(study.background_files))})" if indices else "")
+    whole = [m for m, missing in points.items() if len(missing) == len(study.neutralino_masses)]
+    if whole:
+        print(f"  stop {spans(whole, study.stop_masses)} GeV: every neutralino mass")
+    for m_stop, missing in points.items():
+        if m_stop not in whole:
+            print(f"  stop {m_stop} GeV: neutralino {spans(missing, study.neutralino_masses)} GeV")
+
+
+def spans(values: Sequence[int], grid: Sequence[int]) -> str:
+    """Values of a grid, neighbours drawn together.
+
+    >>> spans([100, 120, 130, 140], range(100, 200, 10))
+    '100, 120-140'
+    """
+    numbers = enumerate(map(grid.index, values))
+    runs = [list(run) for _, run in itertools.groupby(numbers, lambda pair: pair[1] - pair[0])]
+    ends = [(grid[run[0][1]], grid[run[-1][1]]) for run in runs]
+    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in ends)
+
+
+def print_packed(packed: dict) -> None:
+    """Jets packed of every definition, by split and class."""
+    from jets.split import HELD_OUT, SPLITS
+
+    for name, jets in packed.items():
+        print(f"{name}:", end="")
+        for split, split_name in enumerate(SPLITS):
+            labels = jets["label"][(jets["split"] == split) & jets["classified"]]
+            print(f"  {split_name} {(labels == 1).sum()} + {(labels == 0).sum()}", end="")
+        trained = jets["label"][jets["split"] != HELD_OUT]
+        fewer = (trained == 0).sum() < (trained == 1).sum()
+        print("  (signal + background)", "all the background there is" if fewer else "")
+
+
+if __name__ == "__main__":
+    run(main)

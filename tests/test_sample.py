@@ -1,0 +1,58 @@
+"""The collisions in the repository look like top and stop pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jets.events import read_events
+from study import JETS_MIN, PRESETS
+
+pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
+pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
+
+from collisions.processes import VETO_SCORE_MIN
+from studies.validation import CMS_TTBAR_EVENTS, mode, peak, peak_masses, read_sample, ttbar_yield
+
+FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
+
+
+def test_the_sample_is_what_its_study_asks_for():
+    demo = PRESETS["demo"]
+    stops = [read_events(path) for path in FOLDER.glob("stop_*.h5")]
+    points = {(events.m_stop, events.m_neutralino) for events in stops}
+    assert points == {(m, chi) for m in demo.stop_masses for chi in demo.neutralino_masses}
+    assert all(events.fully_selected.sum() >= demo.signal_events for events in stops)
+    background = read_sample(FOLDER, "ttbar")
+    assert background.fully_selected.sum() >= demo.background_events
+    assert background.observables["n_jets"].min() == 5 < JETS_MIN
+    assert (background.veto_score >= VETO_SCORE_MIN).all()
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 15e6
+
+
+def test_the_top_yield_is_that_of_cms_within_a_factor_of_one_and_a_half():
+    value, error = ttbar_yield(FOLDER)
+    assert error < 0.03 * value
+    assert 1 / 1.5 < value / CMS_TTBAR_EVENTS < 1.5
+
+
+def test_the_half_sample_mode_finds_a_peak_on_a_slope():
+    generator = np.random.default_rng(1)
+    masses = np.concatenate([generator.normal(80, 5, 500), generator.uniform(0, 300, 500)])
+    value, error = peak(masses)
+    assert abs(value - 80) < 3 * error < 9
+    assert mode(np.array([1.0, 5.0, 5.1, 9.0])) == pytest.approx(5.05)
+
+
+@pytest.mark.parametrize(("particle", "mass"), [("W", 80.4), ("top", 172.5)])
+def test_mass_peaks_of_the_standard_model(particle, mass):
+    value, error = peak(peak_masses(read_sample(FOLDER, "ttbar"), particle))
+    assert abs(value - mass) < 0.06 * mass + 2 * error
+
+
+@pytest.mark.parametrize("mass", PRESETS["demo"].neutralino_masses)
+def test_mass_peak_of_the_neutralino(mass):
+    parts = [read_events(path) for path in FOLDER.glob(f"stop_*_{mass}.h5")]
+    value, error = peak(np.concatenate([peak_masses(part, "neutralino") for part in parts]))
+    # A jet of R = 1.4 collects some 10 GeV besides.
+    assert -0.06 * mass < value - mass < 0.06 * mass + 15 + 2 * error

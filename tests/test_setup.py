@@ -1,0 +1,358 @@
+"""Step 1 through its command line: both sources, what it writes, and what it refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from toy_events import toy_events
+
+import products
+import setup
+from jets.events import read_events, write_events
+from jets.images import dense, draw_events, sum_pixels
+from jets.packed import OBSERVABLES, read_event_table, read_jets
+from jets.published import write_published
+from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION
+from study import JET_DEFINITIONS, PRESETS, load_study
+
+STUDY = """
+base = "readme"
+stop_masses = [700, 800]
+neutralino_masses = [100, 200]
+background_files = 2
+split = [0.4, 0.2, 0.4]
+training_jets_per_mass_point = 40
+summed_pixels = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    """A folder with a study `tiny`, its collisions, and the same in the published layout."""
+    folder = tmp_path_factory.mktemp("sample")
+    (folder / "tiny.toml").write_text(STUDY)
+    (folder / "published.toml").write_text(STUDY)
+    collisions = folder / "train_data" / "tiny"
+    for m_stop, m_neutralino in ((700, 100), (700, 200), (800, 100)):
+        events = toy_events(50, m_stop=m_stop, m_neutralino=m_neutralino, n_loose=10)
+        write_events(collisions / f"stop_{m_stop}_{m_neutralino}.h5", events)
+    write_events(collisions / "ttbar_1.h5", toy_events(150, index=1, n_loose=40))
+    write_published(folder / "train_data", sorted(collisions.glob("*.h5")))
+    return folder
+
+
+@pytest.fixture
+def folder(sample, tmp_path, monkeypatch) -> Path:
+    """A copy of the sample, free to be damaged, as the current directory."""
+    without_products = shutil.ignore_patterns("Data")
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True, ignore=without_products)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module", params=["tiny", "published"])
+def prepared(request, sample):
+    """The study, after setup.py; read-only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(sample)
+        setup.main(["--study", f"{request.param}.toml"])
+        yield load_study(f"{request.param}.toml")
+
+
+def refusal(capsys, *arguments) -> str:
+    """The sentence on standard error, after exit status 2."""
+    with pytest.raises(SystemExit) as stopped:
+        products.run(lambda: setup.main(list(arguments)))
+    assert stopped.value.code == 2
+    sentence = capsys.readouterr().err.strip()
+    assert "\n" not in sentence
+    assert "Traceback" not in sentence
+    return sentence
+
+
+# --- What it writes -----------------------------------------------------------------------------
+
+
+def test_the_table_of_events(prepared):
+    table = read_event_table(prepared.data_dir / "events.h5")
+    ours = prepared.name == "tiny"
+    assert table.source == ("collisions" if ours else "published files")
+    events = table.events
+    assert np.count_nonzero(events["process"] == STOP) == (180 if ours else 150)
+    assert np.count_nonzero(events["process"] == TTBAR) == (190 if ours else 150)
+    assert (events["m_stop"] == -1).sum() == (events["process"] == TTBAR).sum()
+    assert set(table.samples["events"]) == {50, 150}
+    if ours:
+        assert (events["n_jets"][events["split"] == HELD_OUT] >= 7).all()
+        assert table.observables.shape == (len(events), len(OBSERVABLES))
+        assert (table.observables[:, 0] == 50).all()  # of (30, -40) GeV
+        assert (table.observables[:, 3] == events["n_jets"]).all()
+        assert (table.samples["selection_efficiency"] == 0.1).all()
+    else:
+        assert (events["n_jets"] == -1).all()
+        assert table.observables is None
+        assert np.isnan(table.samples["selection_efficiency"]).all()
+
+
+@pytest.mark.parametrize("jet_definition", JET_DEFINITIONS)
+def test_the_packed_jets(prepared, jet_definition):
+    path = prepared.data_dir / f"{jet_definition}.h5"
+    events = read_event_table(prepared.data_dir / "events.h5").events
+    everything = read_jets(path)
+    jets = everything.jets
+    order = np.lexsort((jets["k"], jets["event"], jets["split"]))
+    np.testing.assert_array_equal(order, np.arange(len(jets)))
+    np.testing.assert_array_equal(jets["split"], events["split"][jets["event"]])
+    np.testing.assert_array_equal(jets["label"], events["process"][jets["event"]] == STOP)
+    assert (everything.images.counts() > 0).all()
+    assert everything.side == 64
+    trained = jets[jets["split"] != HELD_OUT]
+    assert (trained["label"] == 1).sum() == (trained["label"] == 0).sum() == 3 * 40
+    assert (trained["delta_r"][trained["label"] == 1] < 0.5).all()
+    assert trained["classified"].all()
+    held_out = jets[jets["split"] == HELD_OUT]
+    exists = held_out["event"].size
+    n_held_out = np.count_nonzero(events["split"] == HELD_OUT)
+    assert 3 * n_held_out * 0.9 < exists < 3 * n_held_out  # but every seventh third jet
+    unmatched = (held_out["label"] == 1) & (held_out["delta_r"] >= 0.5)
+    np.testing.assert_array_equal(held_out["classified"], ~unmatched)
+    mass = jets["mass"][jets["split"] == TRAIN] / 1000
+    assert everything.mass_mean == pytest.approx(mass.mean(), rel=1e-6)
+    assert everything.mass_std == pytest.approx(mass.std(), rel=1e-5)
+    parts = [read_jets(path, split) for split in (TRAIN, VALIDATION, HELD_OUT)]
+    np.testing.assert_array_equal(np.concatenate([part.jets for part in parts]), jets)
+    images = np.concatenate([dense(part.images, part.side) for part in parts])
+    np.testing.assert_array_equal(images, dense(everything.images, everything.side))
+
+
+def test_both_sources_give_the_same_jets(sample, monkeypatch):
+    """Fully selected events without a limit: the published layout loses nothing."""
+    monkeypatch.chdir(sample)
+    paths = sorted(Path("train_data/tiny").glob("stop_700_*.h5"))
+    for name in ("tiny", "published"):
+        setup.main(["--study", f"{name}.toml"])
+    table = read_event_table(Path("Data/published/events.h5"))
+    packed = read_jets(Path("Data/published/AK14.h5"))
+    images = dense(packed.images, 64)
+    of_file = {path: read_events(path) for path in paths}
+    first = {path: 50 * i for i, path in enumerate(paths)}  # fully selected events a file
+    for path, events in of_file.items():
+        point = table.events[packed.jets["event"]]
+        rows = np.flatnonzero(
+            (point["m_stop"] == 700) & (point["m_neutralino"] == events.m_neutralino)
+        )
+        assert len(rows) > 50
+        wanted = np.zeros((len(events), 3), bool)
+        wanted[point["row"][rows] - first[path], packed.jets["k"][rows]] = True
+        drawn = dense(sum_pixels(draw_events(events, "AK14", wanted), 128, 2), 64)
+        order = np.lexsort((packed.jets["k"][rows], point["row"][rows]))
+        np.testing.assert_allclose(images[rows][order], drawn, rtol=1e-6)
+        np.testing.assert_array_equal(
+            packed.jets["mass"][rows][order], events.large_r["AK14"]["mass"][wanted]
+        )
+
+
+def test_an_event_is_in_one_split_in_all_definitions(prepared):
+    events = read_event_table(prepared.data_dir / "events.h5").events
+    keys = {}
+    for name in JET_DEFINITIONS:
+        jets = read_jets(prepared.data_dir / f"{name}.h5").jets
+        for event, split in zip(jets["event"], jets["split"], strict=True):
+            identity = events[["process", "m_stop", "m_neutralino", "index", "row"]][event].item()
+            keys.setdefault(identity, set()).add(int(split))
+    assert len(keys) > 100
+    assert all(len(splits) == 1 for splits in keys.values())
+
+
+def test_it_says_what_is_there_and_what_is_missing(folder, capsys):
+    setup.main(["--study", "tiny.toml"])
+    said = capsys.readouterr().out
+    assert "source: collisions, train_data/tiny/, 4 files" in said
+    assert "missing: 1 of 4 mass points, 1 of 2 background files (0)" in said
+    assert "stop 800 GeV: neutralino 200 GeV" in said
+    assert "events in two splits: 0 of 370" in said
+    lines = {line.split("  ")[0]: line.split() for line in said.splitlines()}
+    assert lines["stop 700 GeV"][3:6] == ["2", "100", "20"]
+    assert lines["stop 700 GeV"][-1] == "120-120"  # two matched jets of 60 events
+    assert lines["ttbar 1"][2:4] == ["150", "40"]
+    shutil.rmtree("train_data/tiny")
+    setup.main(["--study", "tiny.toml"])
+    assert "source: published files, train_data/, 9 files" in capsys.readouterr().out
+
+
+def test_a_second_run_does_nothing_and_a_changed_input_is_read_again(folder, capsys):
+    setup.main(["--study", "tiny.toml"])
+    before = {path: path.stat().st_mtime_ns for path in Path("Data/tiny").iterdir()}
+    capsys.readouterr()
+    setup.main(["--study", "tiny.toml"])
+    assert "nothing to do" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in Path("Data/tiny").iterdir()}
+    train = read_jets(Path("Data/tiny/AK14.h5"), TRAIN).jets
+    write_events(
+        Path("train_data/tiny/stop_800_200.h5"), toy_events(50, m_stop=800, m_neutralino=200)
+    )
+    setup.main(["--study", "tiny.toml"])
+    assert "nothing to do" not in capsys.readouterr().out
+    # The signal jets of the others stay: an added file moves no event.
+    more = read_jets(Path("Data/tiny/AK14.h5"), TRAIN).jets
+    assert np.isin(train["mass"][train["label"] == 1], more["mass"]).all()
+    assert len(more) > len(train)
+
+
+def test_too_little_background_is_said(folder, capsys):
+    write_events(Path("train_data/tiny/ttbar_1.h5"), toy_events(10, index=1))
+    setup.main(["--study", "tiny.toml"])
+    assert "all the background there is" in capsys.readouterr().out
+
+
+def test_the_manifest_names_what_was_read_and_written(prepared):
+    manifest = json.loads((prepared.data_dir / "setup.json").read_text())
+    names = {Path(path).name for path in manifest["outputs"]}
+    assert names == {"events.h5", "AK08.h5", "AK10.h5", "AK14.h5"}
+    assert len(manifest["inputs"]) == (4 if prepared.name == "tiny" else 9)
+    assert {path.name for path in prepared.data_dir.iterdir()} == names | {"setup.json"}
+
+
+# --- What it refuses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["install", "develop", "egg_info", "bdist_wheel", "build", "sdist", "--version"]
+)
+def test_packaging_commands_are_answered_in_one_sentence(capsys, command):
+    sentence = refusal(capsys, command)
+    assert command in sentence
+    assert "pip install -r requirements.txt" in sentence
+
+
+def test_packaging_needs_no_packages_and_importing_does_nothing(tmp_path):
+    """As pip does it: without our packages, and with options before the command."""
+    script = Path(setup.__file__)
+    for arguments, status in (([script, "--quiet", "egg_info"], 2), (["-c", "import setup"], 0)):
+        done = subprocess.run(
+            [sys.executable, "-S", *arguments],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(script.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == (1 if status else 0)
+    assert not any(tmp_path.iterdir())
+
+
+def test_unknown_options_fail(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        setup.main(["--sutdy", "demo"])
+    assert stopped.value.code == 2
+    assert "--sutdy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("study", "word"), [("demos", "demos"), ("mine.toml", "mine.toml"), ("readme", "13236906")]
+)
+def test_nothing_to_read_is_one_sentence(tmp_path, monkeypatch, capsys, study, word):
+    monkeypatch.chdir(tmp_path)
+    assert word in refusal(capsys, "--study", study)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_study_without_published_files_does_not_offer_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert not PRESETS["demo"].published_files
+    sentence = refusal(capsys, "--study", "demo")
+    assert "simulate.py --study demo" in sentence
+    assert "Zenodo" not in sentence
+
+
+COLLISIONS, PUBLISHED = Path("train_data/tiny"), Path("train_data")
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3000])
+
+
+def set_first(path: Path, dataset: str, value: float) -> None:
+    with h5py.File(path, "r+") as file:
+        row = file[dataset][5]
+        row[0] = value
+        file[dataset][5] = row
+
+
+def fewer_events(path: Path) -> None:
+    """The file of a sample with half the events of its companions."""
+    with h5py.File(path, "r+") as file:
+        file.visititems(
+            lambda _, node: node.resize(50, axis=0) if hasattr(node, "resize") else None
+        )
+
+
+def off_the_grid(name: str) -> None:
+    write_events(COLLISIONS / name, toy_events(5, m_stop=710, m_neutralino=100))
+
+
+FAULTS = {
+    "truncated": (lambda: truncate(COLLISIONS / "ttbar_1.h5"), ["ttbar_1.h5"]),
+    "text": (lambda: (COLLISIONS / "stop_1_2.h5").write_text("text"), ["stop_1_2.h5", "HDF5"]),
+    "renamed": (
+        lambda: (COLLISIONS / "ttbar_1.h5").rename(COLLISIONS / "ttbar_7.h5"),
+        ["ttbar_7.h5", "ttbar_1.h5"],
+    ),
+    "off the grid": (lambda: off_the_grid("stop_710_100.h5"), ["stop_710_100.h5", "710", "grid"]),
+    "no background": (lambda: (COLLISIONS / "ttbar_1.h5").unlink(), ["no background"]),
+}
+PUBLISHED_FAULTS = {
+    "truncated": (lambda: truncate(PUBLISHED / "BG_AK08_1.hdf5"), ["BG_AK08_1.hdf5", "HDF5"]),
+    "NaN pixel": (
+        lambda: set_first(PUBLISHED / "SI_AK10_700GeV.hdf5", "Jet/TrackPT/values1", np.nan),
+        ["SI_AK10_700GeV.hdf5", "Jet/TrackPT/values1", "row 5", "nan"],
+    ),
+    "outside": (
+        lambda: set_first(PUBLISHED / "BG_AK08_1.hdf5", "Jet/TrackPT/index0", 64),
+        ["BG_AK08_1.hdf5", "Jet/TrackPT/index0", "row 5", "64"],
+    ),
+    "fewer events": (
+        lambda: fewer_events(PUBLISHED / "SI_AK10_700GeV.hdf5"),
+        ["different numbers", "SI_AK10_700GeV.hdf5 50", "SI_AK14_700GeV.hdf5 100"],
+    ),
+    "other masses": (
+        lambda: set_first(PUBLISHED / "SI_AK14_700GeV.hdf5", "mass/Mass", 200),
+        ["SI_AK14_700GeV.hdf5", "mass/Mass", "row 5"],
+    ),
+    "off the grid": (
+        lambda: [
+            path.rename(str(path).replace("800", "810")) for path in PUBLISHED.glob("SI*800*")
+        ],
+        ["810", "grid"],
+    ),
+    "a definition is missing": (
+        lambda: (PUBLISHED / "BG_AK10_1.hdf5").unlink(),
+        ["BG_AK10_1.hdf5", "no such file"],
+    ),
+    "no signal": (lambda: [path.unlink() for path in PUBLISHED.glob("SI*")], ["no signal"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("study", "fault"),
+    [("tiny", fault) for fault in FAULTS] + [("published", fault) for fault in PUBLISHED_FAULTS],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(folder, capsys, study, fault):
+    damage, words = (FAULTS if study == "tiny" else PUBLISHED_FAULTS)[fault]
+    damage()
+    sentence = refusal(capsys, "--study", f"{study}.toml")
+    for word in words:
+        assert word in sentence
+    assert not (folder / "Data").exists()
+
+
+def test_no_place_to_write_is_one_sentence(folder, capsys):
+    (folder / "Data").write_text("a file where a folder should be")
+    assert "Data" in refusal(capsys, "--study", "tiny.toml")

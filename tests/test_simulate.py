@@ -1,0 +1,115 @@
+"""simulate.py: the files depend on nothing but the seeds, and a second call goes on."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from products import InputError
+
+pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
+pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
+
+import simulate
+from jets.events import read_events
+
+SCRIPT = Path(simulate.__file__)
+
+
+def stop_sample(folder: Path, target: int = 6) -> simulate.Sample:
+    return simulate.Sample("stop", (700, 100), -1, target, 0.5, True, folder, tries=80)
+
+
+def make(sample: simulate.Sample, workers: int) -> bytes:
+    simulate.take_up(sample)
+    simulate.simulate([sample], workers)
+    return sample.path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("one") / "small"
+    make(stop_sample(folder), workers=1)
+    return folder / "stop_700_100.h5"
+
+
+def test_workers_and_interruptions_leave_no_trace(reference, tmp_path):
+    folder = tmp_path / "small"
+    sample = stop_sample(folder)
+    simulate.simulate_chunk(sample, 0)  # all that an interrupted call has left ...
+    chunk = sample.chunk_path(0)
+    before = chunk.read_bytes()
+    assert make(stop_sample(folder), workers=2) == reference.read_bytes()
+    assert not chunk.exists()
+    simulate.simulate_chunk(sample, 0)
+    assert chunk.read_bytes() == before
+
+
+def test_a_larger_target_extends_the_file(reference, tmp_path):
+    whole, grown = tmp_path / "whole" / "small", tmp_path / "grown" / "small"
+    grown.mkdir(parents=True)
+    shutil.copy(reference, grown)
+    target = read_events(reference).attributes["selected"] + 1
+    extended = make(stop_sample(grown, target), workers=1)
+    assert extended == make(stop_sample(whole, target), workers=2)
+
+
+def test_the_file_says_what_it_holds(reference):
+    events = read_events(reference)
+    flow = dict(
+        zip(events.cut_flow["name"].tolist(), events.cut_flow["events"].tolist(), strict=True)
+    )
+    counts = list(flow.values())
+    assert counts == sorted(counts, reverse=True)
+    assert flow[b"begun"] == events.attributes["generated"]
+    assert counts[-1] == events.attributes["selected"] == np.count_nonzero(events.fully_selected)
+    assert events.attributes["selection_efficiency"] == counts[-1] / counts[0]
+    assert (events.observables["n_jets"] >= 5).all()
+    assert (np.diff(events.jet_offsets) == events.observables["n_jets"]).all()
+    ht = np.add.reduceat(events.jets["pt"].astype(float), events.jet_offsets[:-1])
+    np.testing.assert_allclose(ht, events.observables["ht"], rtol=1e-3)
+
+
+def test_large_jets_are_the_sum_of_their_objects(reference):
+    """The stored objects, fixed point and all, give back pT and mass of the stored jets."""
+    events = read_events(reference)
+    objects = events.objects
+    event = np.repeat(np.arange(len(events)), np.diff(events.object_offsets))
+    mass = np.array([0.13957, 0, 0, 0.000511, 0.10566])[objects["type"]]
+    pt, eta, phi = (objects[name].astype(float) for name in ("pt", "eta", "phi"))
+    momenta = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)])
+    energy = np.sqrt((momenta**2).sum(axis=0) + mass**2)
+    for i, (name, jets) in enumerate(events.large_r.items()):
+        for k in range(3):
+            inside = objects["jet"][:, i] == k
+            x, y, z, e = (
+                np.bincount(event[inside], weights=column[inside], minlength=len(events))
+                for column in (*momenta, energy)
+            )
+            there = jets["pt"][:, k] > 0
+            np.testing.assert_allclose(np.hypot(x, y)[there], jets["pt"][:, k][there], rtol=2e-3)
+            invariant = np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
+            close = np.abs(invariant - jets["mass"][:, k])[there]
+            assert close.max() < 1.0, name
+            assert not (x[~there].any() or y[~there].any())
+
+
+def test_chunks_of_other_settings_are_refused(reference, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    shutil.copy(reference, folder)
+    sample = simulate.Sample("stop", (700, 100), -1, 6, 1.0, True, folder, tries=80)
+    with pytest.raises(InputError, match="loose_share"):
+        simulate.take_up(sample)
+
+
+def test_an_unknown_file_is_refused(tmp_path):
+    command = [sys.executable, SCRIPT, "--study", "demo", "--only", "stop_1_2"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("simulate.py: --only stop_1_2: not a file of study 'demo'")
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,191 @@
+"""The event-level split: fractions, uniformity, independence, and that no event ever moves."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jets.packed import EVENT_DTYPE, KINEMATICS
+from jets.split import (
+    HELD_OUT,
+    STOP,
+    TRAIN,
+    TTBAR,
+    VALIDATION,
+    _mix,
+    assign_split,
+    choose_training_jets,
+    shuffle_labels,
+    uniform,
+)
+from products import InputError
+from study import PRESETS
+
+
+def background(n=60_000, index=0) -> np.ndarray:
+    events = np.zeros(n, EVENT_DTYPE)
+    events["process"], events["index"], events["row"] = TTBAR, index, np.arange(n)
+    events["m_stop"] = events["m_neutralino"] = -1
+    return events
+
+
+def signal(n=1_000, m_stop=700, m_neutralino=100) -> np.ndarray:
+    events = np.zeros(n, EVENT_DTYPE)
+    events["process"], events["index"], events["row"] = STOP, -1, np.arange(n)
+    events["m_stop"], events["m_neutralino"] = m_stop, m_neutralino
+    return events
+
+
+def some_jets(events, seed=0) -> np.ndarray:
+    """Jets (n, 3) of which some are missing and some matched."""
+    rng = np.random.default_rng(seed)
+    jets = np.zeros((len(events), 3), KINEMATICS)
+    jets["pt"] = np.where(rng.random(jets.shape) < 0.9, 200, 0)
+    jets["delta_r"] = rng.uniform(0, 1.5, jets.shape)
+    return jets
+
+
+# --- The hash -----------------------------------------------------------------------------------
+
+
+def test_the_hash_is_splitmix64():
+    """One round from a state of 0 gives the first number of the reference implementation."""
+    assert _mix(np.zeros(1, np.uint64))[0] == 0xE220A8397B1DCDAF
+
+
+def test_consecutive_rows_are_uniform():
+    number = uniform(background(), "split")
+    assert number.min() >= 0
+    assert number.max() < 1
+    counts, _ = np.histogram(number, bins=100, range=(0, 1))
+    assert stats.chisquare(counts).pvalue > 1e-3
+    # So are pairs of neighbours, which a weak hash would correlate.
+    pairs, _, _ = np.histogram2d(number[::2], number[1::2], bins=10, range=[[0, 1], [0, 1]])
+    assert stats.chisquare(pairs.ravel()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "others",
+    [background(index=1), signal(60_000), background()],
+    ids=["another file", "another process", "another salt"],
+)
+def test_numbers_of_others_are_independent(others):
+    first = uniform(background(), "split")
+    second = uniform(others, "fold" if np.array_equal(others, background()) else "split")
+    joint, _, _ = np.histogram2d(first, second, bins=10, range=[[0, 1], [0, 1]])
+    assert stats.chi2_contingency(joint).pvalue > 1e-3
+    assert not np.isin(first, second).any()
+
+
+def test_an_event_has_its_number_for_ever():
+    """Pinned: another number here would move every event of every study."""
+    expected = [0.96072815, 0.29717222, 0.96663919]
+    assert uniform(background(3), "split") == pytest.approx(expected, abs=1e-8)
+
+
+# --- The split ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["readme", "demo"])
+def test_fractions_are_those_of_the_study(name):
+    study, events = PRESETS[name], background()
+    for fully_selected, fractions in ((True, study.split), (False, study.split_loose)):
+        split = assign_split(events, np.full(len(events), fully_selected), study)
+        counts = np.bincount(split, minlength=3)
+        expected = len(events) * np.array(fractions)
+        assert (counts[expected == 0] == 0).all()
+        kept = expected > 0
+        assert stats.chisquare(counts[kept], expected[kept]).pvalue > 1e-3
+
+
+def test_no_event_with_five_or_six_jets_is_held_out():
+    events = background()
+    fully_selected = np.random.default_rng(0).random(len(events)) < 0.1
+    split = assign_split(events, fully_selected, PRESETS["demo"])
+    assert fully_selected[split == HELD_OUT].all()
+
+
+def test_no_event_moves_when_files_are_added():
+    one, more = (
+        background(index=3),
+        np.concatenate([background(index=1), signal(), background(index=3)]),
+    )
+    study = PRESETS["readme"]
+    alone = assign_split(one, np.ones(len(one), bool), study)
+    together = assign_split(more, np.ones(len(more), bool), study)
+    np.testing.assert_array_equal(together[-len(one) :], alone)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"split": (0.5, 0.5)},
+        {"split": (0.5, 0.2, 0.2)},
+        {"split": (1.2, -0.4, 0.2)},
+        {"split_loose": (0.5, 0.3, 0.2)},
+    ],
+)
+def test_impossible_fractions_are_refused(settings):
+    study = dataclasses.replace(PRESETS["readme"], **settings)
+    with pytest.raises(InputError, match="split"):
+        assign_split(background(10), np.ones(10, bool), study)
+
+
+# --- Training jets and shuffled labels ----------------------------------------------------------
+
+
+def events_with_split(*parts) -> np.ndarray:
+    events = np.concatenate(parts)
+    events["split"] = assign_split(events, np.ones(len(events), bool), PRESETS["readme"])
+    return events
+
+
+def test_training_jets_are_matched_limited_and_balanced():
+    events = events_with_split(background(3_000), signal(), signal(400, 700, 200), signal(20, 900))
+    jets = some_jets(events)
+    chosen = choose_training_jets(events, jets, per_mass_point=300)
+    assert (events["split"][np.nonzero(chosen)[0]] != HELD_OUT).all()
+    assert (jets["pt"][chosen] > 0).all()
+    of_signal = chosen & (events["process"] == STOP)[:, None]
+    assert (jets["delta_r"][of_signal] < 0.5).all()
+    candidates = (jets["pt"] > 0) & (jets["delta_r"] < 0.5) & (events["split"] != HELD_OUT)[:, None]
+    for m_stop, m_neutralino in ((700, 100), (700, 200), (900, 100)):
+        point = (events["m_stop"] == m_stop) & (events["m_neutralino"] == m_neutralino)
+        assert chosen[point].sum() == min(300, candidates[point].sum())
+    assert chosen[events["process"] == TTBAR].sum() == of_signal.sum()
+    shares = np.bincount(events["split"][np.nonzero(chosen)[0]]) / chosen.sum()
+    assert shares[[TRAIN, VALIDATION]] == pytest.approx([5 / 7, 2 / 7], abs=0.06)
+
+
+def test_all_background_is_taken_where_there_is_less():
+    events = events_with_split(background(30), signal())
+    jets = some_jets(events)
+    chosen = choose_training_jets(events, jets, per_mass_point=300)
+    trains = (events["process"] == TTBAR) & (events["split"] != HELD_OUT)
+    np.testing.assert_array_equal(chosen[trains], jets["pt"][trains] > 0)
+
+
+def test_a_mass_point_keeps_its_jets_when_files_are_added():
+    point = signal()
+    jets = some_jets(point)
+    alone = events_with_split(point)
+    more = events_with_split(point, signal(m_stop=800), background(2_000))
+    more_jets = np.concatenate([jets, some_jets(more[len(point) :], seed=1)])
+    np.testing.assert_array_equal(
+        choose_training_jets(more, more_jets, 100)[: len(point)],
+        choose_training_jets(alone, jets, 100),
+    )
+
+
+def test_shuffled_labels_are_a_permutation_that_knows_nothing():
+    rng = np.random.default_rng(0)
+    labels = (rng.random(40_000) < 0.3).astype(np.uint8)
+    classified = rng.random(40_000) < 0.8
+    shuffled = shuffle_labels(labels, classified, "AK14")
+    np.testing.assert_array_equal(shuffled[~classified], labels[~classified])
+    assert shuffled[classified].sum() == labels[classified].sum()
+    table = np.histogram2d(labels[classified], shuffled[classified], bins=2)[0]
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+    np.testing.assert_array_equal(shuffled, shuffle_labels(labels, classified, "AK14"))
+    assert (shuffled != shuffle_labels(labels, classified, "AK08")).any()
