@@ -30,7 +30,10 @@ def run(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         sys.exit(_refuse(str(error)))
-    except (PermissionError, OSError) as error:
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         where = error.filename or "the output"

@@ -1,0 +1,160 @@
+"""Step 3: score the three hardest jets of every held-out event with every base classifier.
+
+Reads   Data/<study>/{events,AK08,AK10,AK14}.h5 of setup.py, and the best epoch of every finished
+        training in Data/<study>/models/: at least those that train_all.sh runs, of any seed.
+Writes  Data/<study>/scores.h5: the probability of signal, -1 where there is no jet, by event; the
+        mass point of an event is in events.h5. scores.json says what made it.
+
+    python predict_base_model_mass.py --study demo
+"""
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.lib.recfunctions import repack_fields
+from scipy.special import expit
+
+from jets.packed import PackedJets, read_event_table
+from jets.split import HELD_OUT
+from models import create_model
+from products import InputError, atomic_write, is_finished, read_manifest, run, write_manifest
+from study import (
+    JETS_PER_EVENT,
+    MISSING_DELTA_R,
+    MISSING_SCORE,
+    Study,
+    add_study_option,
+    load_study,
+)
+from training import checkpoint
+from training.batches import JetImages, read_split
+from training.loop import choose_device, score
+from training.plan import Training, trainings
+
+JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training, its best checkpoint, and the settings that this was made with."""
+
+    training: Training
+    best: Path
+    settings: dict
+
+
+def main() -> None:
+    """Parse the options, score, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_study_option(parser)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    options = parser.parse_args()
+    study = load_study(options.study)
+    device = choose_device(options.device)
+
+    trained = finished_trainings(study)
+    definitions = sorted({one.training.jet_definition for one in trained})
+    inputs = [study.data_dir / f"{name}.h5" for name in ("events", *definitions)]
+    inputs += [one.best for one in trained]
+    settings = {"trainings": [str(one.training) for one in trained]}
+    manifest, scores = study.data_dir / "scores.json", study.data_dir / "scores.h5"
+    if is_finished(manifest, settings, inputs):
+        print(f"scores of study {study.name}: already there, see {scores}")
+        return
+
+    table = read_event_table(study.data_dir / "events.h5").events
+    events = np.flatnonzero(table["split"] == HELD_OUT)
+    with atomic_write(scores) as temporary, h5py.File(temporary, "w") as file:
+        file["events"] = events
+        for definition, group in groupby(trained, key=lambda one: one.training.jet_definition):
+            jets = read_split(study, definition, HELD_OUT)
+            print(
+                f"{definition}: {len(jets)} jets of {len(events)} held-out events, none trained on"
+            )
+            kinematics = repack_fields(jets.jets[list(JET_COLUMNS)])
+            missing = np.zeros((), kinematics.dtype)
+            missing["delta_r"] = MISSING_DELTA_R
+            file[f"{definition}/jets"] = by_event(jets, events, kinematics, missing)
+            images = JetImages(jets, study.pixel_power, study.standardised_mass, device)
+            for one in group:
+                probability = signal_probability(one, study, images)
+                name = f"{definition}/{one.training.network}/{one.training.variant}"
+                file[name] = by_event(jets, events, probability, np.float32(MISSING_SCORE))
+                print(f"{one.training}: scored", flush=True)
+    write_manifest(manifest, settings, inputs, [scores])
+    print(f"scores of {len(trained)} trainings: {scores}")
+
+
+def finished_trainings(study: Study) -> list[Trained]:
+    """All finished trainings of a study, by jet definition.
+
+    Raises:
+        InputError: one that the study asks for is missing, or one is not what its folder says.
+    """
+    manifests = (study.data_dir / "models").glob("*/manifest.json")
+    trained = sorted(
+        (read_trained(manifest, study) for manifest in manifests), key=lambda one: one.training
+    )
+    of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
+    for training in trainings(study):
+        if training not in of_any_seed:
+            raise InputError(
+                f"{training.directory(study)}: this training is not finished; "
+                f"run train.py {training}, or train_all.sh, with the same --study first"
+            )
+    return trained
+
+
+def read_trained(manifest: Path, study: Study) -> Trained:
+    """What the manifest of a training names, if it still belongs to it and to the study."""
+    record = read_manifest(manifest, made_by="train.py")
+    settings = dict(record["settings"])
+    training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
+    jets = study.data_dir / f"{training.jet_definition}.h5"
+    is_seen_alike = all(
+        settings[name] == getattr(study, name)
+        for name in ("width", "pixel_power", "standardised_mass")
+    )
+    if not (
+        is_seen_alike
+        and training.directory(study) == manifest.parent
+        and is_finished(manifest, settings, [jets])
+    ):
+        raise InputError(
+            f"{manifest.parent}: holds {training}, but its settings, jets or checkpoints are no "
+            "longer those of the study; delete the folder and run train.py again"
+        )
+    del settings["epochs"]
+    settings["jets_sha256"] = record["inputs"][str(jets)]["sha256"]
+    return Trained(
+        training, checkpoint.checkpoint_path(manifest.parent, record["best_epoch"]), settings
+    )
+
+
+def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:
+    """The probability (n,) float32 of signal of all jets."""
+    training = trained.training
+    network = create_model(training.network, images.side, study.width).to(images.device)
+    checkpoint.load(trained.best, network, trained.settings)
+    logits = score(network, images, study.batch_size, str(training)).astype(float)
+    return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
+
+
+def by_event(
+    jets: PackedJets, events: np.ndarray, value: np.ndarray, missing: np.ndarray | np.generic
+) -> np.ndarray:
+    """Values of jets (n,) as a table (events, 3), `missing` where an event has no such jet."""
+    table = np.full((len(events), JETS_PER_EVENT), missing)
+    table[np.searchsorted(events, jets.jets["event"]), jets.jets["k"]] = value
+    return table
+
+
+if __name__ == "__main__":
+    run(main)

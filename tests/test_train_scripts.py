@@ -1,0 +1,259 @@
+"""train.py, train_all.sh and predict_base_model_mass.py through their command lines."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from toy_jets import SIDE, write_study
+
+import predict_base_model_mass
+import train
+from jets.packed import read_jets
+from jets.scores import read_scores
+from jets.split import HELD_OUT
+from models import create_model
+from products import run
+from sensitivity.auc import auc
+from study import JET_DEFINITIONS, MISSING_DELTA_R, load_study
+
+TOY = """
+networks = ["CNN"]
+width = 0.125
+pixel_power = 0.5
+epochs = 2
+batch_size = 16
+learning_rate = 3e-3
+background_jets_min = 2
+"""
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which both steps have run, and what train_all.sh said."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "toy.toml").write_text(TOY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_study(load_study("toy.toml"), 300)
+        training = train_all("--study", "toy.toml", "--device", "cpu")
+        assert training.returncode == 0, training.stderr
+        patch.setattr(sys, "argv", ["predict_base_model_mass.py", "--study", "toy.toml"])
+        predict_base_model_mass.main()
+    return folder, training.stdout
+
+
+@pytest.fixture
+def toy(finished, tmp_path, monkeypatch):
+    """A copy of that folder to work in."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "Data" / "toy"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a script in this process; its exit status, and what it wrote to stdout and stderr."""
+
+    def call(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *arguments])
+        status = 0
+        try:
+            run(script.main)
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def train_all(*options, python=sys.executable):
+    """Run the shell script as a user does."""
+    return subprocess.run(
+        [ROOT / "train_all.sh", *options],
+        env=os.environ | {"PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def trained_names(data: Path) -> list[str]:
+    return sorted(path.parent.name for path in data.glob("models/*/manifest.json"))
+
+
+def test_train_all_trains_everything_and_keeps_logs(finished):
+    folder, said = finished
+    models = folder / "Data" / "toy" / "models"
+    assert trained_names(models.parent) == [
+        "AK08_CNN_0",
+        "AK10_CNN_0",
+        "AK14_CNN_0",
+        "AK14_CNN_0_shuffled",
+    ]
+    logs = [path.read_text() for path in sorted(models.glob("*/log.txt"))]
+    assert "".join(logs) == said
+    assert "standard errors from 0.5" in logs[-1]
+    assert "at least 2 of" in said
+
+
+def test_a_training_leaves_a_row_and_a_checkpoint_an_epoch(toy):
+    folder = toy / "models" / "AK14_CNN_0"
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["best_epoch"] == int(np.argmin([float(row["loss"]) for row in rows]))
+    for name in ("epoch_00.pt", "epoch_01.pt"):
+        assert torch.load(folder / name, weights_only=True)["settings"]["network"] == "CNN"
+
+
+def test_a_second_run_does_nothing_and_says_so(toy, call):
+    before = {path: path.stat().st_mtime_ns for path in toy.rglob("*")}
+    status, said, _ = call(train, "--all", "--study", "toy.toml")
+    assert status == 0 and said.count("already finished") == 4
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 0 and "already there" in said
+    assert {path: path.stat().st_mtime_ns for path in toy.rglob("*")} == before
+
+
+def test_more_epochs_go_on_from_fewer(toy, call):
+    first = toy / "models" / "AK08_CNN_0" / "epoch_00.pt"
+    before = first.stat().st_mtime_ns
+    status, said, _ = call(train, "AK08", "cnn", "--study", "toy.toml", "--epochs", "3")
+    assert status == 0 and "epoch 3/3" in said and "epoch 2/3" not in said
+    assert first.stat().st_mtime_ns == before
+
+
+def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
+    assert call(train, "AK08", "CNN", "1", "--study", "toy.toml", "--epochs", "1")[0] == 0
+    assert call(predict_base_model_mass, "--study", "toy.toml")[0] == 0
+    with h5py.File(toy / "scores.h5") as file:
+        assert set(file["AK08/CNN"]) == {"0", "1"}
+        assert not np.array_equal(file["AK08/CNN/0"], file["AK08/CNN/1"])
+
+
+def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):
+    """Rebuilt jet by jet from dense images."""
+    scores = read_scores(toy / "scores.h5")
+    packed = read_jets(toy / "AK10.h5", HELD_OUT)
+    network = create_model("CNN", SIDE, 0.125).eval()
+    folder = toy / "models" / "AK10_CNN_0"
+    best = json.loads((folder / "manifest.json").read_text())["best_epoch"]
+    network.load_state_dict(
+        torch.load(folder / f"epoch_{best:02d}.pt", weights_only=True)["network"]
+    )
+    for row in range(0, len(packed), 10):
+        image = np.zeros(3 * SIDE * SIDE, np.float32)
+        first, last = packed.images.offsets[row : row + 2]
+        image[packed.images.pixels[first:last]] = packed.images.values[first:last]
+        image = torch.from_numpy(np.sqrt(image / (image.max() + 1e-6)).reshape(1, 3, SIDE, SIDE))
+        jet = packed.jets[row]
+        mass = torch.tensor([jet["mass"] / 1000])
+        probability = torch.softmax(network(image, mass), dim=1)[0, 1].item()
+        event = int(np.flatnonzero(scores.event == jet["event"])[0])
+        assert scores.networks["AK10/CNN"][event, jet["k"]] == pytest.approx(probability, abs=1e-6)
+        assert scores.jets["AK10"]["pt"][event, jet["k"]] == jet["pt"]
+
+
+def test_held_out_jets_are_told_apart_and_missing_ones_marked(toy):
+    scores = read_scores(toy / "scores.h5")
+    with h5py.File(toy / "events.h5") as file:
+        events = file["events"][()]
+    np.testing.assert_array_equal(scores.event, np.flatnonzero(events["split"] == HELD_OUT))
+    is_signal = events["process"][scores.event] == 1
+    for definition in JET_DEFINITIONS:
+        jets, score = scores.jets[definition], scores.networks[f"{definition}/CNN"]
+        exists = jets["pt"] > 0
+        assert 0 < exists.sum() < exists.size
+        assert (score[~exists] == -1).all() and (jets["delta_r"][~exists] == MISSING_DELTA_R).all()
+        assert ((score[exists] >= 0) & (score[exists] <= 1)).all()
+        hardest = exists[:, 0]
+        signal, background = (score[hardest & (is_signal == truth), 0] for truth in (True, False))
+        assert auc(signal, background).value > 0.95
+    assert set(scores.shuffled) == {"AK14/CNN"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("AK12", "CNN"), "unknown jet definition 'AK12'"),
+        (("AK14", "ResNet"), "unknown network 'ResNet'"),
+        (("AK14", "CNN", "--study", "mine"), "unknown study 'mine'"),
+        (("AK14", "CNN", "--study", "demo"), "run setup.py first"),
+        (("AK14", "CNN", "--device", "abacus"), "--device abacus"),
+        (("AK14", "CNN", "--epochs", "0"), "epochs is 0"),
+        (("AK14", "CNN", "-1"), "seed is -1"),
+    ],
+)
+def test_train_refuses_in_one_sentence(arguments, sentence, toy, call):
+    before = sorted(toy.parent.rglob("*"))
+    status, said, complaint = call(train, *arguments)
+    assert status == 2 and sentence in complaint and complaint.count("\n") == 1 and not said
+    assert sorted(toy.parent.rglob("*")) == before
+
+
+def test_an_option_of_another_network_is_refused(toy, call):
+    option = "--published-batch-norm-momentum"
+    status, _, complaint = call(train, "AK08", "CNN", "7", "--study", "toy.toml", option)
+    assert status == 2 and "an option of MaxViT" in complaint and complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("AK14",), ("AK14", "CNN", "--all"), ("--all", "--shuf")]
+)
+def test_train_is_told_one_training_or_all(arguments, call):
+    status, _, complaint = call(train, *arguments)
+    assert status == 2 and "error:" in complaint
+
+
+def test_train_refuses_the_checkpoint_of_another_network_or_of_other_settings(toy, call):
+    models = toy / "models"
+    foreign = models / "AK08_CNN_5" / "epoch_00.pt"
+    foreign.parent.mkdir()
+    shutil.copy(models / "AK10_CNN_0" / "epoch_00.pt", foreign)
+    status, _, complaint = call(train, "AK08", "CNN", "5", "--study", "toy.toml")
+    assert status == 2 and f"{foreign.relative_to(Path.cwd())}: its jet_definition is" in complaint
+    option = ("--learning-rate", "0.1")
+    status, _, complaint = call(train, "AK08", "CNN", "--study", "toy.toml", *option)
+    assert status == 2 and "its learning_rate is 0.003, expected 0.1" in complaint
+
+
+def test_predict_names_the_step_or_the_training_that_is_missing(toy, call):
+    status, _, complaint = call(predict_base_model_mass, "--study", "demo")
+    assert status == 2 and "run train.py AK08 CNN 0, or train_all.sh" in complaint
+    shutil.rmtree(toy / "models" / "AK14_CNN_0_shuffled")
+    status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 2 and "run train.py AK14 CNN 0 --shuffle-labels" in complaint
+
+
+@pytest.mark.parametrize("exchanged", ["manifest.json", "epoch_01.pt", "the jets", "the folder"])
+def test_predict_refuses_what_is_not_of_this_training(exchanged, toy, call):
+    folder, other = toy / "models" / "AK08_CNN_0", toy / "models" / "AK10_CNN_0"
+    before = (toy / "scores.h5").read_bytes()
+    if exchanged == "the jets":
+        shutil.copy(toy / "AK10.h5", toy / "AK08.h5")
+    elif exchanged == "the folder":
+        shutil.rmtree(folder)
+        shutil.copytree(other, folder)
+    else:
+        shutil.copy(other / exchanged, folder / exchanged)
+    status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 2 and "Data/toy/models/AK08_CNN_0" in complaint
+    assert complaint.count("\n") == 1
+    assert (toy / "scores.h5").read_bytes() == before
+
+
+def test_train_all_hands_on_its_options_and_the_exit_status(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nshift\necho "$@"\nexit 3\n')
+    python.chmod(0o755)
+    stopped = train_all("--study", "a study.toml", "--epochs", "1", python=python)
+    assert stopped.returncode == 3 and stopped.stdout == "--all --study a study.toml --epochs 1\n"

@@ -1,0 +1,282 @@
+"""Training: batches against a dense reference, metrics against closed forms, exact resumption."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from toy_jets import SIDE, make_events, make_jets, packed, select, write_jets, write_study
+
+from jets.images import SparseImages, dense
+from jets.packed import JET_DTYPE, PackedJets
+from jets.split import HELD_OUT, TRAIN, VALIDATION
+from models import create_model
+from products import InputError
+from study import JET_DEFINITIONS, PRESETS, Study
+from training import checkpoint
+from training.batches import JetImages, read_split
+from training.loop import best_epoch, choose_device, make_sample, train
+from training.metrics import evaluate
+from training.plan import Training, trainings
+
+CPU = torch.device("cpu")
+TOY = Study("toy", width=0.125, epochs=4, batch_size=16, learning_rate=3e-3, background_jets_min=1)
+
+
+def one_jet(pixels: list[int], values: list[float], mass: float = 100.0) -> PackedJets:
+    jets = np.zeros(1, JET_DTYPE)
+    jets["mass"] = mass
+    images = SparseImages(
+        np.array([0, len(pixels)]), np.array(pixels, np.uint16), np.array(values, np.float32)
+    )
+    return PackedJets(jets, images, SIDE, 0.2, 0.05, "AK14")
+
+
+def first_batch(jets: PackedJets, pixel_power: float = 1.0, standardised_mass: bool = False):
+    images = JetImages(jets, pixel_power, standardised_mass, CPU)
+    return next(images.batches(np.arange(len(jets)), len(jets)))
+
+
+@pytest.mark.parametrize("side", [SIDE, 128])  # at 128, pixel numbers need all 16 bits
+def test_batches_are_the_dense_images_in_any_order(side):
+    jets = packed(n_events=20, side=side)
+    reference = dense(jets.images, side)
+    reference = np.sqrt(reference / (reference.max(axis=(1, 2, 3), keepdims=True) + 1e-6))
+    assert side == SIDE or jets.images.pixels.max() >= 2**15
+    order = np.random.default_rng(1).permutation(len(jets))
+    seen = 0
+    for rows, images, mass in JetImages(jets, 0.5, False, CPU).batches(order, 7):
+        expected = order[seen : seen + 7]
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_allclose(images, reference[expected], rtol=1e-6)
+        np.testing.assert_allclose(mass, jets.jets["mass"][expected] / 1000, rtol=1e-6)
+        seen += len(rows)
+    assert seen == len(jets)
+
+
+def test_an_image_is_divided_by_the_maximum_of_all_its_channels():
+    jets = one_jet([0, SIDE**2, 2 * SIDE**2], [1.0, 4.0, 2.0])
+    image = first_batch(jets).images[0, :, 0, 0]
+    np.testing.assert_allclose(image, np.array([1.0, 4.0, 2.0]) / (4 + 1e-6), rtol=1e-6)
+    np.testing.assert_allclose(first_batch(jets, 0.5).images[0, 0, 0, 0], 0.5, rtol=1e-6)
+
+
+def test_an_image_does_not_depend_on_the_unit_of_energy():
+    jets = packed(n_events=5)
+    scaled = dataclasses.replace(
+        jets, images=dataclasses.replace(jets.images, values=1000 * jets.images.values)
+    )
+    np.testing.assert_allclose(
+        first_batch(jets).images.clone(), first_batch(scaled).images, rtol=1e-5
+    )
+
+
+def test_a_jet_without_pixels_is_an_empty_image():
+    assert not first_batch(one_jet([], [])).images.any()
+
+
+def test_mass_is_in_tev_or_standardised_to_the_training_jets():
+    jets = one_jet([0], [1.0], mass=300.0)
+    assert first_batch(jets).mass.item() == pytest.approx(0.3)
+    assert first_batch(jets, standardised_mass=True).mass.item() == pytest.approx(
+        (0.3 - 0.2) / 0.05
+    )
+
+
+def test_metrics_agree_with_sklearn_and_with_binomial_errors():
+    generator = np.random.default_rng(2)
+    label = generator.integers(2, size=4000)
+    logits = generator.normal(size=(4000, 2)) + np.stack([1 - label, label], axis=1)
+    study = Study("many resamplings", bootstraps=400)
+    metrics = evaluate(logits, label, np.arange(4000), study)
+    probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    accuracy = ((probability > 0.5) == label).mean()
+    assert metrics["loss"].value == pytest.approx(log_loss(label, probability))
+    assert metrics["auc"].value == pytest.approx(roc_auc_score(label, probability))
+    assert metrics["accuracy"].value == pytest.approx(accuracy)
+    binomial = np.sqrt(accuracy * (1 - accuracy) / 4000)
+    assert metrics["accuracy"].error == pytest.approx(binomial, rel=0.15)
+
+
+def test_jets_of_one_event_count_as_one_in_the_errors():
+    generator = np.random.default_rng(3)
+    label = generator.integers(2, size=1000)
+    logits = generator.normal(size=(1000, 2)) + np.stack([1 - label, label], axis=1)
+    event = np.arange(1000)
+    once = evaluate(logits, label, event, TOY)
+    copied = evaluate(*(np.repeat(a, 4, axis=0) for a in (logits, label, event)), TOY)
+    for name in ("loss", "accuracy", "auc"):
+        assert copied[name].error == pytest.approx(once[name].error)
+
+
+def test_max_sic_is_nan_where_the_background_floor_cannot_be_met():
+    logits = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0]])
+    study = dataclasses.replace(TOY, background_jets_min=3)
+    assert np.isnan(evaluate(logits, np.array([1, 0, 0]), np.arange(3), study)["max_sic"].value)
+
+
+@pytest.fixture(scope="module")
+def jets():
+    return packed(n_events=500)
+
+
+def train_toy(directory, jets, study=TOY, label="label", report=lambda row: None, settings=None):
+    """The network, its optimiser's checkpoint and the history."""
+    samples = [make_sample(select(jets, split), label, study, CPU) for split in (TRAIN, VALIDATION)]
+    torch.manual_seed(0)
+    network = create_model("CNN", SIDE, study.width)
+    settings = settings or {"network": "CNN"}
+    history = train(network, *samples, study, 0, settings, directory, report)
+    return network, history
+
+
+@pytest.fixture(scope="module")
+def trained(jets, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("trained")
+    return directory, *train_toy(directory, jets)
+
+
+def test_separable_jets_are_separated(trained):
+    _, _, history = trained
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"] + 0.1
+    assert history[-1]["auc"] > 0.99
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3]
+    rates = [row["learning_rate"] for row in history]
+    np.testing.assert_allclose(rates, TOY.learning_rate * 0.7 ** np.arange(4))
+
+
+def test_permuted_labels_cannot_be_learnt(jets, tmp_path):
+    _, history = train_toy(tmp_path, jets, label="shuffled_label")
+    best = history[best_epoch(history)]
+    assert abs(best["auc"] - 0.5) < 3 * best["auc_error"]
+
+
+@pytest.mark.parametrize("network", ["CNN", "MaxViT"])  # MaxViT: batch norm's running averages
+def test_interrupted_training_ends_bit_identical(network, tmp_path):
+    study = dataclasses.replace(TOY, epochs=3)
+    jets = packed(n_events=20)
+    samples = [make_sample(jets, "label", study, CPU)] * 2
+
+    def run(name, report=lambda row: None):
+        torch.manual_seed(5)
+        model = create_model(network, SIDE, study.width)
+        train(model, *samples, study, 5, {"network": network}, tmp_path / name, report)
+
+    def interrupt(row):
+        torch.rand(7)  # whatever else drew random numbers meanwhile
+        raise KeyboardInterrupt
+
+    run("whole")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run("interrupted", interrupt)
+    run("interrupted")
+    whole, resumed = (
+        torch.load(checkpoint.checkpoint_path(tmp_path / name, 2), weights_only=True)
+        for name in ("whole", "interrupted")
+    )
+    assert torch.equal(whole["random_states"]["cpu"], resumed["random_states"]["cpu"])
+    for name, tensor in whole["network"].items():
+        assert torch.equal(tensor, resumed["network"][name]), name
+    for number, state in whole["optimiser"]["state"].items():
+        for name, tensor in state.items():
+            assert torch.equal(tensor, resumed["optimiser"]["state"][number][name])
+    timeless = [
+        [{k: v for k, v in row.items() if "second" not in k} for row in run["history"]]
+        for run in (whole, resumed)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_fewer_epochs_are_read_off_a_longer_training(trained, jets, tmp_path):
+    directory, _, history = trained
+    for epoch in range(4):
+        source = checkpoint.checkpoint_path(directory, epoch)
+        checkpoint.checkpoint_path(tmp_path, epoch).write_bytes(source.read_bytes())
+    _, shorter = train_toy(tmp_path, jets, dataclasses.replace(TOY, epochs=2))
+    assert shorter == history[:2]
+
+
+def test_the_best_epoch_may_be_the_first():
+    history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate([0.3, 0.4, 0.35])]
+    assert best_epoch(history) == 0
+
+
+def test_a_foreign_checkpoint_is_refused(trained, jets):
+    directory, *_ = trained
+    with pytest.raises(InputError, match=r"epoch_03.pt: its network is 'CNN', expected 'ViT'"):
+        train_toy(directory, jets, settings={"network": "ViT"})
+    path = checkpoint.checkpoint_path(directory, 3)
+    with pytest.raises(InputError, match="not a checkpoint of this network"):
+        checkpoint.load(path, create_model("CNN", SIDE, 0.25), {"network": "CNN"})
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "another file of torch"])
+def test_a_damaged_checkpoint_is_refused(damage, trained, tmp_path):
+    path = tmp_path / "epoch_00.pt"
+    whole = checkpoint.checkpoint_path(trained[0], 0).read_bytes()
+    path.write_bytes({"truncated": whole[:-1000], "text": b"weights"}.get(damage, b""))
+    if damage == "another file of torch":
+        torch.save([1.0, 2.0], path)
+    with pytest.raises(InputError, match="not a checkpoint"):
+        checkpoint.load(path, create_model("CNN", SIDE, TOY.width), {"network": "CNN"})
+
+
+def test_a_diverged_training_is_no_result(jets, tmp_path):
+    study = dataclasses.replace(TOY, learning_rate=1e30)
+    with pytest.raises(InputError, match="smaller --learning-rate"):
+        train_toy(tmp_path, jets, study)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_one_class_cannot_be_trained_on(jets):
+    signal = select(jets, TRAIN)
+    signal.jets["label"] = 1
+    with pytest.raises(InputError, match="expected both classes"):
+        make_sample(signal, "label", TOY, CPU)
+
+
+def test_no_event_trains_and_tests(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_study(TOY, 40)
+    events = {
+        s: set(read_split(TOY, "AK08", s).jets["event"]) for s in (TRAIN, VALIDATION, HELD_OUT)
+    }
+    assert all(events.values())
+    assert len(set.union(*events.values())) == sum(map(len, events.values()))
+
+
+def test_jets_that_stand_in_the_split_of_another_event_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_study(TOY, 40)
+    events = make_events(40)
+    jets, images = make_jets(events, 0)
+    jets["split"][np.flatnonzero(jets["split"] == HELD_OUT)[:2]] = TRAIN
+    write_jets(TOY, "AK08", jets, images)
+    with pytest.raises(InputError, match=r"AK08.h5: 2 of \d+ jets marked train belong to events"):
+        read_split(TOY, "AK08", TRAIN)
+
+
+@pytest.mark.parametrize("study", PRESETS.values(), ids=PRESETS)
+def test_a_study_trains_every_network_on_every_definition_and_one_null_check(study):
+    names = [str(training) for training in trainings(study)]
+    assert len(set(names)) == len(names) == len(study.networks) * len(JET_DEFINITIONS) + 1
+    assert [name for name in names if "shuffle" in name] == ["AK14 CNN 0 --shuffle-labels"]
+
+
+def test_trainings_lie_apart():
+    places = {
+        Training("AK14", "MaxVit", s, n).directory(TOY) for s in (0, 1) for n in (False, True)
+    }
+    assert {place.name for place in places} == {
+        "AK14_MaxViT_0",
+        "AK14_MaxViT_1",
+        "AK14_MaxViT_0_shuffled",
+        "AK14_MaxViT_1_shuffled",
+    }
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="--device abacus"):
+        choose_device("abacus")

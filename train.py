@@ -1,0 +1,185 @@
+"""Step 2: train one base classifier, or all of a study.
+
+Reads   Data/<study>/{AK08,AK10,AK14}.h5, which setup.py packed: training and validation jets.
+Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with a row an epoch,
+        epoch_NN.pt with everything to go on from there, log.txt, and manifest.json, which names
+        the epoch of lowest validation loss; predict_base_model_mass.py uses that one.
+
+An interrupted training goes on from its last finished epoch, a finished one says so and ends; more
+--epochs go on from fewer. On a CPU the same command gives the same weights, bit for bit.
+
+    python train.py AK14 MaxViT 0
+    python train.py AK14 CNN --study demo --shuffle-labels
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jets.split import TRAIN, VALIDATION
+from models import create_model
+from products import InputError, fingerprint, is_finished, run, write_manifest
+from study import Study, add_study_option, load_study
+from training.batches import read_split
+from training.checkpoint import checkpoint_path
+from training.loop import best_epoch, choose_device, make_sample, train
+from training.plan import Training, trainings
+
+
+def main() -> None:
+    """Parse the options and run what they name."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("jet_definition", nargs="?", help="AK08, AK10 or AK14")
+    parser.add_argument("network", nargs="?", help="a name in models.MODELS, in any case")
+    parser.add_argument("seed", nargs="?", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--all", action="store_true", help="every network of the study on every jet definition"
+    )
+    add_study_option(parser)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument("--epochs", type=int, help="(default: the study's, as the next two)")
+    parser.add_argument("--batch-size", type=int, help="jets in a step")
+    parser.add_argument("--learning-rate", type=float, help="of Adam in the first epoch")
+    parser.add_argument(
+        "--shuffle-labels",
+        action="store_true",
+        help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
+    )
+    parser.add_argument(
+        "--published-batch-norm-momentum",
+        action="store_true",
+        help="MaxViT only: 0.99 instead of 0.01 (see doc/differences.md)",
+    )
+    options = parser.parse_args()
+    if options.all == bool(options.jet_definition) or bool(options.network) == options.all:
+        parser.error("name a jet definition and a network, or say --all")
+    if options.all and (options.shuffle_labels or options.published_batch_norm_momentum):
+        parser.error("--all has its own null check and the default of every network")
+
+    stated = ("epochs", "batch_size", "learning_rate")
+    given = {name: getattr(options, name) for name in stated if getattr(options, name) is not None}
+    study = dataclasses.replace(load_study(options.study), **given)
+    for name in stated:
+        if getattr(study, name) <= 0:
+            raise InputError(f"{name} is {getattr(study, name)}, expected more than 0")
+    if options.seed < 0:
+        raise InputError(f"seed is {options.seed}, expected 0 or more")
+    device = choose_device(options.device)
+    if options.all:
+        for training in trainings(study):
+            train_one(training, study, device)
+        return
+    training = Training(
+        options.jet_definition, options.network, options.seed, options.shuffle_labels
+    )
+    network_options = {}
+    if options.published_batch_norm_momentum:
+        if training.network != "MaxViT":
+            raise InputError("--published-batch-norm-momentum is an option of MaxViT; leave it out")
+        network_options["published_batch_norm_momentum"] = True
+    train_one(training, study, device, **network_options)
+
+
+def train_one(
+    training: Training, study: Study, device: torch.device, **network_options: bool
+) -> None:
+    """Run one training to its end, unless it is there already."""
+    directory = training.directory(study)
+    manifest = directory / "manifest.json"
+    jets = study.data_dir / f"{training.jet_definition}.h5"
+    decisive = training.settings(study, **network_options)
+    settings = decisive | {"epochs": study.epochs}
+    if is_finished(manifest, settings, [jets]):
+        print(f"{training}: already finished, see {directory}")
+        return
+    samples = [
+        make_sample(
+            read_split(study, training.jet_definition, split), training.label, study, device
+        )
+        for split in (TRAIN, VALIDATION)
+    ]
+    torch.manual_seed(training.seed)
+    try:
+        network = create_model(
+            training.network, samples[0].images.side, study.width, **network_options
+        ).to(device)
+    except ValueError as error:
+        raise InputError(f"{training}: {error}") from None
+
+    with logged(directory / "log.txt") as say:
+        background = int((samples[1].label == 0).sum())
+        say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {device}")
+        say(
+            f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
+            f"max SIC of cuts with eps_S >= {study.signal_efficiency_min} that leave at least "
+            f"{study.background_jets_min} of {background} background jets "
+            f"(eps_B >= {study.background_jets_min / background:.2g})"
+        )
+        history = train(
+            network,
+            *samples,
+            study,
+            training.seed,
+            decisive | {"jets_sha256": fingerprint(jets)["sha256"]},
+            directory,
+            lambda row: say(f"epoch {row['epoch'] + 1}/{study.epochs}: {measured(row)}"),
+        )
+        best = best_epoch(history)
+        outputs = [directory / "history.csv"]
+        outputs += [checkpoint_path(directory, row["epoch"]) for row in history]
+        write_manifest(
+            manifest,
+            settings,
+            [jets],
+            outputs,
+            best_epoch=best,
+            best=history[best],
+            device=str(device),
+        )
+        say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
+        if training.shuffled_labels:
+            distance = (history[best]["auc"] - 0.5) / history[best]["auc_error"]
+            say(f"null check: the AUC is {distance:+.1f} standard errors from 0.5")
+
+
+def measured(row: dict[str, float]) -> str:
+    """A row of the history in words."""
+
+    def estimate(name: str, digits: int) -> str:
+        return f"{row[name]:.{digits}f} ± {row[f'{name}_error']:.{digits}f}"
+
+    max_sic = "none, no such cut" if np.isnan(row["max_sic"]) else estimate("max_sic", 2)
+    return (
+        f"training loss {row['training_loss']:.4f}, validation loss {estimate('loss', 4)}, "
+        f"accuracy {estimate('accuracy', 3)}, AUC {estimate('auc', 4)}, max SIC {max_sic}, "
+        f"{row['jets_per_second']:.0f} jets/s"
+    )
+
+
+@contextlib.contextmanager
+def logged(path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line and logs it; the log also tells of an early end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+
+        def say(line: str) -> None:
+            print(line, flush=True)
+            print(line, file=file, flush=True)
+
+        try:
+            yield say
+        except BaseException as error:
+            print(f"stopped: {error!r}", file=file)
+            raise
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,91 @@
+"""Which trainings a study asks for, what decides each, and where its products lie."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from jets.scores import SHUFFLED
+from models import model_name
+from products import InputError
+from study import JET_DEFINITIONS, Study
+
+# What decides the weights besides the jets; `epochs` does too, but more epochs go on from fewer.
+DECISIVE = (
+    "width",
+    "pixel_power",
+    "standardised_mass",
+    "batch_size",
+    "learning_rate",
+    "learning_rate_decay",
+)
+
+
+@dataclass(frozen=True, order=True)
+class Training:
+    """One network trained on one jet definition from one seed.
+
+    Attributes:
+        jet_definition: a key of `study.JET_DEFINITIONS`.
+        network: a key of `models.MODELS`; any case is understood.
+        seed: of the initial weights and of the order of the jets.
+        shuffled_labels: a null check, trained and validated on labels that were permuted over
+            all jets before the split: its AUC against them is 0.5 unless the splits share jets.
+
+    Raises:
+        InputError: unknown jet definition or network.
+    """
+
+    jet_definition: str
+    network: str
+    seed: int = 0
+    shuffled_labels: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jet_definition not in JET_DEFINITIONS:
+            raise InputError(
+                f"unknown jet definition {self.jet_definition!r}; "
+                f"known are {', '.join(JET_DEFINITIONS)}"
+            )
+        try:
+            object.__setattr__(self, "network", model_name(self.network))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def __str__(self) -> str:
+        """As on the command line: `AK14 MaxViT 0`."""
+        option = " --shuffle-labels" if self.shuffled_labels else ""
+        return f"{self.jet_definition} {self.network} {self.seed}{option}"
+
+    @property
+    def variant(self) -> str:
+        """The seed, marked if the labels are shuffled: what tells trainings of a network apart."""
+        return f"{self.seed}{SHUFFLED if self.shuffled_labels else ''}"
+
+    @property
+    def label(self) -> str:
+        """The column of the packed jets that it is trained and tested on."""
+        return "shuffled_label" if self.shuffled_labels else "label"
+
+    def directory(self, study: Study) -> Path:
+        """Where its checkpoints, history, log and manifest lie."""
+        name = f"{self.jet_definition}_{self.network}_{self.variant}"
+        return study.data_dir / "models" / name
+
+    def settings(self, study: Study, **network_options) -> dict:
+        """What decides its weights, besides the jets and the number of epochs."""
+        chosen = {name: getattr(study, name) for name in DECISIVE}
+        return dataclasses.asdict(self) | chosen | {"network_options": network_options}
+
+
+def trainings(study: Study) -> list[Training]:
+    """All trainings of a study: every network on every jet definition, and one null check.
+
+    The null check is the study's first network on the AK14 jets: it looks for jets or events that
+    stand on both sides of the split, which are the same for all networks and definitions, and the
+    plain CNN is the one that memorises most readily.
+    """
+    return [
+        Training(jet_definition, network)
+        for jet_definition in JET_DEFINITIONS
+        for network in study.networks
+    ] + [Training("AK14", study.networks[0], shuffled_labels=True)]
