@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 from scipy.special import expit
 
 from jets.packed import PackedJets, read_event_table
+from jets.scores import write_scores
 from jets.split import HELD_OUT
 from models import create_model
-from products import InputError, atomic_write, is_finished, read_manifest, run, write_manifest
+from products import InputError, is_finished, read_manifest, run, write_manifest
 from study import (
     JETS_PER_EVENT,
     MISSING_DELTA_R,
@@ -71,23 +71,21 @@ def main() -> None:
 
     table = read_event_table(study.data_dir / "events.h5").events
     events = np.flatnonzero(table["split"] == HELD_OUT)
-    with atomic_write(scores) as temporary, h5py.File(temporary, "w") as file:
-        file["events"] = events
-        for definition, group in groupby(trained, key=lambda one: one.training.jet_definition):
-            jets = read_split(study, definition, HELD_OUT)
-            print(
-                f"{definition}: {len(jets)} jets of {len(events)} held-out events, none trained on"
-            )
-            kinematics = repack_fields(jets.jets[list(JET_COLUMNS)])
-            missing = np.zeros((), kinematics.dtype)
-            missing["delta_r"] = MISSING_DELTA_R
-            file[f"{definition}/jets"] = by_event(jets, events, kinematics, missing)
-            images = JetImages(jets, study.pixel_power, study.standardised_mass, device)
-            for one in group:
-                probability = signal_probability(one, study, images)
-                name = f"{definition}/{one.training.network}/{one.training.variant}"
-                file[name] = by_event(jets, events, probability, np.float32(MISSING_SCORE))
-                print(f"{one.training}: scored", flush=True)
+    arrays = {"events": events}
+    for definition, group in groupby(trained, key=lambda one: one.training.jet_definition):
+        jets = read_split(study, definition, HELD_OUT)
+        print(f"{definition}: {len(jets)} jets of {len(events)} held-out events, none trained on")
+        kinematics = repack_fields(jets.jets[list(JET_COLUMNS)])
+        missing = np.zeros((), kinematics.dtype)
+        missing["delta_r"] = MISSING_DELTA_R
+        arrays[f"{definition}/jets"] = by_event(jets, events, kinematics, missing)
+        images = JetImages(jets, study.pixel_power, study.standardised_mass, device)
+        for one in group:
+            probability = signal_probability(one, study, images)
+            name = f"{definition}/{one.training.network}/{one.training.variant}"
+            arrays[name] = by_event(jets, events, probability, np.float32(MISSING_SCORE))
+            print(f"{one.training}: scored", flush=True)
+    write_scores(scores, arrays)
     write_manifest(manifest, settings, inputs, [scores])
     print(f"scores of {len(trained)} trainings: {scores}")
 

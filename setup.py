@@ -27,7 +27,7 @@ SETTINGS = (
     "split",
     "split_loose",
     "training_jets_per_mass_point",
-    "summed_pixels",
+    "pixels_max",
 )
 # What packaging tools ask of a file of this name.
 PACKAGING = (

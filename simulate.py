@@ -163,7 +163,11 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
         "cross_section_pb": made.cross_section,
     }
     attributes = sample.settings() | summary([facts])
-    attributes["pythia_settings"] = "\n".join(process.settings)
+    attributes |= {
+        "pythia_settings": "\n".join(process.settings),
+        "slha_spectrum": process.spectrum,
+        "veto_score_min": process.veto_below if sample.veto else -math.inf,
+    }
     write_events(sample.chunk_path(chunk), of_chunk(made.columns, made.cut_flow, attributes))
     return begun, selected, made.seconds
 
@@ -200,7 +204,8 @@ def finish(sample: Sample) -> None:
     ]
     facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
     attributes = sample.settings() | summary(facts)
-    attributes["pythia_settings"] = parts[0].attributes["pythia_settings"]
+    of_process = ("pythia_settings", "slha_spectrum", "veto_score_min")
+    attributes |= {name: parts[0].attributes[name] for name in of_process}
     attributes["versions"] = json.dumps(versions())
     events = merge(parts, attributes)
     if np.count_nonzero(events.fully_selected) != attributes["selected"]:

@@ -96,7 +96,7 @@ class Study:
     training_jets_per_mass_point: int = 475  # signal, train and validation together
 
     # Images and the appended mass.
-    summed_pixels: int = 1  # sum n x n pixels of 128-pixel images
+    pixels_max: int = 128  # along one side: pixels of larger images are summed n x n
     pixel_power: float = 1.0  # of the pixels, after division by the image's maximum
     standardised_mass: bool = False  # False: the mass in TeV, as published
 
@@ -138,8 +138,7 @@ class Study:
 
     def image_pixels(self, jet_definition: str) -> int:
         """Pixels along one side of the image that the networks see."""
-        pixels = JET_DEFINITIONS[jet_definition].pixels
-        return pixels // self.summed_pixels if pixels == 128 else pixels
+        return min(JET_DEFINITIONS[jet_definition].pixels, self.pixels_max)
 
 
 PRESETS = {
@@ -157,11 +156,12 @@ PRESETS = {
         signal_loose_share=0.5,
         background_loose_share=0.1,
         split=(0.2, 0.1, 0.7),
-        summed_pixels=2,
+        training_jets_per_mass_point=200,
+        pixels_max=32,
         pixel_power=0.5,
         standardised_mass=True,
         width=0.25,
-        epochs=8,
+        epochs=5,
         learning_rate=1e-3,
         background_jets_min=10,
         working_point=0.5,
@@ -201,6 +201,8 @@ def load_study(name: str) -> Study:
         fields[key] = _same_type(path, key, value, fields[key])
     if fields["name"] in PRESETS:
         raise InputError(f"{path}: the name {fields['name']!r} belongs to a preset; choose another")
+    if fields["pixels_max"] not in (32, 64, 128):
+        raise InputError(f"{path}: pixels_max is {fields['pixels_max']}, expected 32, 64 or 128")
     return Study(**fields)
 
 

@@ -17,6 +17,7 @@ import pythia8mc
 
 from study import BEAM_ENERGY
 
+BEAMS = f"Beams:eCM = {BEAM_ENERGY}"
 VETO_SCALE = 20.0  # GeV; the shower is looked at when its evolution has come down to this pT
 VETO_SCORE_MIN = 6.8  # about 14 % of the events with a leptonic W have more
 
@@ -31,7 +32,7 @@ class Process:
         spectrum: an SLHA file's text, empty if Pythia needs none.
         truth: the PDG ids whose last copies are kept, and how many daughters of each.
         wanted: of the hard process with its resonance decays, whether to go on.
-        veto_below: the least `veto_score` of an event worth finishing; None: no early veto.
+        veto_below: the least `veto_score` of an event worth finishing; -inf: no early veto.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Process:
     truth: tuple[tuple[int, int], ...]
     wanted: Callable[["pythia8mc.Event"], bool]
     spectrum: str = ""
-    veto_below: float | None = None
+    veto_below: float = -math.inf
 
 
 def leptonic_w(process: "pythia8mc.Event") -> bool:
@@ -58,7 +59,7 @@ def ttbar() -> Process:
     """Top pairs at LO, with at least one leptonic W (e, mu, tau; dilepton events included)."""
     return Process(
         name="ttbar",
-        settings=("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
+        settings=(BEAMS, "Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
         truth=TOPS_AND_W,
         wanted=leptonic_w,
         veto_below=VETO_SCORE_MIN,
@@ -77,6 +78,7 @@ def stop_pair(stop_mass: int, neutralino_mass: int) -> Process:
     return Process(
         name="stop",
         settings=(
+            BEAMS,
             "SUSY:gg2squarkantisquark = on",
             "SUSY:qqbar2squarkantisquark = on",
             "SUSY:idA = 1000006",
@@ -154,10 +156,9 @@ def generate(process: Process, tries: int, seed: int, veto: bool = True) -> Batc
     with tempfile.TemporaryDirectory() as folder:
         lines = [
             "Print:quiet = on",
-            f"Beams:eCM = {BEAM_ENERGY}",
+            "Check:abortIfVeto = on",  # a vetoed event counts as one of the tries
             "Random:setSeed = on",
             f"Random:seed = {seed}",
-            "Check:abortIfVeto = on",  # a vetoed event counts as one of the tries
             *process.settings,
         ]
         if process.spectrum:
@@ -207,7 +208,7 @@ class _Hook(pythia8mc.UserHooks):
         return False
 
     def canVetoPT(self) -> bool:
-        return self.process.veto_below is not None
+        return self.process.veto_below > -math.inf
 
     def scaleVetoPT(self) -> float:
         return VETO_SCALE

@@ -113,6 +113,29 @@ class Events:
         """Number of a background file; -1 for signal."""
         return int(self.attributes["index"])
 
+    def take(self, chosen: np.ndarray) -> "Events":
+        """The events of a mask (n,); attributes and cut flow stay those of the file."""
+
+        def flat(table: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            counts = np.diff(offsets)
+            return table[np.repeat(chosen, counts)], np.concatenate(
+                [[0], np.cumsum(counts[chosen])]
+            )
+
+        jets, jet_offsets = flat(self.jets, self.jet_offsets)
+        objects, object_offsets = flat(self.objects, self.object_offsets)
+        rows = ("observables", "lepton", "truth", "pt_hat", "veto_score")
+        return Events(
+            self.attributes,
+            self.cut_flow,
+            large_r={name: table[chosen] for name, table in self.large_r.items()},
+            jets=jets,
+            jet_offsets=jet_offsets,
+            objects=objects,
+            object_offsets=object_offsets,
+            **{name: getattr(self, name)[chosen] for name in rows},
+        )
+
     @property
     def fully_selected(self) -> np.ndarray:
         """(n,) at least seven jets; the others have five or six."""

@@ -49,6 +49,18 @@ class TreeScores:
     inputs: dict[str, Sequence[str]]
 
 
+def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write scores.h5, atomically.
+
+    Args:
+        arrays: `events` (m,), `<jet definition>/jets` (m, 3), and for each training
+            `<jet definition>/<network>/<seed>` (m, 3).
+    """
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
 def read_scores(path: Path) -> BaseScores:
     """Read scores.h5.
 

@@ -11,11 +11,13 @@ Takes   about 5 minutes on one core.
 import argparse
 import csv
 import dataclasses
+import functools
 import itertools
 import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +31,15 @@ from jets.events import Events, merge, read_events
 from products import InputError, atomic_write, run, versions
 from sensitivity.cross_sections import TTBAR, stop_pair_cross_section
 from sensitivity.sic import clopper_pearson
-from study import JETS_MIN, LUMINOSITY, PRESETS, add_study_option, load_study
+from study import JET_DEFINITIONS, JETS_MIN, LUMINOSITY, PRESETS, add_study_option, load_study
 
 CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
 QUARKS_INSIDE = 0.75  # a jet holds a quark nearer than this share of its radius
+MATCHED_WITHIN = 0.3  # an R = 0.4 jet is a quark's
+SMALL = "R = 0.4 jets"
+# Places in the truth (doc/data-format.md): each top's W, and the neutralinos.
+W_SLOTS = {0: 2, 1: 5}
+NEUTRALINO_SLOTS = (8, 12)
 SEED = 2024
 
 Rows = list[dict[str, object]]
@@ -101,83 +108,109 @@ def yields(folder: Path) -> Rows:
     ]
 
 
-def contained(
-    events: Events, definition: str, quarks: np.ndarray, others: np.ndarray
-) -> np.ndarray:
-    """Masses of the jets that hold all of `quarks` and none of `others`.
+def from_one_jet(events: Events, quarks: np.ndarray, definition: str) -> np.ndarray:
+    """Masses of the large-R jets that hold all of `quarks`, structured (n, q).
 
-    Args:
-        quarks, others: structured (n, q) with fields eta and phi.
+    The quarks are nearer than 0.75 R, and every other parton of the event's decays farther than R.
     """
-    radius = int(definition[2:]) / 10
+    radius = JET_DEFINITIONS[definition].radius
     jets = events.large_r[definition]
-
-    def distance(partons: np.ndarray) -> np.ndarray:
-        one, two = jets[:, :, None], partons[:, None, :]
-        return delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
-
-    inside = (distance(quarks) < QUARKS_INSIDE * radius).all(axis=2) & (jets["pt"] > 0)
-    return jets["mass"][inside & (distance(others) > radius).all(axis=2)]
+    near = _distance(jets, quarks) < QUARKS_INSIDE * radius
+    partons = _distance(jets, _partons(events)) < radius
+    # All that is inside is what should be: counting is enough, for quarks are among the partons.
+    alone = partons.sum(axis=2) == near.sum(axis=2)
+    return jets["mass"][near.all(axis=2) & alone & (jets["pt"] > 0)]
 
 
-def bottom(truth: np.ndarray, top: int, w: int) -> np.ndarray:
-    """The b quarks' directions (n, 1), from t - W."""
-    momenta = []
-    for slot in (top, w):
-        pt, eta, phi = (truth[name][:, slot].astype(float) for name in ("pt", "eta", "phi"))
-        momenta.append(np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)]))
-    x, y, z = momenta[0] - momenta[1]
+def from_small_jets(events: Events, quarks: np.ndarray) -> np.ndarray:
+    """Masses of the R = 0.4 jets, one for each of `quarks` (n, q) within 0.3, all different."""
+    jets = _padded(events.jets, events.jet_offsets)
+    distance = np.where(jets["pt"][..., None] > 0, _distance(jets, quarks), np.inf)
+    nearest = distance.argmin(axis=1)
+    found = (distance.min(axis=1) < MATCHED_WITHIN).all(axis=1)
+    ordered = np.sort(nearest, axis=1)
+    found &= (np.diff(ordered, axis=1) > 0).all(axis=1)
+    chosen = np.take_along_axis(jets, nearest, axis=1)[found]
+    momenta = np.stack([*_momentum(chosen), _energy(chosen)]).sum(axis=-1)
+    return np.sqrt(np.maximum(momenta[3] ** 2 - (momenta[:3] ** 2).sum(axis=0), 0))
+
+
+def _padded(table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Rows of flat events as (n, most), zeros behind an event's last."""
+    counts = np.diff(offsets)
+    padded = np.zeros((len(counts), counts.max()), table.dtype)
+    padded[np.arange(counts.max()) < counts[:, None]] = table
+    return padded
+
+
+def _distance(jets: np.ndarray, partons: np.ndarray) -> np.ndarray:
+    """Delta R (n, jets, partons)."""
+    one, two = jets[:, :, None], partons[:, None, :]
+    return delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
+
+
+def _momentum(p: np.ndarray) -> tuple[np.ndarray, ...]:
+    pt, eta, phi = (p[name].astype(float) for name in ("pt", "eta", "phi"))
+    return pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
+
+
+def _energy(p: np.ndarray) -> np.ndarray:
+    return np.hypot(p["pt"].astype(float) * np.cosh(p["eta"].astype(float)), p["mass"])
+
+
+def _bottom(truth: np.ndarray, top: int) -> np.ndarray:
+    """The direction (n, 1) of a top's b quark, from t - W."""
+    w = W_SLOTS[top]
+    x, y, z = np.array(_momentum(truth[:, top])) - _momentum(truth[:, w])
     direction = np.zeros((len(truth), 1), truth.dtype)
     direction["eta"][:, 0] = np.arcsinh(z / np.hypot(x, y))
     direction["phi"][:, 0] = np.arctan2(y, x)
     return direction
 
 
-def peak_masses(events: Events, particle: str) -> np.ndarray:
-    """Masses of jets matched to hadronic W's (AK08), tops (AK14) or neutralinos (AK14)."""
-    table, masses = events.truth, []
+def _partons(events: Events) -> np.ndarray:
+    """Directions (n, 6 or 12) of all that tops and neutralinos decay to."""
+    table = events.truth
+    parts = [_bottom(table, top) for top in W_SLOTS]
+    parts += [table[:, w + 1 : w + 3] for w in W_SLOTS.values()]
+    if table.shape[1] > max(NEUTRALINO_SLOTS):
+        parts += [table[:, slot + 1 : slot + 4] for slot in NEUTRALINO_SLOTS]
+    return np.concatenate(parts, axis=1)
+
+
+def peak_masses(
+    events: Events, particle: str, reconstruct: Callable[[Events, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Masses of hadronic W's, tops or neutralinos, each from its quarks by `reconstruct`."""
+    masses = []
     if particle == "neutralino":
-        for slot, other in ((8, 12), (12, 8)):
-            partons = table[:, slot + 1 : slot + 4]
-            rest = np.concatenate([table[:, other + 1 : other + 4], table[:, 2:8]], axis=1)
-            masses.append(contained(events, "AK14", partons, rest))
+        for slot in NEUTRALINO_SLOTS:
+            masses.append(reconstruct(events, events.truth[:, slot + 1 : slot + 4]))
         return np.concatenate(masses)
-    for top, w in ((0, 2), (1, 5)):
-        hadronic = np.abs(table["pdg_id"][:, w + 1]) < 6
-        chosen = Events(**(vars(events) | _of(events, hadronic)))
-        quarks, b = chosen.truth[:, w + 1 : w + 3], bottom(chosen.truth, top, w)
-        rest = chosen.truth[:, [5 - w + 2]]  # the other W
-        if particle == "W":
-            masses.append(contained(chosen, "AK08", quarks, np.concatenate([b, rest], axis=1)))
-        else:
-            masses.append(contained(chosen, "AK14", np.concatenate([quarks, b], axis=1), rest))
+    for top, w in W_SLOTS.items():
+        hadronic = events.take(np.abs(events.truth["pdg_id"][:, w + 1]) < 6)
+        quarks = hadronic.truth[:, w + 1 : w + 3]
+        if particle == "top":
+            quarks = np.concatenate([quarks, _bottom(hadronic.truth, top)], axis=1)
+        masses.append(reconstruct(hadronic, quarks))
     return np.concatenate(masses)
 
 
-def _of(events: Events, chosen: np.ndarray) -> dict:
-    """What `contained` needs of the chosen events."""
-    large_r = {name: table[chosen] for name, table in events.large_r.items()}
-    return {"truth": events.truth[chosen], "large_r": large_r}
+def peak(masses: np.ndarray) -> tuple[float, float]:
+    """Where the density of the masses is highest, and its bootstrap error; GeV.
 
-
-def mode(masses: np.ndarray) -> float:
-    """Half-sample mode: halve to the densest half until two values are left.
-
-    Source: Robertson, Cryer, J. Amer. Stat. Assoc. 69 (1974) 1012.
+    A Gaussian kernel in the logarithm of the mass with Silverman's width of the inner half, so
+    that tails of wrongly assigned jets do not smooth the peak away.
     """
-    masses = np.sort(masses)
-    while len(masses) > 2:
-        half = (len(masses) + 1) // 2
-        start = np.argmin(masses[half - 1 :] - masses[: len(masses) - half + 1])
-        masses = masses[start : start + half]
-    return float(masses.mean())
-
-
-def peak(masses: np.ndarray, resamplings: int = 200) -> tuple[float, float]:
-    """Mode and its bootstrap error, smoothed: the median of the resampled modes."""
     generator = np.random.default_rng(SEED)
-    modes = [mode(generator.choice(masses, len(masses))) for _ in range(resamplings)]
-    return float(np.median(modes)), float(np.std(modes))
+    logarithm = np.log(masses)
+    low, high = np.quantile(logarithm, [0.25, 0.75])
+    width = 0.9 * (high - low) / 1.34 * len(masses) ** -0.2
+    grid = np.linspace(*np.quantile(logarithm, [0.02, 0.98]), 400)
+    kernels = np.exp(-(((grid[:, None] - logarithm) / width) ** 2) / 2)
+    counts = generator.poisson(1.0, (len(masses), 200))
+    modes = np.exp(grid[(kernels @ counts).argmax(axis=0)])
+    return float(np.exp(grid[kernels.sum(axis=1).argmax()])), float(modes.std())
 
 
 def mass_peaks(folder: Path) -> Rows:
@@ -186,17 +219,30 @@ def mass_peaks(folder: Path) -> Rows:
     for path in sorted(folder.glob("stop_*.h5")):
         events = read_events(path)
         signal.setdefault(events.m_neutralino, []).append(events)
-    cases = [("W", 80.4, [background], "AK08"), ("top", 172.5, [background], "AK14")]
-    cases += [("neutralino", mass, parts, "AK14") for mass, parts in sorted(signal.items())]
+    lightest = min(signal)
+    cases = [
+        ("W", 80.4, [background], "AK08"),
+        ("W", 80.4, [background], SMALL),
+        ("top", 172.5, [background], "AK14"),
+        ("top", 172.5, [background], SMALL),
+        ("neutralino", lightest, signal[lightest], "AK14"),
+        *(("neutralino", mass, parts, SMALL) for mass, parts in sorted(signal.items())),
+    ]
     rows = []
     for particle, nominal, parts, definition in cases:
-        masses = np.concatenate([peak_masses(events, particle) for events in parts])
+        reconstruct = (
+            from_small_jets
+            if definition == SMALL
+            else functools.partial(from_one_jet, definition=definition)
+        )
+        masses = np.concatenate([peak_masses(part, particle, reconstruct) for part in parts])
         value, error = peak(masses)
         rows.append(
             {
                 "particle": particle,
                 "mass [GeV]": f"{nominal:g}",
-                "jets": f"{len(masses)} {definition}",
+                "from": definition if definition == SMALL else f"one {definition} jet",
+                "candidates": len(masses),
                 "peak [GeV]": f"{value:.1f} ± {error:.1f}",
                 "peak / mass": f"{value / nominal:.3f} ± {error / nominal:.3f}",
             }

@@ -87,7 +87,7 @@ def test_the_published_spelling_is_accepted():
 
 
 def test_unknown_networks_and_sizes_are_refused():
-    with pytest.raises(ValueError, match="'ResNet'.*CNN, CoAtNet, MaxViT, ViT"):
+    with pytest.raises(ValueError, match=r"'ResNet'.*CNN, CoAtNet, MaxViT, ViT"):
         create_model("ResNet", 64)
     for pixels in (0, 48, -32):
         with pytest.raises(ValueError, match="multiple of 32"):

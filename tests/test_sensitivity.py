@@ -77,7 +77,7 @@ def test_count_belongs_to_the_event_and_not_to_its_place():
     ],
 )
 def test_bad_scores_are_refused(arguments):
-    with pytest.raises(ValueError, match="scores|weights"):
+    with pytest.raises(ValueError, match=r"scores|weights"):
         Scores(*(None if a is None else np.array(a) for a in arguments))
 
 

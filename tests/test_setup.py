@@ -27,7 +27,7 @@ neutralino_masses = [100, 200]
 background_files = 2
 split = [0.4, 0.2, 0.4]
 training_jets_per_mass_point = 40
-summed_pixels = 2
+pixels_max = 64
 """
 
 

@@ -1,0 +1,258 @@
+"""How well the classifiers separate: SIC curves, SIC against the neutralino mass, DS2 features."""
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from figures import style
+from figures.results import Classifiers, Results, three_jets, with_observables
+from jets.packed import OBSERVABLES
+from jets.split import STOP
+from sensitivity.sic import sic_at, sic_curve
+from study import JET_DEFINITIONS
+
+DEFINITIONS = " + ".join(JET_DEFINITIONS)
+FEATURE_LABELS = {
+    "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
+    "HT": r"$H_T$ [GeV]",
+    "MJ": r"$M_J$ [GeV]",
+    "Nj": r"$N_j$",
+    **{f"H{order}": rf"$H_{order} / H_0$" for order in range(1, 6)},
+}
+FEATURE_BINS = 30
+FEATURE_RANGE = (0.002, 0.995)  # quantiles of both classes together
+
+
+def sic_of_jets(results: Results) -> style.Drawing:
+    """SIC of single jets, one panel a jet definition, beside jet mass, jet pT and both together."""
+    groups = {name: results.of_jets(name) for name in results.scores.jets}
+    return _sic_curves(groups, results.study.background_jets_min, "jets", results.study.bootstraps)
+
+
+def sic_of_events(results: Results) -> style.Drawing:
+    """SIC of events by trees on the scores of their three jets, one panel a jet definition."""
+    groups = {
+        name: results.of_events.named(three_jets(name, results.networks(name)))
+        for name in results.scores.jets
+    }
+    return _sic_curves(
+        groups, results.study.background_events_min, "events", results.study.bootstraps
+    )
+
+
+def sic_of_networks(results: Results) -> style.Drawing:
+    """SIC at the working point against the neutralino mass: trees on one network's three jets."""
+    groups = {
+        name: results.of_events.named(three_jets(name, results.networks(name)))
+        for name in results.scores.jets
+    }
+    return _against_mass(results, groups)
+
+
+def sic_of_combinations(results: Results) -> style.Drawing:
+    """The same for trees that combine jet definitions, networks, or both."""
+    definitions = {f"all_definitions_{network}": network for network in results.study.networks}
+    networks = {f"{name}_all_networks": f"{name}, all networks" for name in JET_DEFINITIONS}
+    everything = {"transformers": "CoAtNet and MaxViT", "all": "all scores"}
+    groups = {
+        f"scores on {DEFINITIONS}": results.of_events.named(definitions | everything),
+        "scores of CNN, CoAtNet and MaxViT": results.of_events.named(
+            networks | {"all": "all scores"}
+        ),
+    }
+    return _against_mass(results, {title: some for title, some in groups.items() if some.score})
+
+
+def sic_with_observables(results: Results) -> style.Drawing:
+    """The same for trees on AK14 scores and the event features DS1 and DS2."""
+    networks = results.study.networks
+    groups = {
+        "AK14 MaxViT and DS1": {
+            "AK14_MaxViT": "MaxViT, scores alone",
+            "AK14_MaxViT_DS1": "MaxViT + DS1",
+            "AK14_MaxViT_DS2": "MaxViT + DS2",
+            "DS1": "DS1",
+            "DS2": "DS2",
+        },
+        "AK14 and DS2": with_observables(networks),
+    }
+    return _against_mass(
+        results, {title: results.of_events.named(names) for title, names in groups.items()}
+    )
+
+
+def _sic_curves(
+    groups: Mapping[str, Classifiers], background_min: int, counted: str, bootstraps: int
+) -> style.Drawing:
+    """One panel a group, one curve a classifier with its band."""
+    figure, axes = style.panels(len(groups), height=2.9, sharey=True)
+    points = []
+    for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
+        for name in classifiers.score:
+            curve = sic_curve(
+                *classifiers.pair(name), background_min=background_min, bootstraps=bootstraps
+            )
+            look = style.look(name) | {"marker": ""}
+            axis.plot(curve.signal_efficiency, curve.value, label=name, **look)
+            axis.fill_between(
+                curve.signal_efficiency,
+                curve.low,
+                curve.high,
+                color=look["color"],
+                alpha=0.15,
+                linewidth=0,
+            )
+            points += [
+                {
+                    "jet_definition": title,
+                    "classifier": name,
+                    "signal_efficiency": efficiency,
+                    "sic": value,
+                    "low": low,
+                    "high": high,
+                    f"background_{counted}": count,
+                }
+                for efficiency, value, low, high, count in zip(
+                    curve.signal_efficiency,
+                    curve.value,
+                    curve.low,
+                    curve.high,
+                    curve.background_count,
+                    strict=True,
+                )
+                if np.isfinite(value)
+            ]
+        axis.set(title=title, xlabel=style.SIGNAL_EFFICIENCY, xlim=(0, 1))
+    axes[0].set(ylabel=style.SIC)
+    axes[0].set_ylim(bottom=0)
+    style.legend(figure, axes)
+    figure.suptitle(
+        f"Bands: 68 %. Curves end where fewer than {background_min} background {counted} pass."
+    )
+    return style.Drawing(figure, points, _best_of_curves(points))
+
+
+def _best_of_curves(points: list[dict]) -> str:
+    best: dict[str, dict] = {}
+    for point in points:
+        title = point["jet_definition"]
+        if title not in best or point["sic"] > best[title]["sic"]:
+            best[title] = point
+    return "highest: " + ", ".join(
+        f"{title} {point['classifier']} {point['sic']:.2f}" for title, point in best.items()
+    )
+
+
+def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.Drawing:
+    """One panel a group: SIC at the working point, at each neutralino mass (all stop masses)."""
+    study = results.study
+    _, masses = results.masses
+    figure, axes = style.panels(len(groups), height=2.9, sharey=True)
+    of_mass = results.events["m_neutralino"]
+    points = []
+    for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
+        shifts = style.dodge(masses, len(classifiers.score))
+        for name, shift in zip(classifiers.score, shifts, strict=True):
+            found = [
+                sic_at(
+                    *classifiers.pair(name, of_mass == mass),
+                    study.working_point,
+                    background_min=study.background_events_min,
+                    bootstraps=study.bootstraps,
+                )
+                for mass in masses
+            ]
+            style.measured(
+                axis,
+                masses + shift,
+                np.array([[point.value, point.low, point.high] for point in found]).T,
+                name,
+                np.array([int(point.is_lower_limit) for point in found]),
+            )
+            points += [
+                {
+                    "group": title,
+                    "classifier": name,
+                    "neutralino_mass": mass,
+                    "sic": point.value,
+                    "low": point.low,
+                    "high": point.high,
+                    "background_events": point.background_count,
+                    "is_lower_limit": point.is_lower_limit,
+                }
+                for mass, point in zip(masses, found, strict=True)
+            ]
+        axis.set(title=title, xlabel=f"{style.NEUTRALINO_MASS} [GeV]")
+    axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.working_point:g}$")
+    axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
+    style.legend(figure, axes)
+    limits = sum(point["is_lower_limit"] for point in points)
+    note = "Errors: 68 %; points are shifted sideways to be told apart."
+    if limits:
+        note += (
+            f" Open arrows: lower limits (95 %), where fewer than {study.background_events_min} "
+            "background events pass."
+        )
+    figure.suptitle(note)
+    measured = [point for point in points if not point["is_lower_limit"]]
+    words = f"{limits} of {len(points)} points are lower limits"
+    if measured:
+        best = max(measured, key=lambda point: point["sic"])
+        words = (
+            f"highest: {best['group']} {best['classifier']} {best['sic']:.2f} "
+            f"at {best['neutralino_mass']} GeV; {words}"
+        )
+    return style.Drawing(figure, points, words)
+
+
+def features(results: Results) -> style.Drawing:
+    """The DS2 features of held-out events, signal (all mass points) and background."""
+    observables = results.table.observables[results.scores.event]
+    is_signal = results.events["process"] == STOP
+    figure, axes = style.panels(3, 3, height=1.8)
+    points = [
+        point
+        for axis, name, value in zip(axes, OBSERVABLES, observables.T, strict=True)
+        for point in _distribution(axis, name, value, is_signal)
+    ]
+    style.legend(figure, axes[:1])
+    axes[3].set_ylabel("share of events per unit")
+    return style.Drawing(figure, points, f"{is_signal.sum()} signal, {(~is_signal).sum()} ttbar")
+
+
+def _distribution(
+    axis: Axes, name: str, value: np.ndarray, is_signal: np.ndarray
+) -> list[dict[str, object]]:
+    """Normalised histograms of one feature, with their statistical errors."""
+    low, high = np.quantile(value, FEATURE_RANGE)
+    if name == "Nj":
+        edges = np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
+    else:
+        edges = np.linspace(low, high, FEATURE_BINS + 1)
+    width = np.diff(edges)
+    points = [{"feature": name, "low": a, "high": b} for a, b in itertools.pairwise(edges)]
+    for key, rows, label, look in (
+        ("background", ~is_signal, r"$t\bar{t}$", {"color": style.BACKGROUND, "alpha": 0.4}),
+        ("signal", is_signal, "stop pairs", {"color": style.SIGNAL}),
+    ):
+        count = np.histogram(value[rows], edges)[0]
+        density, error = (n / (rows.sum() * width) for n in (count, np.sqrt(count)))
+        axis.stairs(density, edges, label=label, fill=key == "background", **look)
+        axis.errorbar(
+            (edges[1:] + edges[:-1]) / 2,
+            density,
+            error,
+            color=look["color"],
+            fmt="none",
+            elinewidth=0.7,
+        )
+        for point, d, e in zip(points, density, error, strict=True):
+            point |= {key: d, f"{key}_error": e}
+    axis.set(xlabel=FEATURE_LABELS[name], xlim=(edges[0], edges[-1]))
+    axis.set_ylim(bottom=0)
+    if name == "Nj":
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return points

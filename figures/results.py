@@ -1,0 +1,143 @@
+"""What the steps of a study wrote, read once, and its classifiers side by side."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jets.packed import EventTable, read_event_table
+from jets.scores import BaseScores, TreeScores, read_scores, read_trees
+from jets.split import STOP
+from products import InputError
+from sensitivity.auc import CorrelatedAUCs, correlated_aucs
+from sensitivity.bootstrap import Scores
+from study import Study
+
+MASS, PT, MASS_PT = "jet mass", "jet pT", "trees on (mass, pT)"
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """Scores of several classifiers on the same jets, or on the same events.
+
+    Attributes:
+        score: name -> (n,)
+        event: (n,) rows of the event table; the bootstrap resamples them whole.
+        is_signal: (n,)
+    """
+
+    score: Mapping[str, np.ndarray]
+    event: np.ndarray
+    is_signal: np.ndarray
+
+    def pair(self, name: str, signal: np.ndarray | bool = True) -> tuple[Scores, Scores]:
+        """Signal (all of it, or what the (n,) mask keeps) and background scores of a classifier."""
+        of_class = (self.is_signal & signal, ~self.is_signal)
+        return tuple(Scores(self.score[name][rows], self.event[rows]) for rows in of_class)
+
+    def aucs(self, bootstraps: int) -> CorrelatedAUCs:
+        """AUCs of all, in the order of their names."""
+        stacked = np.stack(list(self.score.values()))
+        signal, background = (
+            Scores(stacked[:, rows], self.event[rows]) for rows in (self.is_signal, ~self.is_signal)
+        )
+        return correlated_aucs(signal, background, bootstraps=bootstraps)
+
+    def named(self, names: Mapping[str, str]) -> "Classifiers":
+        """Those of `names` (score -> name in the figure) that exist."""
+        return replace(
+            self, score={new: self.score[old] for old, new in names.items() if old in self.score}
+        )
+
+
+@dataclass(frozen=True)
+class Results:
+    """The held-out events of a study with all their scores.
+
+    Attributes:
+        table: every event that was read.
+        scores, trees: of the held-out events.
+        left_out: fit -> reason, as step 4 recorded it.
+    """
+
+    study: Study
+    table: EventTable
+    scores: BaseScores
+    trees: TreeScores
+    left_out: Mapping[str, str]
+
+    @property
+    def events(self) -> np.ndarray:
+        """Structured (m,): the held-out events' rows of the event table."""
+        return self.table.events[self.scores.event]
+
+    def networks(self, jet_definition: str) -> list[str]:
+        """The networks trained on this jet definition, in the study's order."""
+        return [n for n in self.study.networks if f"{jet_definition}/{n}" in self.scores.networks]
+
+    def of_jets(self, jet_definition: str) -> Classifiers:
+        """The networks, and the jet's mass and pT, on the classified held-out jets."""
+        jets, scores = self.scores.jets[jet_definition], self.scores.networks
+        by_name = {n: scores[f"{jet_definition}/{n}"] for n in self.networks(jet_definition)}
+        by_name |= {MASS: jets["mass"], PT: jets["pt"]}
+        by_name |= {MASS_PT: self.trees.fits[f"{jet_definition}/mass_pt"]}
+        is_signal = np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
+        return self._on_jets(jets, by_name, is_signal)
+
+    def of_shuffled_jets(self, jet_definition: str) -> Classifiers:
+        """The null check: trained on permuted labels, tested on those same permuted labels."""
+        jets = self.scores.jets[jet_definition]
+        by_name = {
+            name.split("/")[1]: score
+            for name, score in self.scores.shuffled.items()
+            if name.startswith(f"{jet_definition}/")
+        }
+        return self._on_jets(jets, by_name, jets["shuffled_label"] == 1)
+
+    def _on_jets(
+        self, jets: np.ndarray, by_name: Mapping[str, np.ndarray], is_signal: np.ndarray
+    ) -> Classifiers:
+        classified = jets["classified"]
+        event = np.broadcast_to(self.scores.event[:, None], jets.shape)
+        return Classifiers(
+            {name: score[classified] for name, score in by_name.items()},
+            event[classified],
+            is_signal[classified],
+        )
+
+    @property
+    def of_events(self) -> Classifiers:
+        """Every fit over the held-out events."""
+        fits = {name: score for name, score in self.trees.fits.items() if score.ndim == 1}
+        return Classifiers(fits, self.scores.event, self.events["process"] == STOP)
+
+    @property
+    def masses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Stop and neutralino masses of the held-out signal events, ascending, GeV."""
+        signal = self.events[self.events["process"] == STOP]
+        return np.unique(signal["m_stop"]), np.unique(signal["m_neutralino"])
+
+
+def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
+    """Read what steps 1, 3 and 4 wrote.
+
+    Raises:
+        InputError: a file is missing or damaged, or trees.h5 belongs to other scores.
+    """
+    folder = study.data_dir
+    scores, trees = read_scores(folder / "scores.h5"), read_trees(folder / "trees.h5")
+    if not np.array_equal(scores.event, trees.event):
+        raise InputError(
+            f"{folder}/trees.h5: its events are not those of scores.h5; run fit_xgb.py again"
+        )
+    return Results(study, read_event_table(folder / "events.h5"), scores, trees, left_out)
+
+
+def three_jets(jet_definition: str, networks: Iterable[str]) -> dict[str, str]:
+    """Fits on the three jets' scores of one network, and their names in figures."""
+    return {f"{jet_definition}_{network}": network for network in networks}
+
+
+def with_observables(networks: Iterable[str]) -> dict[str, str]:
+    """Fits on AK14 scores and DS2, and on DS2 alone, and their names in figures."""
+    return {f"AK14_{network}_DS2": f"{network} + DS2" for network in networks} | {"DS2": "DS2"}

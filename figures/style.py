@@ -1,0 +1,193 @@
+"""How every figure looks, and how it is saved: PNG and the CSV of its points beside it."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from products import atomic_write
+
+ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches, widths of a journal's page
+DOTS_PER_INCH = 160
+ARROW_MARGIN = 0.15  # of a panel's height, free for the arrows of limits
+
+# Colours that the colour-blind tell apart: Okabe and Ito, "Color universal design" (2008).
+ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+BLACK, GREY = "#000000", "#7F7F7F"
+SIGNAL, BACKGROUND = VERMILION, BLUE
+
+# A network has one colour, marker and line throughout; what it is compared with has its own.
+_LOOKS = {
+    "CNN": (ORANGE, "s", "-"),
+    "CoAtNet": (BLUE, "D", "-"),
+    "MaxViT": (VERMILION, "o", "-"),
+    "ViT": (GREEN, "p", "-"),
+    "MaxViT, scores alone": (VERMILION, "*", ":"),
+    "MaxViT + DS1": (PURPLE, "X", "-"),
+    "CoAtNet and MaxViT": (GREY, "X", "-"),
+    "all scores": (BLACK, "P", "-"),
+    "AK08": (GREY, "<", "-"),
+    "AK10": (SKY, ">", "-"),
+    "AK14": (PURPLE, "d", "-"),
+    "jet mass": (GREY, "<", "--"),
+    "jet pT": (GREY, ">", ":"),
+    "trees on (mass, pT)": (BLACK, "d", "-."),
+    "DS1": (SKY, "<", "--"),
+    "DS2": (BLACK, ">", "--"),
+}
+_SPARE_COLOURS = (PURPLE, SKY, GREY, BLACK)
+
+RC = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 6.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "figure.titlesize": 7,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "savefig.dpi": DOTS_PER_INCH,
+}
+
+STOP_MASS, NEUTRALINO_MASS = r"$m_{\tilde{t}}$", r"$m_{\tilde{\chi}}$"  # in GeV
+SIGNAL_EFFICIENCY = r"signal efficiency $\epsilon_S$"
+SIC = r"SIC $= \epsilon_S / \sqrt{\epsilon_B}$"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the points in it (one mapping a row), and its numbers in a few words."""
+
+    figure: Figure
+    points: Sequence[Mapping[str, object]]
+    words: str = ""
+    more_points: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+
+
+def apply() -> None:
+    """Draw everything from here on in this style."""
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(RC)
+
+
+def look(name: str) -> dict:
+    """Colour, marker and line of a classifier, by the longest name it begins with.
+
+    Example:
+        >>> look("MaxViT + DS2")["color"] == look("MaxViT")["color"]
+        True
+    """
+    known = max((key for key in _LOOKS if name.startswith(key)), key=len, default=None)
+    spare = _SPARE_COLOURS[sum(map(ord, name)) % len(_SPARE_COLOURS)]
+    color, marker, linestyle = _LOOKS.get(known, (spare, "h", (0, (3, 1, 1, 1))))
+    return {"color": color, "marker": marker, "linestyle": linestyle}
+
+
+def panels(
+    columns: int, rows: int = 1, height: float = 2.6, **options
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` x `columns` panels over the page, each row `height` inches high."""
+    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, list(axes.flat)
+
+
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = 6) -> None:
+    """One legend below all panels, every name once."""
+    handles = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=min(len(handles), columns)
+    )
+
+
+def dodge(x: np.ndarray, n: int) -> np.ndarray:
+    """(n,) sideways shifts that keep n points at the same x (m,) apart."""
+    spacing = np.diff(x).min() if len(x) > 1 else 1.0
+    return (np.arange(n) - (n - 1) / 2) * 0.07 * spacing
+
+
+def measured(
+    axis: Axes, x: np.ndarray, interval: np.ndarray, name: str, limit: np.ndarray | None = None
+) -> None:
+    """Points of a classifier with their error bars, and open arrows where they are limits.
+
+    Args:
+        x: (m,)
+        interval: (3, m) value, lower and upper end; NaN is not drawn.
+        name: of the classifier, see `look`.
+        limit: (m,) 1 where the value is a lower limit, -1 an upper limit, 0 where it is measured.
+    """
+    limit = np.zeros(len(x), int) if limit is None else limit
+    value, low, high = interval
+    drawn = look(name)
+    axis.plot(x, value, **drawn | {"marker": "", "linewidth": 0.7, "alpha": 0.6})
+    points = drawn | {"linestyle": "", "elinewidth": 0.9}
+    errors = np.where(limit == 0, [value - low, high - value], np.nan)
+    axis.errorbar(x, np.where(limit == 0, value, np.nan), errors, **points, label=name)
+    for sign in (1, -1):
+        at = limit == sign
+        axis.plot(x[at], value[at], **drawn | {"linestyle": ""}, markerfacecolor="white")
+        for position, end in zip(x[at], value[at], strict=True):
+            axis.annotate(
+                "",
+                (position, end),
+                xytext=(0, 14 * sign),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "<|-", "color": drawn["color"], "fill": False},
+            )
+
+
+def save(drawing: Drawing, path: Path) -> list[Path]:
+    """Write `path` (.png) and the CSV of its points; returns what was written."""
+    with atomic_write(path) as temporary:
+        drawing.figure.savefig(temporary, format="png")
+    written = [path]
+    tables = {"": drawing.points} | {f"_{name}": rows for name, rows in drawing.more_points.items()}
+    for suffix, rows in tables.items():
+        if rows:
+            written.append(path.with_name(f"{path.stem}{suffix}.csv"))
+            write_table(written[-1], rows)
+    return written
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows that share their keys as CSV, floats to six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _printed(value) for name, value in row.items()} for row in rows)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text.getvalue())
+
+
+def _printed(value: object) -> object:
+    return (
+        f"{value:.6g}"
+        if hasattr(value, "dtype") and value.dtype.kind == "f"
+        else (f"{value:.6g}" if isinstance(value, float) else value)
+    )

@@ -1,0 +1,258 @@
+#!/usr/bin/env python
+"""Step 4: gradient-boosted trees over the scores of an event's jets and over event features.
+
+Reads Data/<study>/events.h5 and scores.h5, writes Data/<study>/trees.h5 and trees.json. All fits
+see held-out events only, which no base classifier was trained on, and share their folds: an event
+is scored once, by trees that were grown on the other folds. A jet that does not exist has the
+score -1 and is passed to the trees as it is.
+
+The fits are the 23 of the paper, three for each network beyond its three (and one with DS2), and
+for comparison with single jets trees on (mass, pT) of one jet. Fits whose inputs do not exist are
+left out, each with its reason.
+
+    python fit_xgb.py --study demo            # less than a minute on two cores
+    python fit_xgb.py --device cuda           # study readme
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import xgboost
+from tqdm import tqdm
+
+import products
+from jets.packed import OBSERVABLES, EventTable, read_event_table
+from jets.scores import BaseScores, TreeScores, read_scores, write_trees
+from jets.split import STOP, uniform
+from products import InputError
+from study import JET_DEFINITIONS, JETS_PER_EVENT, Study, add_study_option, load_study
+
+PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
+TRANSFORMERS = ("CoAtNet", "MaxViT")
+FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES}
+MASS_PT = "mass_pt"  # trees on one jet's mass and pT
+
+
+def fits(networks: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Every fit over events and what it sees, as `AK14/MaxViT` (three scores), `DS1` or `DS2`.
+
+    A network beyond the three published ones has its own fits, and no part in the combinations.
+
+    Example:
+        >>> len(fits(["CNN", "CoAtNet", "MaxViT"])), len(fits(["ViT"]))
+        (23, 27)
+        >>> fits([])["AK14_MaxViT_DS1"]
+        ('AK14/MaxViT', 'DS1')
+    """
+    every = dict.fromkeys((*PUBLISHED_NETWORKS, *networks))
+    scores = {f"{d}_{n}": (f"{d}/{n}",) for n in every for d in JET_DEFINITIONS}
+    of_network = {n: tuple(f"{d}/{n}" for d in JET_DEFINITIONS) for n in PUBLISHED_NETWORKS}
+    return (
+        scores
+        | {f"all_definitions_{n}": inputs for n, inputs in of_network.items()}
+        | {
+            f"{d}_all_networks": tuple(f"{d}/{n}" for n in PUBLISHED_NETWORKS)
+            for d in JET_DEFINITIONS
+        }
+        | {"transformers": sum((of_network[n] for n in TRANSFORMERS), ())}
+        | {"all": sum(of_network.values(), ())}
+        | {"AK14_MaxViT_DS1": ("AK14/MaxViT", "DS1")}
+        | {f"AK14_{n}_DS2": (f"AK14/{n}", "DS2") for n in every}
+        | {"DS1": ("DS1",), "DS2": ("DS2",)}
+    )
+
+
+def possible(
+    wanted: Mapping[str, tuple[str, ...]], scores: BaseScores, table: EventTable
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The fits whose inputs exist, and the reason why each other one is left out."""
+    left_out = {}
+    for name, inputs in wanted.items():
+        absent = [i for i in inputs if i not in FEATURES and i not in scores.networks]
+        if absent:
+            left_out[name] = f"scores.h5 holds no scores of {', '.join(absent)}"
+        elif table.observables is None and any(i in FEATURES for i in inputs):
+            left_out[name] = "the published files hold no event observables"
+    return {name: wanted[name] for name in wanted if name not in left_out}, left_out
+
+
+def columns(
+    inputs: tuple[str, ...], scores: BaseScores, table: EventTable
+) -> dict[str, np.ndarray]:
+    """What the trees of one fit see, by name, each (m,)."""
+    seen = {}
+    for source in inputs:
+        if source in FEATURES:
+            observables = dict(zip(OBSERVABLES, table.observables[scores.event].T, strict=True))
+            seen |= {name: observables[name] for name in FEATURES[source]}
+        else:
+            three = scores.networks[source]
+            seen |= {f"{source} jet {k}": three[:, k] for k in range(JETS_PER_EVENT)}
+    return seen
+
+
+def folds_and_offered(
+    events: np.ndarray, is_signal: np.ndarray, study: Study
+) -> tuple[np.ndarray, np.ndarray]:
+    """The fold of every event, and whether the trees may be grown on it.
+
+    Args:
+        events: structured (m,) rows of the event table.
+        is_signal: (m,)
+
+    Returns:
+        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point`. Both follow
+        from an event's key alone, with independent hashes.
+
+    Raises:
+        InputError: a fold without signal or without background.
+    """
+    fold = (uniform(events, salt="fold") * study.folds).astype(np.uint8)
+    for label, what in ((True, "signal"), (False, "background")):
+        if len(np.unique(fold[is_signal == label])) < study.folds:
+            raise InputError(
+                f"{study.data_dir}/events.h5: {np.sum(is_signal == label)} held-out {what} events "
+                f"do not fill {study.folds} folds; add {what} files or lower the study's folds"
+            )
+    order = np.lexsort((uniform(events, salt="trees"), events["m_neutralino"], events["m_stop"]))
+    point = events[["m_stop", "m_neutralino"]][order]
+    first = np.flatnonzero(np.concatenate([[True], point[1:] != point[:-1]]))
+    rank = np.empty(len(events), int)
+    rank[order] = np.arange(len(events)) - np.repeat(first, np.diff(first, append=len(events)))
+    return fold, ~is_signal | (rank < study.tree_events_per_mass_point)
+
+
+def cross_fit(
+    features: np.ndarray,
+    is_signal: np.ndarray,
+    fold: np.ndarray,
+    offered: np.ndarray,
+    study: Study,
+    device: str,
+) -> np.ndarray:
+    """Out-of-fold probability of signal: the score of each row by trees grown on the other folds.
+
+    One thread grows the trees of one fold, and all folds grow at once: no result depends on the
+    number of cores.
+
+    Args:
+        features: (n, f)
+        is_signal, fold: (n,)
+        offered: (n,) rows that trees may be grown on; all are scored.
+        study: folds, number of trees, learning rate.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        (n,) float32.
+    """
+
+    def grow_and_score(tested: np.ndarray) -> np.ndarray:
+        rows = offered & ~tested
+        label = is_signal[rows]
+        # Both classes weigh the same, as in the paper, where they are equally many.
+        weight = np.where(label, 0.5 / label.mean(), 0.5 / (1.0 - label.mean()))
+        trees = xgboost.train(
+            {
+                "objective": "binary:logistic",
+                "eta": study.tree_learning_rate,
+                "tree_method": "hist",
+                "device": device,
+                "nthread": 1,
+                "seed": 0,
+            },
+            xgboost.DMatrix(features[rows], label, weight=weight, nthread=1),
+            num_boost_round=study.trees,
+        )
+        return trees.predict(xgboost.DMatrix(features[tested], nthread=1))
+
+    tests = [fold == number for number in range(study.folds)]
+    assert (np.sum(tests, axis=0) == 1).all(), "every event is a test event exactly once"
+    score = np.full(len(fold), np.nan, np.float32)
+    with ThreadPoolExecutor(1 if device == "cuda" else os.cpu_count()) as pool:
+        for tested, tested_score in zip(tests, pool.map(grow_and_score, tests), strict=True):
+            score[tested] = tested_score
+    return score
+
+
+def mass_pt_scores(jets: np.ndarray, fit: Callable[..., np.ndarray]) -> np.ndarray:
+    """Trees on the mass and pT of one jet, grown on classified jets; (m, 3), -1 without a jet."""
+    score = np.full(jets.shape, -1.0, np.float32)
+    exists = jets["pt"] > 0
+    event = np.broadcast_to(np.arange(len(jets))[:, None], jets.shape)[exists]
+    features = np.stack([jets["mass"][exists], jets["pt"][exists]], axis=1)
+    score[exists] = fit(features, event, jets["classified"][exists])
+    return score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_study_option(parser)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    options = parser.parse_args()
+    study = load_study(options.study)
+    manifest = study.data_dir / "trees.json"
+    output = study.data_dir / "trees.h5"
+    read = [study.data_dir / name for name in ("events.h5", "scores.h5")]
+    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py")
+
+    wanted = fits(study.networks)
+    settings = {
+        "fits": wanted,
+        "folds": study.folds,
+        "trees": study.trees,
+        "learning_rate": study.tree_learning_rate,
+        "events_per_mass_point": study.tree_events_per_mass_point,
+    }
+    if products.is_finished(manifest, settings, read):
+        print(f"{output} is finished already")
+        return
+
+    table, scores = read_event_table(read[0]), read_scores(read[1])
+    events = table.events[scores.event]
+    is_signal = events["process"] == STOP
+    fold, offered = folds_and_offered(events, is_signal, study)
+    chosen, left_out = possible(wanted, scores, table)
+    print(
+        f"{len(events)} held-out events, {study.folds} folds, {len(chosen)} of {len(wanted)} fits"
+    )
+
+    def fit(features: np.ndarray, event: np.ndarray, usable: np.ndarray | bool) -> np.ndarray:
+        return cross_fit(
+            features,
+            is_signal[event],
+            fold[event],
+            offered[event] & usable,
+            study,
+            options.device,
+        )
+
+    found, inputs = {}, {}
+    progress = tqdm(total=len(chosen) + len(scores.jets), unit="fit", disable=None)
+    for name, sources in chosen.items():
+        seen = columns(sources, scores, table)
+        found[name] = fit(np.stack(list(seen.values()), axis=1), np.arange(len(events)), True)
+        inputs[name] = list(seen)
+        progress.update()
+    for definition, jets in scores.jets.items():
+        name = f"{definition}/{MASS_PT}"
+        found[name] = mass_pt_scores(jets, fit)
+        inputs[name] = ["mass", "pt"]
+        progress.update()
+    progress.close()
+
+    write_trees(output, TreeScores(scores.event, fold, found, inputs))
+    products.write_manifest(
+        manifest, settings, read, [output], left_out=left_out, device=options.device
+    )
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}")
+    print(f"wrote {output}: {len(found)} fits")
+
+
+if __name__ == "__main__":
+    products.run(main)

@@ -1,0 +1,117 @@
+#!/usr/bin/env python
+"""Step 5: every figure and the summary table of the paper, from what the steps before wrote.
+
+Reads Data/<study>/ (events, packed jets, scores, trees; two events of the sample are drawn whole),
+writes plots/<study>/: each figure as PNG with the CSV of its points beside it, summary.csv and
+summary.txt (also in Data/<study>/), and plots.json. Working point, bootstraps and the least
+background behind a point are settings of the study. The published files hold no event observables
+and no efficiencies: with them the figures that need either are left out, each with its reason.
+
+    python plots.py --study demo              # about a minute on two cores
+    python plots.py                           # study readme
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import cache, partial
+
+from tqdm import tqdm
+
+import products
+from figures import diagram, jet_images, limits, performance, style
+from figures.results import Results, read_results
+from figures.summary import summarise
+from study import JET_DEFINITIONS, Study, add_study_option, load_study
+
+WITHOUT_OBSERVABLES = "the published files hold no event observables"
+WITHOUT_EFFICIENCIES = "the published files hold no event observables and no selection efficiencies"
+
+
+def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
+    """Every figure by its name, in the order of the paper, each drawn when called."""
+    exclusions = cache(partial(limits.exclusions, results))
+    return {
+        "process": diagram.process,
+        "event_displays": partial(jet_images.event_displays, results),
+        **{
+            f"average_images_{name}": partial(jet_images.average_images, results, name)
+            for name in JET_DEFINITIONS
+        },
+        "sic_single_jets": partial(performance.sic_of_jets, results),
+        "sic_three_jets": partial(performance.sic_of_events, results),
+        "sic_networks": partial(performance.sic_of_networks, results),
+        "sic_combinations": partial(performance.sic_of_combinations, results),
+        "sic_observables": partial(performance.sic_with_observables, results),
+        "features": partial(performance.features, results),
+        "exclusion_plane": lambda: limits.plane(exclusions()),
+        "gain": lambda: limits.gain(exclusions()),
+    }
+
+
+def left_out(results: Results) -> dict[str, str]:
+    """The figures that these results cannot give, each with its reason."""
+    reasons = {}
+    if not any(name.startswith("all_definitions") for name in results.trees.fits):
+        reasons["sic_combinations"] = "no published network is among those of the study"
+    if results.table.observables is None:
+        reasons |= dict.fromkeys(("sic_observables", "features"), WITHOUT_OBSERVABLES)
+        reasons |= dict.fromkeys(("exclusion_plane", "gain"), WITHOUT_EFFICIENCIES)
+    elif min(map(len, results.masses)) < 2:
+        reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
+    return reasons
+
+
+def inputs(study: Study) -> list:
+    """The products that figures and table are made from."""
+    names = ("events", "scores", "trees", *JET_DEFINITIONS)
+    return [study.data_dir / f"{name}.h5" for name in names]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_study_option(parser)
+    study = load_study(parser.parse_args().study)
+    folder, manifest = study.plots_dir, study.plots_dir / "plots.json"
+    fits = products.read_manifest(study.data_dir / "trees.json", "fit_xgb.py")
+    settings = {
+        name: getattr(study, name)
+        for name in (
+            "networks",
+            "signal_efficiency_min",
+            "background_jets_min",
+            "background_events_min",
+            "working_point",
+            "bootstraps",
+        )
+    }
+    if products.is_finished(manifest, settings, inputs(study)):
+        print(f"{folder} is finished already")
+        return
+
+    style.apply()
+    results = read_results(study, fits["left_out"])
+    reasons = left_out(results)
+    points, written = {}, []
+    wanted = {name: draw for name, draw in drawings(results).items() if name not in reasons}
+    for name, draw in tqdm(wanted.items(), unit="figure", disable=None):
+        drawing = draw()
+        written += style.save(drawing, folder / f"{name}.png")
+        points[name] = drawing.points
+        tqdm.write(f"{folder / name}.png: {drawing.words}")
+
+    summary = summarise(results, points)
+    missing = results.left_out | reasons
+    summary.sentences.extend(f"Left out: {name}: {reason}." for name, reason in missing.items())
+    for place in (study.data_dir, folder):
+        style.write_table(place / "summary.csv", summary.rows)
+        with products.atomic_write(place / "summary.txt") as temporary:
+            temporary.write_text(summary.text())
+        written += [place / "summary.csv", place / "summary.txt"]
+    products.write_manifest(manifest, settings, inputs(study), written, left_out=reasons)
+    print(f"\n{summary.text()}\n{len(wanted)} figures and summary.txt are in {folder}")
+
+
+if __name__ == "__main__":
+    products.run(main)

@@ -1,0 +1,122 @@
+"""The whole chain through its command lines, on a few of the demo's collisions."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jets.published import write_published
+from study import PRESETS
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / PRESETS["demo"].sample_dir
+FILES = ["ttbar_0", *(f"stop_{m}_{chi}" for m in (700, 1100) for chi in (100, 500))]
+STUDY = """
+base = "demo"
+sample = "few"
+published_files = {published}
+stop_masses = [700, 1100]
+neutralino_masses = [100, 500]
+background_files = 1
+training_jets_per_mass_point = 40
+width = 0.125
+epochs = 1
+bootstraps = 20
+trees = 20
+folds = 2
+"""
+STEPS = [
+    [sys.executable, "setup.py"],
+    ["bash", "train_all.sh"],
+    [sys.executable, "predict_base_model_mass.py"],
+    [sys.executable, "fit_xgb.py"],
+    [sys.executable, "plots.py"],
+]
+NEEDS_OBSERVABLES = {"sic_observables", "features", "exclusion_plane", "gain"}
+
+
+def run_steps(folder: Path, published: bool) -> list[str]:
+    """All steps in `folder`; what each printed."""
+    (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
+    printed = []
+    for interpreter, script in STEPS:
+        result = subprocess.run(
+            [interpreter, ROOT / script, "--study", "few.toml"],
+            cwd=folder,
+            env=os.environ | {"PYTHON": sys.executable, "PYTHONWARNINGS": "error"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{script}: {result.stderr[-3000:]}"
+        printed.append(result.stdout)
+    return printed
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(folder: Path) -> set[str]:
+    """Figures drawn, each of which must have its points beside it."""
+    plots = folder / "plots" / "few"
+    drawn = {path.stem for path in plots.glob("*.png")}
+    assert all((plots / f"{name}.csv").stat().st_size for name in drawn)
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def from_collisions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("collisions")
+    sample = folder / "train_data" / "few"
+    sample.mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(DEMO / f"{name}.h5", sample)
+    return folder, run_steps(folder, published=False)
+
+
+def test_every_figure_is_made_of_real_collisions(from_collisions):
+    folder, printed = from_collisions
+    assert "events in two splits: 0 of" in printed[0]
+    assert figures(folder) > NEEDS_OBSERVABLES
+    assert (folder / "plots/few/summary.txt").read_text() in printed[-1]
+    assert read_csv(folder / "plots/few/summary.csv")
+
+
+def test_all_fits_are_made(from_collisions):
+    folder, _ = from_collisions
+    manifest = json.loads((folder / "Data/few/trees.json").read_text())
+    assert not manifest["left_out"]
+    assert len(manifest["settings"]["fits"]) == 23 + 4  # the paper's, and ViT's
+
+
+def test_a_second_run_changes_nothing(from_collisions):
+    folder, _ = from_collisions
+    products = [path for top in ("Data", "plots") for path in (folder / top).rglob("*.*")]
+    before = {path: path.stat().st_mtime_ns for path in products}
+    run_steps(folder, published=False)
+    after = {path: path.stat().st_mtime_ns for path in products if path.name != "log.txt"}
+    assert after == {path: before[path] for path in after}
+
+
+def test_our_collisions_in_the_published_layout_run_through(tmp_path):
+    """A user's published files: scores only, and every gap is named with its reason."""
+    write_published(tmp_path / "train_data", [DEMO / f"{name}.h5" for name in FILES])
+    printed = run_steps(tmp_path, published=True)
+    assert "published files" in printed[0]
+    manifest = json.loads((tmp_path / "Data/few/trees.json").read_text())
+    assert sorted(manifest["left_out"]) == sorted(
+        ["DS1", "DS2", "AK14_MaxViT_DS1", *(f"AK14_{n}_DS2" for n in PRESETS["demo"].networks)]
+    )
+    drawn = figures(tmp_path)
+    assert not drawn & NEEDS_OBSERVABLES
+    assert {"sic_single_jets", "sic_three_jets", "average_images_AK14"} <= drawn
+    summary = (tmp_path / "plots/few/summary.txt").read_text()
+    for name in (*NEEDS_OBSERVABLES, "DS2"):
+        assert f"Left out: {name}" in summary

@@ -1,0 +1,350 @@
+"""Step 5: every figure has its points beside it, and they are those of the model behind them."""
+
+import contextlib
+import csv
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from scipy.stats import norm
+from synthetic_study import (
+    DS2,
+    NEUTRALINO_MASSES,
+    OF_EVENTS,
+    OF_JETS,
+    SELECTION_EFFICIENCY,
+    STOP_MASSES,
+    background_efficiency,
+    write_known_trees,
+    write_study,
+)
+
+import plots
+from figures import limits, style
+from figures.results import Results, read_results
+from figures.summary import Summary, events_in_two_splits, summarise
+from jets.split import HELD_OUT, STOP
+from products import InputError
+from sensitivity.cross_sections import stop_pair_cross_section
+from study import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY, load_study
+
+SIGNAL, BACKGROUND = 50, 800  # held-out events, of a mass point and of background
+FIGURES = {
+    "process",
+    "event_displays",
+    *(f"average_images_{name}" for name in JET_DEFINITIONS),
+    "sic_single_jets",
+    "sic_three_jets",
+    "sic_networks",
+    "sic_combinations",
+    "sic_observables",
+    "features",
+    "exclusion_plane",
+    "gain",
+}
+
+
+def run(folder: Path) -> None:
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["plots.py", "--study", "synthetic.toml"])
+        plots.main()
+
+
+def read(folder: Path, name: str) -> list[dict]:
+    with (folder / f"plots/synthetic/{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: _number(value) for key, value in row.items()} for row in rows]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("plots")
+    write_study(folder, signal=SIGNAL, background=BACKGROUND)
+    write_known_trees(folder)
+    run(folder)
+    return folder
+
+
+@pytest.fixture
+def results(finished) -> Iterator[Results]:
+    with contextlib.chdir(finished):
+        yield read_results(load_study("synthetic.toml"), {})
+
+
+def test_every_figure_is_there_with_its_points(finished):
+    folder = finished / "plots/synthetic"
+    assert {path.stem for path in folder.glob("*.png")} == FIGURES
+    assert {path.stem for path in folder.glob("*.csv")} == (
+        FIGURES | {"exclusion_plane_contours", "summary"}
+    )
+    for name in FIGURES:
+        image = matplotlib.image.imread(folder / f"{name}.png")
+        width = image.shape[1] / style.DOTS_PER_INCH
+        assert width == pytest.approx(style.TWO_COLUMNS) or width == pytest.approx(style.ONE_COLUMN)
+        assert image.std() > 0.01  # something is drawn
+
+
+def _expected_error(efficiency: float, distance: float, n_signal: int, n_background: int) -> float:
+    """Relative standard error of SIC: the background's binomial, and where the cut falls."""
+    eps_b = background_efficiency(efficiency, distance)
+    shift = 1e-4
+    slope = np.diff(np.log(background_efficiency(efficiency + np.array([0, shift]), distance)))
+    cut = slope[0] / shift * np.sqrt(efficiency * (1 - efficiency) / n_signal)
+    return 0.5 * np.hypot(np.sqrt((1 - eps_b) / eps_b / n_background), cut)
+
+
+@pytest.mark.parametrize(
+    ("figure", "distances", "n_signal", "n_background", "least"),
+    [
+        ("sic_single_jets", OF_JETS, 900, 2300, 10),
+        ("sic_three_jets", OF_EVENTS, 450, 800, 10),
+    ],
+)
+def test_sic_curves_follow_the_closed_form(
+    finished, figure, distances, n_signal, n_background, least
+):
+    """SIC = eps_S / sqrt(Phi(Phi^-1(eps_S) - d)), within its statistical error."""
+    curves = [row for row in read(finished, figure) if row["classifier"] in distances]
+    assert {row["jet_definition"] for row in curves} == set(JET_DEFINITIONS)
+    counted = "background_jets" if figure == "sic_single_jets" else "background_events"
+    assert min(row[counted] for row in curves) >= least
+    pulls = []
+    for row in curves:
+        efficiency, distance = row["signal_efficiency"], distances[row["classifier"]]
+        if 0.3 <= efficiency <= 0.95:
+            truth = efficiency / np.sqrt(background_efficiency(efficiency, distance))
+            error = _expected_error(efficiency, distance, n_signal, n_background)
+            pulls.append(np.log(row["sic"] / truth) / error)
+            assert row["low"] < row["high"]
+    assert np.max(np.abs(pulls)) < 4.5
+    assert np.sqrt(np.mean(np.square(pulls))) < 1.5
+
+
+def test_points_with_little_background_are_lower_limits(finished):
+    """At eps_S = 0.5, 800 background events: 17.5 pass at d = 2.02, 2.1 at d = 2.8."""
+    rows = [row for row in read(finished, "sic_combinations") if row["classifier"] == "all scores"]
+    limits_of_all = [row for row in rows if row["is_lower_limit"] == "True"]
+    assert len(limits_of_all) >= len(rows) - 1
+    for row in limits_of_all:
+        assert row["background_events"] < 10 and row["high"] == np.inf
+        assert row["sic"] == row["low"] < 0.5 / np.sqrt(background_efficiency(0.5, 2.8)) * 1.1
+    one = [row for row in read(finished, "sic_networks") if row["classifier"] == "CNN"]
+    assert all(row["is_lower_limit"] == "False" for row in one)
+
+
+def _published_significance(s: float, b: float) -> float:
+    """arXiv:1510.03456 as printed in the paper, with delta = 0.06."""
+    variance = (0.06 * b) ** 2
+    x = np.sqrt((s + b) ** 2 - 4 * s * b * variance / (b + variance))
+    logs = b * np.log((b + s + x) / (2 * b)) + b**2 / variance * np.log((b - s + x) / (2 * b))
+    return np.sqrt(2 * (s - logs) - (b + s - x) * (1 + b / variance))
+
+
+def test_exclusion_plane_is_the_published_formula_of_the_yields(finished):
+    rows = read(finished, "exclusion_plane")
+    assert len(rows) == 5 * len(STOP_MASSES) * len(NEUTRALINO_MASSES)
+    for row in rows:
+        pb = float(stop_pair_cross_section(row["stop_mass"]))
+        signal = pb * 1e3 * LUMINOSITY * SELECTION_EFFICIENCY * row["signal_efficiency"]
+        background = EXPECTED_BACKGROUND * row["background_efficiency"]
+        assert row["expected_signal"] == pytest.approx(signal, rel=1e-4)
+        assert row["expected_background"] == pytest.approx(background, rel=1e-4)
+        assert row["significance"] == pytest.approx(
+            _published_significance(signal, background), rel=1e-3
+        )
+        assert row["background_events"] >= 10
+        assert (row["signal_efficiency"] >= 0.5 - 1e-9) and row["background_efficiency"] >= 10 / 800
+
+
+def test_contours_pass_through_the_excluded_masses(finished):
+    """At a neutralino mass of the grid the contour at 1.64485 is the excluded mass."""
+    contours = read(finished, "exclusion_plane_contours")
+    inside = [row for row in read(finished, "gain") if row["status"] == "inside"]
+    assert inside
+    for row in inside:
+        crossings = [
+            point["stop_mass"]
+            for point in contours
+            if point["classifier"] == row["classifier"]
+            and point["level"] == pytest.approx(1.64485)
+            and abs(point["neutralino_mass"] - row["neutralino_mass"]) < 1e-6
+        ]
+        assert min(abs(np.array(crossings) - row["excluded_mass"])) < 1.0
+
+
+def test_gain_is_the_difference_and_a_limit_where_a_mass_is_one(finished):
+    rows = read(finished, "gain")
+    reference = {row["neutralino_mass"]: row for row in rows if row["classifier"] == "DS2"}
+    for row in rows:
+        other = reference[row["neutralino_mass"]]
+        statuses = (row["status"], other["status"])
+        expected = {
+            ("inside", "inside"): "measured",
+            ("inside", "below grid"): "lower limit",
+            ("above grid", "inside"): "lower limit",
+            ("above grid", "below grid"): "lower limit",
+            ("inside", "above grid"): "upper limit",
+            ("below grid", "inside"): "upper limit",
+        }.get(statuses, "undefined")
+        assert row["gain_is"] == expected
+        if expected != "undefined":
+            gain = row["excluded_mass"] - other["excluded_mass"]
+            assert row["gain"] == pytest.approx(gain, abs=0.01)
+            assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+
+
+def test_empty_and_full_planes_say_so(results):
+    one = limits.exclusions(results)[-1]
+    for efficiency, verdict in ((1e-4, "nothing excluded"), (50.0, "everything excluded")):
+        scaled = dataclasses.replace(
+            one, selection_efficiency=np.full_like(one.selection_efficiency, efficiency)
+        )
+        drawing = limits.plane([scaled])
+        texts = [text.get_text() for text in drawing.figure.axes[0].texts]
+        assert len(texts) == 1 and verdict in texts[0] and verdict in drawing.words
+
+
+def test_too_little_background_is_one_sentence(results):
+    study = dataclasses.replace(results.study, background_events_min=BACKGROUND + 1)
+    with pytest.raises(InputError, match="800 held-out background events, expected at least 801"):
+        limits.exclusions(dataclasses.replace(results, study=study))
+
+
+def test_a_classifier_gains_nothing_over_itself(results):
+    """The bootstrap is paired: not even the error is left."""
+    one = limits.exclusions(results)[0]
+    gain, _ = limits.gain_over(one, one)
+    assert (gain[np.isfinite(gain)] == 0).all()
+
+
+def test_average_images_share_out_all_pt(finished):
+    for name in JET_DEFINITIONS:
+        rows = read(finished, f"average_images_{name}")
+        for part, total in (("background", 1), ("signal", 1), ("difference", 0)):
+            assert sum(row[part] for row in rows) == pytest.approx(total, abs=1e-4)
+
+
+def test_features_are_normalised_distributions(finished):
+    rows = read(finished, "features")
+    assert {row["feature"] for row in rows} == {"pTmiss", "HT", "MJ", "Nj"} | {
+        f"H{order}" for order in range(1, 6)
+    }
+    for name in ("HT", "Nj", "H5"):
+        of_feature = [row for row in rows if row["feature"] == name]
+        for part in ("signal", "background"):
+            share = sum(row[part] * (row["high"] - row["low"]) for row in of_feature)
+            assert 0.97 < share <= 1 + 1e-6
+
+
+def test_summary_holds_every_number_with_its_error(finished):
+    rows = read(finished, "summary")
+    assert (finished / "Data/synthetic/summary.csv").read_bytes() == (
+        finished / "plots/synthetic/summary.csv"
+    ).read_bytes()
+    single = [row for row in rows if row["section"].startswith("Single jets")]
+    for name in JET_DEFINITIONS:
+        for classifier in (*OF_JETS, "jet mass", "jet pT", "trees on (mass, pT)"):
+            found = {r["quantity"]: r for r in single if r["classifier"] == f"{name} {classifier}"}
+            assert {"AUC", "max SIC"} <= set(found)
+            assert ("AUC - AUC of mass" in found) == (classifier != "jet mass")
+            assert all(row["low"] < row["value"] < row["high"] for row in found.values())
+    published = {
+        row["classifier"]: row["published"] for row in rows if row["quantity"] == "max SIC"
+    }
+    assert published["AK14 MaxViT"] == 8.5 and published["AK08_CNN"] == 6.94
+    assert published["AK14 ViT"] == "" and published["DS2"] == ""
+    # The working point of the demo is not the published one: nothing is put beside it.
+    assert all(row["published"] == "" for row in rows if row["quantity"].startswith("SIC at"))
+    added = [row for row in rows if row["quantity"] == "AUC - AUC of DS2"]
+    assert [row["classifier"] for row in added] == [f"{name} + DS2" for name in OF_JETS]
+    text = (finished / "plots/synthetic/summary.txt").read_text()
+    events = (SIGNAL + SIGNAL // 5) * 9 + BACKGROUND + BACKGROUND // 5
+    assert f"Events in two splits: 0 of {events}." in text
+    assert text.count("permuted labels: AUC is 0.5 within three standard errors: yes") == 3
+    assert "AK14: a network beats the jet mass by more than two standard errors: yes" in text
+
+
+def test_auc_of_the_summary_is_the_closed_form(finished):
+    """The AUC of two unit Gaussians at distance d is Phi(d / sqrt(2))."""
+    rows = {
+        row["classifier"]: row
+        for row in read(finished, "summary")
+        if row["quantity"] == "AUC" and not row["section"].startswith("Null check")
+    }
+    distances = {f"AK14 {name}": d for name, d in OF_JETS.items()} | {"DS2": DS2}
+    for name, distance in distances.items():
+        row = rows[name]
+        error = (row["high"] - row["low"]) / 2
+        assert abs(row["value"] - norm.cdf(distance / np.sqrt(2))) < 4.5 * error
+
+
+def test_an_event_in_two_splits_is_counted(results):
+    events = results.table.events.copy()
+    first, second = np.flatnonzero(events["process"] != STOP)[[0, -1]]
+    assert events["split"][first] == HELD_OUT != events["split"][second]
+    events["row"][second] = events["row"][first]
+    doctored = dataclasses.replace(results, table=dataclasses.replace(results.table, events=events))
+    assert events_in_two_splits(doctored) == (1, len(events) - 1)
+
+
+def test_a_leak_fails_the_null_check(results):
+    leaking = {
+        f"{name}/CNN": jets["shuffled_label"].astype("f4")
+        for name, jets in results.scores.jets.items()
+    }
+    scores = dataclasses.replace(results.scores, shuffled=leaking)
+    summary = summarise(dataclasses.replace(results, scores=scores), {})
+    assert sum("permuted" in line and "NO" in line for line in summary.sentences) == 3
+
+
+def test_numbers_are_printed_to_their_error():
+    summary = Summary()
+    for name, low, value, high, status in (
+        ("symmetric", 0.90, 0.9123, 0.9246, "measured"),
+        ("asymmetric", 7.0, 7.5, 8.7, "measured"),
+        ("limit", 3.218, 3.218, np.inf, "lower limit"),
+        ("undefined", np.nan, np.nan, np.nan, "undefined"),
+    ):
+        summary.add("section", "number", name, value, low, high, status)
+    lines = [line.split(maxsplit=1) for line in summary.text().splitlines()]
+    printed = dict(line for line in lines if len(line) == 2)
+    assert printed["symmetric"] == "0.912 ± 0.012"
+    assert printed["asymmetric"] == "7.5 +1.2 -0.5"
+    assert printed["limit"] == "> 3.22"
+    assert printed["undefined"] == "-"
+
+
+def test_a_second_run_does_nothing(finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "plots").rglob("*.*")}
+    run(finished)
+    assert "finished already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_published_files_leave_out_what_needs_observables(tmp_path, capsys, monkeypatch):
+    drawn = set()
+
+    def note(drawing: style.Drawing, path: Path) -> list[Path]:
+        drawn.add(path.stem)
+        return []
+
+    monkeypatch.setattr(style, "save", note)
+    write_study(tmp_path, signal=12, background=150, published=True)
+    write_known_trees(tmp_path, published=True)
+    run(tmp_path)
+    missing = {"sic_observables", "features", "exclusion_plane", "gain"}
+    assert drawn == FIGURES - missing
+    printed = capsys.readouterr().out
+    assert all(f"Left out: {name}: the published files hold no" in printed for name in missing)
+    assert "Left out: AK14_MaxViT_DS2: the published files hold no" in printed
