@@ -181,15 +181,22 @@ def _dots(
 
 
 def _show_jets(axis: Axes, jets: np.ndarray) -> None:
-    """A circle of the jet radius about every jet, once more where phi wraps around."""
+    """A circle of the jet radius about every jet, once more where phi wraps around.
+
+    The jets are numbered from the hardest; a corner says what each one is.
+    """
     radius = JET_DEFINITIONS[DISPLAYED].radius
-    for jet in jets:
+    lines = []
+    for number, jet in enumerate(jets[jets["pt"] > 0], start=1):
         for turn in (-2 * np.pi, 0, 2 * np.pi):
             centre = (jet["eta"], jet["phi"] + turn)
             axis.add_patch(Circle(centre, radius, fill=False, edgecolor=style.GREY, linestyle="--"))
-        axis.text(
-            jet["eta"], jet["phi"] - np.sign(jet["phi"]) * 0.7 * radius,
-            f"$p_T$ {jet['pt']:.0f}, $m$ {jet['mass']:.0f} GeV",
-            ha="center", va="center", fontsize=6, clip_on=True, zorder=0.5,
-            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1},
-        )  # fmt: skip
+            axis.text(
+                jet["eta"] - np.sign(jet["eta"]) * 0.8 * radius, jet["phi"] + turn, str(number), color=style.GREY,
+                ha="center", va="center", fontsize=11, clip_on=True, zorder=0.5,
+            )  # fmt: skip
+        lines.append(f"{number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
+    axis.text(
+        0.98, 0.02, "\n".join(lines), transform=axis.transAxes, ha="right", va="bottom", fontsize=7,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 2},
+    )  # fmt: skip
