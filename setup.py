@@ -41,8 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run step 1."""
     study = load_study(parse(sys.argv[1:] if arguments is None else arguments).study)
     # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
-    from jets.preparation import choose, events_in_two_splits, inventory, look_through, pack
+    from jets.preparation import choose, inventory, look_through, pack
     from jets.sources import find_source, missing_samples
+    from jets.split import events_in_two_splits
 
     source = find_source(study)
     print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")

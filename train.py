@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument(
         "--published-batch-norm-momentum",
         action="store_true",
-        help="MaxViT only: 0.99 instead of 0.01 (see doc/differences.md)",
+        help="MaxViT only: 0.99 instead of 0.1 (see doc/differences.md)",
     )
     options = parser.parse_args()
     if options.all == bool(options.jet_definition) or bool(options.network) == options.all:

@@ -191,8 +191,9 @@ def _show_jets(axis: Axes, jets: np.ndarray) -> None:
         for turn in (-2 * np.pi, 0, 2 * np.pi):
             centre = (jet["eta"], jet["phi"] + turn)
             axis.add_patch(Circle(centre, radius, fill=False, edgecolor=style.GREY, linestyle="--"))
+            inwards = -0.8 * radius * np.sign(jet["eta"])
             axis.text(
-                jet["eta"] - np.sign(jet["eta"]) * 0.8 * radius, jet["phi"] + turn, str(number), color=style.GREY,
+                jet["eta"] + inwards, jet["phi"] + turn, str(number), color=style.GREY,
                 ha="center", va="center", fontsize=11, clip_on=True, zorder=0.5,
             )  # fmt: skip
         lines.append(f"{number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from figures.results import MASS, Classifiers, Results, three_jets, with_observables
-from jets.packed import read_jets
-from jets.split import IDENTITY, SPLITS
+from jets.packed import read_jet_table
+from jets.split import events_in_two_splits
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import EXCLUSION_LEVEL, INSIDE
 from sensitivity.sic import max_sic, sic_at
@@ -97,8 +97,9 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     _excluded(summary, points.get("gain", []))
     _observables(summary, results)
     _null_check(summary, results)
-    in_two, events = events_in_two_splits(results)
-    summary.sentences.append(f"Events in two splits: {in_two} of {events}.")
+    packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
+    in_two = events_in_two_splits(results.table.events, packed)
+    summary.sentences.append(f"Events in two splits: {in_two} of {len(results.table.events)}.")
     return summary
 
 
@@ -248,19 +249,6 @@ def _null_check(summary: Summary, results: Results) -> None:
                 f"{row}, permuted labels: AUC is 0.5 within three standard errors: "
                 f"{_answer(abs(aucs[i].value - 0.5) < 3 * aucs[i].error)}."
             )
-
-
-def events_in_two_splits(results: Results) -> tuple[int, int]:
-    """How many events stand in two splits, by their identity, and of how many."""
-    events = results.table.events
-    _, number = np.unique(events[list(IDENTITY)], return_inverse=True)
-    splits = np.zeros((number.max() + 1, len(SPLITS)), bool)
-    splits[number, events["split"]] = True
-    for definition in results.scores.jets:
-        path = results.study.data_dir / f"{definition}.h5"
-        for split in range(len(SPLITS)):
-            splits[number[read_jets(path, split).jets["event"]], split] = True
-    return int(np.sum(splits.sum(axis=1) > 1)), len(splits)
 
 
 def _answer(is_so: bool) -> str:

@@ -196,6 +196,16 @@ def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter
         yield JetWriter(path, jet_definition, side, scratch)
 
 
+def read_jet_table(path: Path) -> np.ndarray:
+    """The packed jets of all splits without their images, structured (n,) `JET_DTYPE`.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        return file["jets"][()]
+
+
 def read_jets(path: Path, split: int | None = None) -> PackedJets:
     """Read the packed jets of one split (`split.TRAIN`, `VALIDATION`, `HELD_OUT`) or of all.
 

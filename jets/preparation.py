@@ -12,7 +12,6 @@ from jets.packed import JET_DTYPE, KINEMATICS, EventTable, jet_writer, write_eve
 from jets.sources import Collisions, PublishedFiles
 from jets.split import (
     HELD_OUT,
-    IDENTITY,
     STOP,
     TTBAR,
     assign_split,
@@ -165,20 +164,3 @@ def pack(
     events_path = study.data_dir / "events.h5"
     write_event_table(events_path, overview.table)
     return [events_path, *paths.values()]
-
-
-def events_in_two_splits(events: np.ndarray, packed: list[np.ndarray]) -> int:
-    """How many events have jets in more than one split, all jet definitions together.
-
-    Args:
-        events: structured (n,) with the fields of `IDENTITY`.
-        packed: structured arrays of jets with their `event` and `split`.
-    """
-    identities, number = np.unique(
-        np.ascontiguousarray(events[list(IDENTITY)]), return_inverse=True
-    )
-    lowest, highest = np.full(len(identities), 255), np.full(len(identities), -1)
-    for jets in packed:
-        np.minimum.at(lowest, number[jets["event"]], jets["split"])
-        np.maximum.at(highest, number[jets["event"]], jets["split"])
-    return np.count_nonzero(highest > lowest)

@@ -6,6 +6,7 @@ event moves when files are added.
 """
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -134,3 +135,20 @@ def shuffle_labels(labels: np.ndarray, classified: np.ndarray, salt: str) -> np.
     shuffled = labels.copy()
     shuffled[classified] = np.random.default_rng(seed).permutation(labels[classified])
     return shuffled
+
+
+def events_in_two_splits(events: np.ndarray, packed: Iterable[np.ndarray]) -> int:
+    """How many events have jets in more than one split, all jet definitions together.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY` and their `split`.
+        packed: structured jets of each definition, with their `event` and `split`.
+    """
+    identities, number = np.unique(
+        np.ascontiguousarray(events[list(IDENTITY)]), return_inverse=True
+    )
+    seen = np.zeros((len(identities), len(SPLITS)), bool)
+    seen[number, events["split"]] = True
+    for jets in packed:
+        seen[number[jets["event"]], jets["split"]] = True
+    return int(np.count_nonzero(seen.sum(axis=1) > 1))
