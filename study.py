@@ -162,7 +162,6 @@ PRESETS = {
         standardised_mass=True,
         width=0.25,
         epochs=5,
-        batch_size=32,
         learning_rate=1e-3,
         background_jets_min=10,
         working_point=0.5,
