@@ -364,7 +364,10 @@ class _Scan:
         return clopper_pearson(successes, self.effective_trials, confidence)
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Central interval of the SIC at every point."""
+        """Central interval of the SIC at every point, widened to hold the SIC itself.
+
+        A resampling finds its own best cut, so all of them can lie on one side of the measured value.
+        """
         tail = (1.0 - CONFIDENCE) / 2.0
         # Quantiles that are one of the resamplings, for some of these may be infinite.
         tails = [tail, 1.0 - tail]
@@ -374,6 +377,7 @@ class _Scan:
                 self.signal_efficiency / np.sqrt(bound)
                 for bound in self.background_interval(CONFIDENCE)
             )
+        low, high = np.fmin(low, self.sic), np.fmax(high, self.sic)
         few = self.background_count < FEW
         return (
             np.where(few, np.minimum(low, exact_low), low),
