@@ -366,7 +366,7 @@ class _Scan:
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Central interval of the SIC at every point, widened to hold the SIC itself.
 
-        A resampling finds its own best cut, so all of them can lie on one side of the measured value.
+        A resampling finds its own cut, so all of them can lie on one side of the measured value.
         """
         tail = (1.0 - CONFIDENCE) / 2.0
         # Quantiles that are one of the resamplings, for some of these may be infinite.
