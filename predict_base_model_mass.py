@@ -59,6 +59,7 @@ def main() -> None:
     study = load_study(options.study)
     device = choose_device(options.device)
 
+    read_manifest(study.data_dir / "setup.json", made_by="setup.py")
     trained = finished_trainings(study)
     definitions = sorted({one.training.jet_definition for one in trained})
     inputs = [study.data_dir / f"{name}.h5" for name in ("events", *definitions)]

@@ -29,12 +29,6 @@ SETTINGS = (
     "training_jets_per_mass_point",
     "pixels_max",
 )
-# What packaging tools ask of a file of this name.
-PACKAGING = (
-    *("--version", "--name", "--fullname", "--help-commands"),
-    *("install", "develop", "build", "build_ext", "build_py", "check", "clean", "test", "upload"),
-    *("sdist", "bdist", "bdist_egg", "bdist_wheel", "dist_info", "editable_wheel", "egg_info"),
-)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,17 +64,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options; what packaging tools ask is answered in one sentence."""
-    for command in PACKAGING:
-        if command in arguments:
-            raise InputError(
-                f"this is step 1 of an analysis and installs nothing, so there is no {command!r}; "
-                "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
-            )
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add_study_option(parser)
-    return parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    if others:
+        raise InputError(
+            f"this is step 1 of an analysis, knows --study and installs nothing: no {others[0]!r}; "
+            "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
+        )
+    return options
 
 
 def print_inventory(lines: list[tuple]) -> None:

@@ -313,6 +313,8 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parser.parse_args()
+    if options.workers < 1:
+        raise InputError(f"--workers is {options.workers}, expected 1 or more")
     study = load_study(options.study)
     samples = samples_of(study, veto=not options.no_veto)
     if options.only:

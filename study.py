@@ -14,6 +14,9 @@ Energies, momenta and masses are in GeV throughout, c = 1.
 
 import argparse
 import dataclasses
+import itertools
+import math
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,9 +204,36 @@ def load_study(name: str) -> Study:
         fields[key] = _same_type(path, key, value, fields[key])
     if fields["name"] in PRESETS:
         raise InputError(f"{path}: the name {fields['name']!r} belongs to a preset; choose another")
-    if fields["pixels_max"] not in (32, 64, 128):
-        raise InputError(f"{path}: pixels_max is {fields['pixels_max']}, expected 32, 64 or 128")
-    return Study(**fields)
+    study = Study(**fields)
+    _check(path, study)
+    return study
+
+
+def _check(path: Path, study: Study) -> None:
+    """Refuse settings that no step could use; fractions of the split are the split's own."""
+
+    def require(name: str, good: bool, expected: str) -> None:
+        if not good:
+            raise InputError(f"{path}: {name} is {getattr(study, name)!r}, expected {expected}")
+
+    for name in ("name", "sample"):
+        plain = re.fullmatch(r"[A-Za-z0-9][\w.-]*", getattr(study, name))
+        require(name, bool(plain) or (name == "sample" and not study.sample), "a folder's name")
+    for name in ("stop_masses", "neutralino_masses"):
+        masses = getattr(study, name)
+        rising = all(low < high for low, high in itertools.pairwise(masses))
+        require(name, rising and masses[0] > 0, "rising masses in GeV")
+    require("pixels_max", study.pixels_max in (32, 64, 128), "32, 64 or 128")
+    for field in dataclasses.fields(Study):
+        value = getattr(study, field.name)
+        if field.name in ("folds", "bootstraps"):
+            require(field.name, value >= 2, "2 or more")
+        elif field.name in ("signal_loose_share", "background_loose_share"):
+            require(field.name, 0 <= value <= 1, "0 to 1")
+        elif field.name in ("working_point", "signal_efficiency_min"):
+            require(field.name, 0 < value < 1, "a number between 0 and 1")
+        elif type(value) in (int, float):
+            require(field.name, 0 < value < math.inf, "more than 0")
 
 
 def _same_type(path: Path, key: str, value, default):

@@ -6,6 +6,7 @@ that is finer than the detector, compressed, with a checksum over everything tha
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,14 @@ import h5py
 import numpy as np
 
 from products import InputError, atomic_write
-from study import FOX_WOLFRAM_ORDERS, JET_DEFINITIONS, JETS_MIN, JETS_PER_EVENT
+from study import (
+    BEAM_ENERGY,
+    FOX_WOLFRAM_ORDERS,
+    JET_DEFINITIONS,
+    JETS_MIN,
+    JETS_MIN_LOOSE,
+    JETS_PER_EVENT,
+)
 
 LAYOUT = "stop pair events 1"
 PROCESSES = ("ttbar", "stop")
@@ -46,7 +54,10 @@ OBJECT_DTYPE = np.dtype(
         ("jet", "u1", (len(JET_DEFINITIONS),)),
     ]
 )
+N_TYPES = 5  # charged hadron, neutral hadron, photon, electron, muon
+NOT_NEGATIVE = ("pt", "mass", "delta_r", "ht", "mj", "pt_hat")
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
+INTEGERS = ("m_stop", "m_neutralino", "index", "generated", "selected")
 ATTRIBUTES = (
     "process",
     "m_stop",
@@ -264,6 +275,7 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         raise InputError(
             f"{path}: the checksum does not hold, so the file is damaged; simulate or copy it again"
         )
+    _check_values(path, arrays)
     objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
     objects["pt"] = arrays["objects/pt"]
     for name in ("eta", "phi"):
@@ -304,6 +316,19 @@ def _attributes(path: Path, file: h5py.File) -> dict:
     missing = [name for name in ATTRIBUTES if name not in attributes]
     if missing:
         raise InputError(f"{path}: attribute {missing[0]!r} is missing; simulate or copy it again")
+    for name in ATTRIBUTES[1:]:
+        kinds = int if name in INTEGERS else (int, float)
+        value = attributes[name]
+        if not isinstance(value, kinds) or not math.isfinite(value):
+            raise InputError(
+                f"{path}: attribute {name!r} is {value!r}, expected "
+                f"{'an integer' if name in INTEGERS else 'a number'}; simulate or copy it again"
+            )
+    if not 0 <= attributes["selection_efficiency"] <= 1:
+        raise InputError(
+            f"{path}: attribute 'selection_efficiency' is {attributes['selection_efficiency']}, "
+            "expected 0 to 1; simulate or copy it again"
+        )
     if attributes["process"] not in PROCESSES:
         raise InputError(
             f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
@@ -351,6 +376,37 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], may_be_empty: bool)
                 f"{path}: dataset {name!r} has shape {arrays[name].shape}, expected {shape}; "
                 "simulate or copy the file again"
             )
+
+
+def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Every number is one that a collision can have; a checksum vouches for no meaning."""
+
+    def require(name: str, column: np.ndarray, good: np.ndarray, expected: str) -> None:
+        if not good.all():
+            row = int(np.argwhere(~good)[0, 0])
+            raise InputError(
+                f"{path}: dataset {name!r}, row {row}: found {column[~good].flat[0]}, expected "
+                f"{expected}; write the file again"
+            )
+
+    for name, array in arrays.items():
+        fields = array.dtype.names or ("",)
+        for field in fields:
+            column = array[field] if field else array
+            full = f"{name}/{field}" if field else name
+            if column.dtype.kind != "f" or name == "veto_score":  # NaN where there is no veto
+                continue
+            largest = column.astype(float)
+            if full.rpartition("/")[2] in NOT_NEGATIVE:
+                good = (largest >= 0) & (largest <= BEAM_ENERGY)
+                require(full, column, good, f"0 to {BEAM_ENERGY:g}")
+            else:
+                require(full, column, np.isfinite(largest), "a finite number")
+    kind = arrays["objects/kind"]
+    good = (kind % 8 < N_TYPES) & (kind // 8 < 3)
+    require("objects/kind", kind, good, f"type + 8 (charge + 1) with a type below {N_TYPES}")
+    n_jets = arrays["observables"]["n_jets"]
+    require("observables/n_jets", n_jets, n_jets >= JETS_MIN_LOOSE, f"{JETS_MIN_LOOSE} or more")
 
 
 def of_chunk(columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict) -> Events:

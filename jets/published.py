@@ -25,7 +25,7 @@ from jets.events import Events, read_attributes, read_events
 from jets.images import SparseImages, draw_events, sum_deposits
 from jets.packed import KINEMATICS
 from products import InputError, atomic_write
-from study import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, MISSING_DELTA_R
+from study import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, MISSING_DELTA_R
 
 EVENTS_AT_ONCE = 4096
 INFO_COLUMNS = 6
@@ -57,7 +57,7 @@ def find_files(folder: Path) -> tuple[dict[int, dict], dict[int, dict]]:
     found: tuple[dict, dict] = ({}, {})
     for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):
         name = _NAME.fullmatch(path.name)
-        if not name or (name["bg"] or name["si"]) not in JET_DEFINITIONS:
+        if not name or not _is_canonical(name):
             raise InputError(
                 f"{path}: not a published file's name, expected {background_name('AK14', 0)} or "
                 f"{signal_name('AK14', 700)} with one of {', '.join(JET_DEFINITIONS)}; rename it"
@@ -77,6 +77,12 @@ def find_files(folder: Path) -> tuple[dict[int, dict], dict[int, dict]]:
                         "fetch it, or move the others away"
                     )
     return found[0], found[1]
+
+
+def _is_canonical(name: re.Match) -> bool:
+    """A known jet definition, and a number without leading zeros: one name a file."""
+    number = name["index"] or name["m_stop"]
+    return (name["bg"] or name["si"]) in JET_DEFINITIONS and number == str(int(number))
 
 
 # --- Reader -------------------------------------------------------------------------------------
@@ -154,6 +160,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; mend its permissions") from None
     except (OSError, RuntimeError) as error:
+        if path.is_dir():
+            raise InputError(f"{path}: is a directory, expected a file; move it away") from None
         raise InputError(
             f"{path}: not a complete HDF5 file ({str(error).splitlines()[0]}); fetch it again"
         ) from None
@@ -223,8 +231,13 @@ def _read_info(
     info = file[name][first:last, :INFO_COLUMNS].astype(np.float64)
     exists = ~(info[:, 2] <= 0)
     used = info[:, 0 if signal else 2 :]
-    good = np.isfinite(used).all(axis=1) | ~exists
-    _require(path, name, good, first, used, "finite numbers")
+    good = np.isfinite(used).all(axis=1) & (np.abs(used) <= BEAM_ENERGY).all(axis=1)
+    _require(path, name, good | ~exists, first, used, f"finite numbers below {BEAM_ENERGY:g}")
+    if signal:
+        near = (info[:, :2] >= 0).all(axis=1) | ~exists
+        _require(path, name, near, first, info[:, :2], "distances of 0 or more")
+    marked = (info[:, 5] >= 0) | (info[:, 5] == NO_MASS) | ~exists
+    _require(path, name, marked, first, info[:, 5], "a mass of 0 or more, or -1")
     jets = np.zeros(len(info), KINEMATICS)
     for field, column in (("pt", 2), ("eta", 3), ("phi", 4), ("mass", 5)):
         jets[field][exists] = info[exists, column]
@@ -246,8 +259,8 @@ def _read_pixels(
         path, names[1], n_index == 2 * n_value, first, n_value, "half as many values as indices"
     )
     row = np.repeat(np.arange(last - first), n_value)
-    good = np.isfinite(value) & (value >= 0)
-    _require(path, names[1], good, first, value, "finite, not negative values", row)
+    good = np.isfinite(value) & (value >= 0) & (value <= BEAM_ENERGY)
+    _require(path, names[1], good, first, value, f"values of 0 to {BEAM_ENERGY:g}", row)
     index = index.reshape(-1, 2)
     if h5py.check_vlen_dtype(file[names[0]].dtype) is None:
         row, index, value = row[value > 0], index[value > 0], value[value > 0]

@@ -228,7 +228,7 @@ def test_train_refuses_the_checkpoint_of_another_network_or_of_other_settings(to
 
 def test_predict_names_the_step_or_the_training_that_is_missing(toy, call):
     status, _, complaint = call(predict_base_model_mass, "--study", "demo")
-    assert status == 2 and "run train.py AK08 CNN 0, or train_all.sh" in complaint
+    assert status == 2 and "run setup.py first" in complaint
     shutil.rmtree(toy / "models" / "AK14_CNN_0_shuffled")
     status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
     assert status == 2 and "run train.py AK14 CNN 0 --shuffle-labels" in complaint
