@@ -297,6 +297,8 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
 def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file; run simulate.py to make it")
+    if isinstance(error, PermissionError):
+        return InputError(f"{path}: no permission to read it; mend its permissions")
     if isinstance(error, IsADirectoryError):
         return InputError(f"{path}: is a directory, expected an HDF5 file; move it away")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -201,6 +201,7 @@ def _write_sample(folder: Path, random: np.random.Generator, events: np.ndarray)
         name = f"stop_{stop}_{neutralino}" if process == STOP else f"ttbar_{index}"
         per_event_tables = ("observables", "lepton", "pt_hat", "veto_score")
         columns = {key: np.zeros(n, TABLES[key]) for key in per_event_tables}
+        columns["observables"]["n_jets"] = 7
         columns["lepton"]["pt"], columns["lepton"]["eta"] = 50.0, 1.0
         large_r = np.zeros((n, JETS_PER_EVENT), TABLES["AK14"])
         large_r["pt"], large_r["mass"] = [600.0, 400.0, 200.0], [300.0, 200.0, 80.0]
