@@ -10,7 +10,7 @@ The fits are the 23 of the paper, three for each network beyond its three (and o
 for comparison with single jets trees on (mass, pT) of one jet. Fits whose inputs do not exist are
 left out, each with its reason.
 
-    python fit_xgb.py --study demo            # less than a minute on two cores
+    python fit_xgb.py --study demo            # 25 s on two cores
     python fit_xgb.py --device cuda           # study readme
 """
 

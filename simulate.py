@@ -5,7 +5,7 @@ Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5
         doc/data-format.md), the events that pass the preselection of CMS SUS-19-004 with at least
         five jets (fully selected: seven). Chunks on the way lie in train_data/<sample>/chunks/;
         a second call goes on from them, and the files do not depend on the number of workers.
-Takes   per fully selected event and core, about 0.5 s (top pairs) and 0.1 s (stop pairs).
+Takes   per fully selected event and core, about 1 s (top pairs) and 0.25 s (stop pairs).
 
     python simulate.py --study demo
     python simulate.py --study readme --only stop_900_300 ttbar_0 --workers 16
