@@ -55,9 +55,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed onto `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix=f"{path.suffix}.tmp", dir=path.parent
-    )
+    mark = f".{path.stem}-", f"{path.suffix}.tmp"
+    for left in path.parent.glob("*".join(mark)):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=mark[0], suffix=mark[1], dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -66,6 +67,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:  # a full disk tells no name
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -142,19 +147,25 @@ def write_manifest(
 
 
 def read_manifest(path: Path, made_by: str) -> dict:
-    """The manifest of an earlier step.
+    """The manifest of an earlier step, whose products lie there as it left them.
 
     Raises:
-        InputError: it is missing or damaged; the sentence names the step to run.
+        InputError: it is missing or damaged, or a product has changed; the sentence names the step
+            to run.
     """
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
+        outputs = record["outputs"].items()
+        changed = [file for file, facts in outputs if not _unchanged(Path(file), facts)]
     except FileNotFoundError:
         raise InputError(f"{path}: not there yet; run {made_by} first") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not a manifest ({error}); delete it and run {made_by} again"
         ) from None
+    if changed:
+        raise InputError(f"{changed[0]}: no longer what {made_by} wrote; run {made_by} again")
+    return record
 
 
 def is_finished(path: Path, settings: Mapping, inputs: Sequence[Path]) -> bool:

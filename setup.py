@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     from jets.preparation import choose, inventory, look_through, pack
     from jets.sources import find_source, missing_samples
     from jets.split import events_in_two_splits
+    from training.plan import trainings
 
+    trainings(study)  # a network that does not exist is better found now than in step 2
     source = find_source(study)
     print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")
     manifest = study.data_dir / "setup.json"

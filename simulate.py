@@ -12,6 +12,7 @@ Takes   per fully selected event and core, about 1 s (top pairs) and 0.25 s (sto
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import itertools
@@ -21,9 +22,12 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +36,9 @@ from tqdm import tqdm
 from jets.events import merge, of_chunk, read_events, write_events
 from jets.published import write_published
 from products import InputError, run, versions
-from study import Study, add_study_option, load_study
+from study import Study, add_study_option, load_study, sample_name
 
+TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
 TRIES_PER_CHUNK = {"ttbar": 10_000, "stop": 1_000}  # some ten seconds each
 
 
@@ -70,9 +75,7 @@ class Sample:
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        if self.process == "ttbar":
-            return f"ttbar_{self.index}"
-        return "stop_{}_{}".format(*self.masses)
+        return sample_name(self.process, *self.masses, self.index)
 
     @property
     def path(self) -> Path:
@@ -136,7 +139,14 @@ def samples_of(study: Study, veto: bool) -> list[Sample]:
         "loose_share": study.signal_loose_share,
         "tries": TRIES_PER_CHUNK["stop"],
     }
-    mass_points = itertools.product(study.stop_masses, study.neutralino_masses)
+    mass_points = list(itertools.product(study.stop_masses, study.neutralino_masses))
+    for m_stop, m_neutralino in mass_points:
+        if m_stop < m_neutralino + TOP_MASS:
+            raise InputError(
+                f"study {study.name!r}: a stop of {m_stop} GeV cannot decay to a top and a "
+                f"neutralino of {m_neutralino} GeV, expected at least {m_neutralino + TOP_MASS:g} "
+                "GeV; change its mass grid"
+            )
     return [
         *(Sample(masses=(-1, -1), index=i, **background) for i in range(study.background_files)),
         *(Sample(masses=masses, index=-1, **signal) for masses in mass_points),
@@ -211,7 +221,16 @@ def finish(sample: Sample) -> None:
     if np.count_nonzero(events.fully_selected) != attributes["selected"]:
         raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
     write_events(sample.path, events)
-    shutil.rmtree(sample.chunk_path(0).parent)
+    remove_chunks(sample)
+
+
+def remove_chunks(sample: Sample) -> None:
+    """Those that are in the sample's file, and what was made beyond its target."""
+    folder = sample.chunk_path(0).parent
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # other samples' chunks
+            folder.parent.rmdir()
 
 
 def take_up(sample: Sample) -> None:
@@ -235,6 +254,8 @@ def take_up(sample: Sample) -> None:
         selected = [fact["selected"] for fact in facts(sample.path)]
         sample.selected = dict(enumerate(selected))
         sample.begun = sample.merged = len(selected)
+        if sum(selected) >= sample.target:
+            remove_chunks(sample)  # an earlier call ended before it did
     while (path := sample.chunk_path(sample.begun)).is_file():
         [fact] = facts(path)
         sample.selected[sample.begun] = fact["selected"]
@@ -253,7 +274,7 @@ def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
         smoothing=0.02,
     )
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(workers, context, initializer=_follow_parent)
     running: dict[Future, tuple[Sample, int]] = {}
     unfinished = list(samples)
     try:
@@ -278,15 +299,29 @@ def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
                 bar.set_postfix_str(f"{begun / (time.monotonic() - start):.0f} events/s")
                 for stage, spent in took.items():
                     seconds[stage] = seconds.get(stage, 0.0) + spent
+    except KeyboardInterrupt:
+        print(
+            "finishing the chunks in the making; interrupt again to leave at once", file=sys.stderr
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):  # workers end with their parent
+            signal.signal(number, lambda *_: os._exit(130))
+        raise
     finally:
         pool.shutdown(cancel_futures=True)  # chunks in the making are finished and kept
         bar.close()
     return seconds
 
 
-def _leave_interrupts_to_parent() -> None:
+def _follow_parent() -> None:
+    """In a worker: interrupts are the parent's, and its end, even by SIGKILL, is the worker's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def leave_with_parent() -> None:
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 def print_profile(seconds: dict[str, float]) -> None:
@@ -324,7 +359,7 @@ def main() -> None:
                 f"--only {unknown[0]}: not a file of study {study.name!r}, which has "
                 f"{samples[0].name} ... {samples[-1].name}; correct the name"
             )
-        samples = [known[name] for name in options.only]
+        samples = [known[name] for name in dict.fromkeys(options.only)]
     for package in ("pythia8mc", "fastjet"):
         if importlib.util.find_spec(package) is None:
             raise InputError(

@@ -73,6 +73,20 @@ EXPECTED_BACKGROUND = 273_085.0  # [paper] events after the preselection
 BACKGROUND_UNCERTAINTY = 0.06  # [paper] relative
 
 
+# --- Names --------------------------------------------------------------------------------------
+
+SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
+
+
+def sample_name(process: str, m_stop: int, m_neutralino: int, index: int) -> str:
+    """The name of one file of collisions, without its suffix.
+
+    >>> sample_name("ttbar", -1, -1, 0), sample_name("stop", 900, 300, -1)
+    ('ttbar_0', 'stop_900_300')
+    """
+    return f"ttbar_{index}" if process == "ttbar" else f"stop_{m_stop}_{m_neutralino}"
+
+
 # --- Studies ------------------------------------------------------------------------------------
 
 
@@ -104,7 +118,7 @@ class Study:
     standardised_mass: bool = False  # False: the mass in TeV, as published
 
     # Base classifiers.
-    networks: tuple[str, ...] = ("CNN", "CoAtNet", "MaxViT", "ViT")  # paper: without ViT
+    networks: tuple[str, ...] = ("CNN", "CoAtNet", "MaxViT", "ViT")  # [paper], and ViT
     width: float = 1.0  # of every network, relative to the published one
     epochs: int = 5
     batch_size: int = 64
@@ -128,6 +142,16 @@ class Study:
     def sample_dir(self) -> Path:
         """Our own collisions: `train_data/<sample>/`."""
         return Path("train_data") / (self.sample or self.name)
+
+    @property
+    def sample_files(self) -> list[Path]:
+        """The files that simulate.py makes, the background first: it takes longest."""
+        names = [sample_name("ttbar", -1, -1, index) for index in range(self.background_files)]
+        names += [
+            sample_name("stop", *masses, -1)
+            for masses in itertools.product(self.stop_masses, self.neutralino_masses)
+        ]
+        return [self.sample_dir / f"{name}.h5" for name in names]
 
     @property
     def data_dir(self) -> Path:
@@ -192,7 +216,7 @@ def load_study(name: str) -> Study:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error})") from None
     base = stated.pop("base", "readme")
-    if base not in PRESETS:
+    if not isinstance(base, str) or base not in PRESETS:
         raise InputError(f"{path}: base is {base!r}, expected one of {', '.join(PRESETS)}")
     stated.setdefault("name", path.stem)
     fields = {field.name: getattr(PRESETS[base], field.name) for field in dataclasses.fields(Study)}

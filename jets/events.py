@@ -13,7 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from products import InputError, atomic_write
+from jets import hdf5
+from products import InputError
 from study import (
     BEAM_ENERGY,
     FOX_WOLFRAM_ORDERS,
@@ -21,6 +22,7 @@ from study import (
     JETS_MIN,
     JETS_MIN_LOOSE,
     JETS_PER_EVENT,
+    MISSING_DELTA_R,
 )
 
 LAYOUT = "stop pair events 1"
@@ -55,7 +57,12 @@ OBJECT_DTYPE = np.dtype(
     ]
 )
 N_TYPES = 5  # charged hadron, neutral hadron, photon, electron, muon
-NOT_NEGATIVE = ("pt", "mass", "delta_r", "ht", "mj", "pt_hat")
+RANGES = {  # what a collision can have, by the last part of a column's name; others are finite
+    **dict.fromkeys(("pt", "mass", "ht", "mj", "pt_hat"), (0.0, BEAM_ENERGY)),
+    **{f"h{order}": (0.0, 1.0 + 1e-3) for order in FOX_WOLFRAM_ORDERS},
+    "delta_r": (0.0, MISSING_DELTA_R),
+    "eta": (-20.0, 20.0),
+}
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
 INTEGERS = ("m_stop", "m_neutralino", "index", "generated", "selected")
 ATTRIBUTES = (
@@ -70,6 +77,7 @@ ATTRIBUTES = (
     "selection_efficiency",
     "selection_efficiency_error",
 )
+REMEDY = "simulate or copy it again"
 
 
 @dataclass(frozen=True)
@@ -198,14 +206,17 @@ def write_events(path: Path, events: Events) -> None:
     """Write one file, atomically."""
     arrays = _stored(events)
     attributes = {"layout": LAYOUT, **events.attributes}
-    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+    with hdf5.written(path, libver="v110") as file:
         for name, array in arrays.items():
             options = (
                 {} if array.size == 0 else {"compression": 9, "shuffle": True, "fletcher32": True}
             )
             file.create_dataset(name, data=array, **options)
-        file.attrs.update(attributes)
-        file.attrs["checksum"] = _checksum(attributes, arrays)
+        attributes["checksum"] = _checksum(attributes, arrays)
+        for name, value in attributes.items():
+            # Text of fixed length: h5py's variable-length text is the one thing that HDF5 would
+            # store without a checksum.
+            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
 
 
 def _stored(events: Events) -> dict[str, np.ndarray]:
@@ -232,10 +243,7 @@ def _stored(events: Events) -> dict[str, np.ndarray]:
 
 def _checksum(attributes: dict, arrays: dict[str, np.ndarray]) -> str:
     """SHA-256 over all attributes and arrays, their names, types and shapes."""
-    plain = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in attributes.items()
-    }
+    plain = {name: _plain(value) for name, value in attributes.items()}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -244,13 +252,17 @@ def _checksum(attributes: dict, arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def _plain(value: object) -> object:
+    """An attribute as JSON and Python have it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def read_attributes(path: Path) -> dict:
     """The attributes of one file, without its events and without verifying the checksum."""
-    try:
-        with h5py.File(path) as file:
-            return _attributes(path, file)
-    except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+    with hdf5.opened(path, REMEDY) as file:
+        return _attributes(path, file)
 
 
 def read_events(path: Path, may_be_empty: bool = False) -> Events:
@@ -260,15 +272,12 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         InputError: missing, truncated or foreign file; missing or wrongly shaped dataset; numbers
             of events that differ; no events; a checksum that does not hold.
     """
-    try:
-        with h5py.File(path) as file:
-            attributes = _attributes(path, file)
-            arrays = {name: _read(path, file, name, dtype) for name, dtype in TABLES.items()}
-            for name, dtype in STORED_OBJECTS.items():
-                dataset = f"objects/{name}"
-                arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
-    except (OSError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from None
+    with hdf5.opened(path, REMEDY) as file:
+        attributes = _attributes(path, file)
+        arrays = {name: _read(path, file, name, dtype) for name, dtype in TABLES.items()}
+        for name, dtype in STORED_OBJECTS.items():
+            dataset = f"objects/{name}"
+            arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
     _check_shapes(path, arrays, may_be_empty)
     stated = attributes.pop("checksum", None)
     if stated != _checksum(attributes, arrays):
@@ -294,27 +303,19 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{path}: no such file; run simulate.py to make it")
-    if isinstance(error, PermissionError):
-        return InputError(f"{path}: no permission to read it; mend its permissions")
-    if isinstance(error, IsADirectoryError):
-        return InputError(f"{path}: is a directory, expected an HDF5 file; move it away")
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: not a complete HDF5 file ({reason}); simulate or copy it again")
-
-
 def _attributes(path: Path, file: h5py.File) -> dict:
-    attributes = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in file.attrs.items()
-    }
+    attributes = {name: _plain(value) for name, value in file.attrs.items()}
     if attributes.get("layout") != LAYOUT:
         raise InputError(
             f"{path}: layout is {attributes.get('layout')!r}, expected {LAYOUT!r}; "
             "only files made by simulate.py belong here"
         )
+    for name, value in attributes.items():
+        if not isinstance(value, str | int | float):
+            raise InputError(
+                f"{path}: attribute {name!r} is a {type(value).__name__}, expected text or a "
+                f"number; {REMEDY}"
+            )
     missing = [name for name in ATTRIBUTES if name not in attributes]
     if missing:
         raise InputError(f"{path}: attribute {missing[0]!r} is missing; simulate or copy it again")
@@ -326,11 +327,14 @@ def _attributes(path: Path, file: h5py.File) -> dict:
                 f"{path}: attribute {name!r} is {value!r}, expected "
                 f"{'an integer' if name in INTEGERS else 'a number'}; simulate or copy it again"
             )
-    if not 0 <= attributes["selection_efficiency"] <= 1:
-        raise InputError(
-            f"{path}: attribute 'selection_efficiency' is {attributes['selection_efficiency']}, "
-            "expected 0 to 1; simulate or copy it again"
-        )
+    highest = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], math.inf)
+    highest |= {"selection_efficiency": 1.0, "selected": attributes["generated"]}
+    for name, high in highest.items():
+        if not 0 <= attributes[name] <= high:
+            raise InputError(
+                f"{path}: attribute {name!r} is {attributes[name]}, expected 0 to {high:g}; "
+                "simulate or copy it again"
+            )
     if attributes["process"] not in PROCESSES:
         raise InputError(
             f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
@@ -339,16 +343,11 @@ def _attributes(path: Path, file: h5py.File) -> dict:
 
 
 def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise InputError(f"{path}: dataset {name!r} is missing; simulate or copy it again")
+    dataset = hdf5.dataset(file, name, REMEDY)
     if dataset.dtype != dtype:
         raise InputError(
             f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; copy it again"
         )
-    rows = dataset.size * dtype.itemsize
-    if rows > 2**34:
-        raise InputError(f"{path}: dataset {name!r} claims {rows} bytes; copy the file again")
     return np.asarray(dataset[()], dtype)  # drops the metadata that h5py adds to text
 
 
@@ -398,12 +397,11 @@ def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
             full = f"{name}/{field}" if field else name
             if column.dtype.kind != "f" or name == "veto_score":  # NaN where there is no veto
                 continue
-            largest = column.astype(float)
-            if full.rpartition("/")[2] in NOT_NEGATIVE:
-                good = (largest >= 0) & (largest <= BEAM_ENERGY)
-                require(full, column, good, f"0 to {BEAM_ENERGY:g}")
+            if (last := full.rpartition("/")[2]) in RANGES:
+                low, high = RANGES[last]
+                require(full, column, (column >= low) & (column <= high), f"{low:g} to {high:g}")
             else:
-                require(full, column, np.isfinite(largest), "a finite number")
+                require(full, column, np.isfinite(column), "a finite number")
     kind = arrays["objects/kind"]
     good = (kind % 8 < N_TYPES) & (kind // 8 < 3)
     require("objects/kind", kind, good, f"type + 8 (charge + 1) with a type below {N_TYPES}")

@@ -5,6 +5,9 @@ hold the jets that the networks see, sorted by split, event and jet number, so t
 contiguous range (layouts: doc/data-format.md).
 """
 
+import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,9 +17,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from jets import hdf5
 from jets.images import SparseImages
 from jets.split import SPLITS, TRAIN
-from products import InputError, atomic_write
+from products import atomic_write
 from study import CHANNELS, FOX_WOLFRAM_ORDERS
 
 _SAMPLE = [("process", "u1"), ("m_stop", "<i2"), ("m_neutralino", "<i2"), ("index", "<i2")]
@@ -43,6 +47,7 @@ JET_DTYPE = np.dtype(
     ]
 )
 OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
+REMEDY = "run setup.py again"
 CHUNK = 2**16  # rows of a chunk on disk
 _STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 _COLUMNS = {
@@ -76,7 +81,7 @@ class EventTable:
 
 def write_event_table(path: Path, table: EventTable) -> None:
     """Write `events.h5`, atomically."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         file.attrs["source"] = table.source
         file.create_dataset("events", data=table.events, **_STORED)
         file.create_dataset("samples", data=table.samples)
@@ -91,9 +96,9 @@ def read_event_table(path: Path) -> EventTable:
     Raises:
         InputError: it is missing or damaged.
     """
-    with _opened(path) as file:
-        observables = file["observables"][()] if "observables" in file else None
-        events, samples = file["events"][()], file["samples"][()]
+    with hdf5.opened(path, REMEDY) as file:
+        events, samples = _dataset(file, "events")[()], _dataset(file, "samples")[()]
+        observables = _dataset(file, "observables")[()] if "observables" in file else None
         return EventTable(events, observables, samples, str(file.attrs["source"]))
 
 
@@ -140,7 +145,14 @@ class JetWriter:
                 scratch[name].write(column.astype(dtype, copy=False).tobytes())
 
     def finish(self) -> None:
-        """Write the product, atomically."""
+        """Write the product, atomically.
+
+        Raises:
+            OSError: no space left; HDF5 itself would crash.
+        """
+        scratch = [file for files in self._scratch for file in files.values()]
+        if shutil.disk_usage(self.path.parent).free < sum(file.tell() for file in scratch):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         with atomic_write(self.path) as temporary, h5py.File(temporary, "w") as file:
             for name in ("jets", "pixels", "values"):
                 self._lay_down(file, name)
@@ -193,7 +205,11 @@ def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter
             }
             for _ in SPLITS
         ]
-        yield JetWriter(path, jet_definition, side, scratch)
+        try:
+            yield JetWriter(path, jet_definition, side, scratch)
+        except OSError as error:  # nameless files have no name to tell
+            error.filename = error.filename or str(path)
+            raise
 
 
 def read_jet_table(path: Path) -> np.ndarray:
@@ -202,8 +218,8 @@ def read_jet_table(path: Path) -> np.ndarray:
     Raises:
         InputError: the file is missing or damaged.
     """
-    with _opened(path) as file:
-        return file["jets"][()]
+    with hdf5.opened(path, REMEDY) as file:
+        return _dataset(file, "jets")[()]
 
 
 def read_jets(path: Path, split: int | None = None) -> PackedJets:
@@ -212,16 +228,20 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
     Raises:
         InputError: the file is missing or damaged.
     """
-    with _opened(path) as file:
-        jets = file["jets"][()]
+    with hdf5.opened(path, REMEDY) as file:
+        jets = _dataset(file, "jets")[()]
         first, last = 0, len(jets)
         if split is not None:
             first, last = np.searchsorted(jets["split"], [split, split + 1])
-        offsets = file["offsets"][first : last + 1]
+        offsets = _dataset(file, "offsets")[first : last + 1]
         pixels = slice(offsets[0], offsets[-1])
         return PackedJets(
             jets[first:last],
-            SparseImages(offsets - offsets[0], file["pixels"][pixels], file["values"][pixels]),
+            SparseImages(
+                offsets - offsets[0],
+                _dataset(file, "pixels")[pixels],
+                _dataset(file, "values")[pixels],
+            ),
             int(file.attrs["pixels"]),
             float(file.attrs["mass_mean"]),
             float(file.attrs["mass_std"]),
@@ -229,12 +249,5 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
         )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{path}: not there yet; run setup.py first") from None
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it and run setup.py again") from None
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    return hdf5.dataset(file, name, REMEDY)

@@ -13,16 +13,20 @@ Rows have variable length; a fixed length is read too, a value of 0 then being n
 ET = EhT + EmT is written and not read. A jet without a pixel has mass -1 and is never classified.
 """
 
+import errno
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from jets import hdf5
 from jets.events import Events, read_attributes, read_events
-from jets.images import SparseImages, draw_events, sum_deposits
+from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
 from products import InputError, atomic_write
 from study import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, MISSING_DELTA_R
@@ -31,6 +35,7 @@ EVENTS_AT_ONCE = 4096
 INFO_COLUMNS = 6
 NO_MASS = -1.0  # of a jet without pixels
 CALORIMETERS = ("EhT", "EmT")
+REMEDY = "fetch it again"
 
 _NAME = re.compile(r"(?:BG_(?P<bg>[^_]+)_(?P<index>\d+)|SI_(?P<si>[^_]+)_(?P<m_stop>\d+)GeV)\.hdf5")
 
@@ -94,7 +99,7 @@ def count_events(path: Path) -> int:
     Raises:
         InputError: not a readable file, no events, or a dataset of another shape.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, REMEDY) as file:
         return _check_shapes(path, file)
 
 
@@ -104,7 +109,7 @@ def read_neutralino_masses(path: Path, grid: Sequence[int]) -> np.ndarray:
     Raises:
         InputError: the dataset is missing, wrongly shaped, or holds a mass off the grid.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, REMEDY) as file:
         n = _check_shapes(path, file)
         dataset = _dataset(path, file, "mass/Mass", "iuf")
         if dataset.shape not in ((n, 1), (n,)):
@@ -112,6 +117,20 @@ def read_neutralino_masses(path: Path, grid: Sequence[int]) -> np.ndarray:
         mass = dataset[()].reshape(n)
     _require(path, "mass/Mass", np.isin(mass, grid), 0, mass, f"one of the study's masses {grid}")
     return mass.astype(np.int64)
+
+
+def read_kinematics(path: Path, side: int, signal: bool) -> np.ndarray:
+    """All jets of a file, structured (n, 3), once their images are found good; see `read_jets`."""
+    return np.concatenate([jets for jets, _ in read_jets(path, side, signal)])
+
+
+def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:
+    """The images of the jets `wanted`, (n, 3) bool, by event and jet number; see `read_jets`."""
+    parts, first = [], 0
+    for jets, images in read_jets(path, side, signal):
+        parts.append(images.take(np.flatnonzero(wanted[first : first + len(jets)])))
+        first += len(jets)
+    return concatenate(parts)
 
 
 def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray, SparseImages]]:
@@ -130,7 +149,7 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
     Raises:
         InputError: whatever is wrong with the file, with dataset and row.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, REMEDY) as file:
         n = _check_shapes(path, file)
         for first in range(0, n, EVENTS_AT_ONCE):
             last = min(first + EVENTS_AT_ONCE, n)
@@ -146,40 +165,37 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
                     deposits.append((image[exists], pixel[exists], value[exists]))
             columns = (np.concatenate(column) for column in zip(*deposits, strict=True))
             images = sum_deposits(*columns, jets.size)
-            jets["pt"][images.counts().reshape(jets.shape) == 0] = 0
+            seen = images.counts().reshape(jets.shape) > 0
+            jets["pt"][~seen] = 0
+            for k in range(JETS_PER_EVENT):
+                mass = jets["mass"][:, k]
+                good = (mass >= 0) | ~seen[:, k]
+                _require(path, f"Jet/info{k}", good, first, mass, "a mass, for it has pixels")
             yield jets, images
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; fetch it from Zenodo") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it; mend its permissions") from None
-    except (OSError, RuntimeError) as error:
-        if path.is_dir():
-            raise InputError(f"{path}: is a directory, expected a file; move it away") from None
-        raise InputError(
-            f"{path}: not a complete HDF5 file ({str(error).splitlines()[0]}); fetch it again"
-        ) from None
 
 
 def _dataset(path: Path, file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
     """A dataset of numbers of one of these numpy kinds, in rows of fixed or variable length."""
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise InputError(f"{path}: dataset {name!r} is missing; fetch the file again")
+    dataset = hdf5.dataset(file, name, REMEDY)
     dtype = h5py.check_vlen_dtype(dataset.dtype) or dataset.dtype
-    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds:
+    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or not _is_plain(dataset, dtype):
         expected = "integers" if kinds == "iu" else "numbers"
         raise InputError(
             f"{path}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
             "fetch the file again"
         )
     return dataset
+
+
+def _is_plain(dataset: h5py.Dataset, dtype: np.dtype) -> bool:
+    """Whether its numbers lie in the file as numpy has them.
+
+    HDF5 converts others, such as floats of a damaged description, and reads outside them.
+    """
+    stored = dataset.id.get_type()
+    if isinstance(stored, h5py.h5t.TypeVlenID):
+        stored = stored.get_super()
+    return stored == h5py.h5t.py_create(dtype)
 
 
 def _wrong_shape(path: Path, dataset: h5py.Dataset, expected: str) -> InputError:
@@ -326,6 +342,9 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
                 temporary = stack.enter_context(atomic_write(path))
                 files[jet_definition] = stack.enter_context(h5py.File(temporary, "w"))
             for member in members:
+                # HDF5 itself crashes on a full disk. Images take five to seven times as much.
+                if shutil.disk_usage(folder).free < 10 * member.stat().st_size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
                 events = read_events(member)
                 for jet_definition, file in files.items():
                     _append_events(file, events, jet_definition)

@@ -7,10 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from products import InputError, atomic_write
-from study import JET_DEFINITIONS, JETS_PER_EVENT
-
-SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
+from jets import hdf5
+from products import InputError
+from study import JET_DEFINITIONS, JETS_PER_EVENT, SHUFFLED
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
         arrays: `events` (m,), `<jet definition>/jets` (m, 3), and for each training
             `<jet definition>/<network>/<seed>` (m, 3).
     """
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         for name, array in arrays.items():
             file[name] = array
 
@@ -95,7 +94,7 @@ def read_scores(path: Path) -> BaseScores:
 
 def write_trees(path: Path, trees: TreeScores) -> None:
     """Write trees.h5, atomically."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         file["events"] = trees.event
         file["fold"] = trees.fold
         for name, score in trees.fits.items():
@@ -113,29 +112,20 @@ def read_trees(path: Path) -> TreeScores:
     arrays = _read(path, made_by)
     event = _dataset(path, arrays, "events", made_by)
     fold = _dataset(path, arrays, "fold", made_by, event.shape)
-    with h5py.File(path) as file:
+    with hdf5.opened(path, f"run {made_by} again") as file:
         inputs = {name: tuple(file[name].attrs["inputs"]) for name in arrays}
     return TreeScores(event, fold, arrays, inputs)
 
 
 def _read(path: Path, made_by: str) -> dict[str, np.ndarray]:
     """All datasets of a file by their full names."""
-    arrays: dict[str, np.ndarray] = {}
-
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not there yet; run {made_by} first") from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: not a complete HDF5 file ({error}); run {made_by} again"
-        ) from None
-    return arrays
+    remedy = f"run {made_by} again"
+    with hdf5.opened(path, remedy) as file:
+        names: list[str] = []
+        file.visititems(
+            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
+        return {name: hdf5.dataset(file, name, remedy)[()] for name in names}
 
 
 def _dataset(

@@ -5,6 +5,7 @@ background file), says what is in each, and draws the images of those of its jet
 """
 
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from jets import published
 from jets.events import Events, read_events
-from jets.images import SparseImages, concatenate, draw_events
+from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
+from jets.reader_process import ReaderProcess
 from jets.split import STOP, TTBAR
 from products import InputError
-from study import JET_DEFINITIONS, JETS_PER_EVENT, Study
+from study import JET_DEFINITIONS, JETS_PER_EVENT, Study, sample_name
 
 # Of the generated process; unknown of published files.
 PHYSICS_ATTRIBUTES = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")
@@ -61,11 +63,8 @@ class Collisions:
         """What one file holds; raises InputError if anything about it is wrong."""
         found = read_events(path)
         background = found.process == "ttbar"
-        name = (
-            f"ttbar_{found.index}.h5"
-            if background
-            else f"stop_{found.m_stop}_{found.m_neutralino}.h5"
-        )
+        identity = (found.process, found.m_stop, found.m_neutralino, found.index)
+        name = f"{sample_name(*identity)}.h5"
         if path.name != name:
             raise InputError(f"{path}: holds the events of {name}; give it that name again")
         if not background:
@@ -123,6 +122,7 @@ class PublishedFiles:
         self._files = {(TTBAR, index): backgrounds[index] for index in sorted(backgrounds)}
         self._files |= {(STOP, m_stop): signals[m_stop] for m_stop in sorted(signals)}
         self.samples = list(self._files)
+        self._read = ReaderProcess().call
 
     @property
     def paths(self) -> list[Path]:
@@ -133,7 +133,7 @@ class PublishedFiles:
         """What the three files of a sample hold; raises InputError if anything is wrong."""
         process, number = sample
         paths = self._files[sample]
-        counts = {path: published.count_events(path) for path in paths.values()}
+        counts = {path: self._read(published.count_events, path) for path in paths.values()}
         if len(set(counts.values())) > 1:
             stated = ", ".join(f"{path.name} {n}" for path, n in counts.items())
             raise InputError(
@@ -158,8 +158,8 @@ class PublishedFiles:
             samples[field] = events[field][0]
         samples["m_neutralino"], samples["events"] = points, rows
         jets = {
-            definition: np.concatenate(
-                [slab for slab, _ in published.read_jets(path, _side(definition), process == STOP)]
+            definition: self._read(
+                published.read_kinematics, path, _side(definition), process == STOP
             )
             for definition, path in paths.items()
         }
@@ -167,7 +167,9 @@ class PublishedFiles:
 
     def _neutralino_masses(self, m_stop: int, paths: dict[str, Path]) -> np.ndarray:
         grid = self.study.neutralino_masses
-        masses = [published.read_neutralino_masses(path, grid) for path in paths.values()]
+        masses = [
+            self._read(published.read_neutralino_masses, path, grid) for path in paths.values()
+        ]
         _require_on_grid(next(iter(paths.values())), self.study, m_stop, int(masses[0][0]))
         for path, others in zip(paths.values(), masses, strict=True):
             if not np.array_equal(others, masses[0]):
@@ -182,15 +184,16 @@ class PublishedFiles:
         self, sample: tuple[int, int], wanted: dict[str, np.ndarray]
     ) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
-        return {name: self._images(sample, name, chosen) for name, chosen in wanted.items()}
-
-    def _images(self, sample: tuple[int, int], name: str, wanted: np.ndarray) -> SparseImages:
-        slabs = published.read_jets(self._files[sample][name], _side(name), sample[0] == STOP)
-        parts, first = [], 0
-        for jets, images in slabs:
-            parts.append(images.take(np.flatnonzero(wanted[first : first + len(jets)])))
-            first += len(jets)
-        return concatenate(parts)
+        return {
+            name: self._read(
+                published.read_images,
+                self._files[sample][name],
+                _side(name),
+                sample[0] == STOP,
+                chosen,
+            )
+            for name, chosen in wanted.items()
+        }
 
 
 def _side(jet_definition: str) -> int:
@@ -216,6 +219,9 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
     Raises:
         InputError: there is neither, or published files that do not belong together.
     """
+    for folder in (study.sample_dir.parent, study.sample_dir):
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            raise InputError(f"{folder}: no permission to read it; mend its permissions")
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
     if not source.samples and study.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)

@@ -106,18 +106,22 @@ def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: i
     signal = (events["process"] == STOP)[:, None]
     trains = (events["split"] != HELD_OUT)[:, None]
     hashes = np.stack([uniform(events, f"training jet {k}") for k in range(jets.shape[1])], axis=1)
-    mass_point = events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
-    mass_point = np.broadcast_to(mass_point[:, None], jets.shape)
+    points = np.broadcast_to(mass_point(events)[:, None], jets.shape)
     chosen = np.zeros(jets.shape, bool)
     candidates = signal & trains & matched(jets)
-    chosen[candidates] = _lowest(hashes[candidates], mass_point[candidates], per_mass_point)
+    chosen[candidates] = lowest(hashes[candidates], points[candidates], per_mass_point)
     candidates = ~signal & trains & (jets["pt"] > 0)
     n_signal = np.count_nonzero(chosen)
-    chosen[candidates] = _lowest(hashes[candidates], mass_point[candidates], n_signal)
+    chosen[candidates] = lowest(hashes[candidates], points[candidates], n_signal)
     return chosen
 
 
-def _lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
+def mass_point(events: np.ndarray) -> np.ndarray:
+    """One number for each mass point, (n,)."""
+    return events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
+
+
+def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
     """Whether each entry is one of the n lowest of its group."""
     order = np.lexsort((value, group))
     first = np.searchsorted(group[order], group[order])

@@ -32,6 +32,7 @@ _STOP_PAIR = {
     1200: 0.00170,
 }
 _MASSES = np.array(list(_STOP_PAIR), float)
+STOP_MASSES = (_MASSES[0], _MASSES[-1])  # of the table, GeV
 _LOG_STOP_PAIR = np.log(list(_STOP_PAIR.values()))
 
 
@@ -48,28 +49,6 @@ def stop_pair_cross_section(stop_mass: ArrayLike) -> np.ndarray:
         >>> stop_pair_cross_section([700, 1012.5]).round(5)  # sqrt(0.00683 * 0.00570)
         array([0.0783 , 0.00624])
     """
-    return np.exp(np.interp(_in_table(stop_mass), _MASSES, _LOG_STOP_PAIR))
-
-
-def stop_pair_relative_uncertainty(stop_mass: ArrayLike) -> np.ndarray:
-    """Relative uncertainty of the stop-pair cross section: 6.7 % at 700 GeV, 9 % at 1200 GeV.
-
-    Between those two published values it is taken to be linear in the mass.
-
-    Args:
-        stop_mass: GeV, any shape.
-
-    Raises:
-        ValueError: a mass outside the table, 700 to 1200 GeV.
-
-    Example:
-        >>> stop_pair_relative_uncertainty([700, 950]).round(4)
-        array([0.067 , 0.0785])
-    """
-    return np.interp(_in_table(stop_mass), [700.0, 1200.0], [0.067, 0.09])
-
-
-def _in_table(stop_mass: ArrayLike) -> np.ndarray:
     stop_mass = np.asarray(stop_mass, float)
     outside = ~((stop_mass >= _MASSES[0]) & (stop_mass <= _MASSES[-1]))
     if outside.any():
@@ -77,4 +56,4 @@ def _in_table(stop_mass: ArrayLike) -> np.ndarray:
             f"stop mass {stop_mass[outside].flat[0]:g} GeV outside the cross-section table, "
             f"{_MASSES[0]:g} to {_MASSES[-1]:g} GeV"
         )
-    return stop_mass
+    return np.exp(np.interp(stop_mass, _MASSES, _LOG_STOP_PAIR))

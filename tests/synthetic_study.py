@@ -90,6 +90,8 @@ def write_study(
                 file[f"{definition}/{network}/0"] = np.where(exists, score, -1.0).astype("f4")
             noise = np.where(exists, random.uniform(size=exists.shape), -1.0)
             file[f"{definition}/CNN/0_shuffled"] = noise.astype("f4")
+    packed = [data / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
+    write_manifest(data / "setup.json", {}, [], packed)
     write_manifest(data / "scores.json", {}, [], [data / "scores.h5"])
     if not published:
         _write_sample(folder / "train_data" / "synthetic", random, events)

@@ -321,6 +321,18 @@ FAULTS = {
         lambda: rewrite("ttbar_1.h5", lambda events: events.objects["type"].put(7, 7)),
         ["ttbar_1.h5", "objects/kind", "row 7"],
     ),
+    "more Fox-Wolfram than all": (
+        lambda: rewrite("ttbar_1.h5", lambda events: events.observables["h1"].put(3, 1.5)),
+        ["ttbar_1.h5", "observables/h1", "row 3", "1.5"],
+    ),
+    "jet in the beam pipe": (
+        lambda: rewrite("ttbar_1.h5", lambda e: e.large_r["AK10"]["eta"].put(4, 50.0)),
+        ["ttbar_1.h5", "AK10/eta", "row 1", "50", "-20 to 20"],
+    ),
+    "negative cross section": (
+        lambda: rewrite("ttbar_1.h5", lambda e: e.attributes.update(cross_section_pb=-1.0)),
+        ["ttbar_1.h5", "cross_section_pb", "-1.0"],
+    ),
     "no efficiency": (
         lambda: rewrite(
             "stop_700_100.h5", lambda events: events.attributes.update(selection_efficiency=np.nan)
@@ -388,3 +400,8 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(folder, capsys, study,
 def test_no_place_to_write_is_one_sentence(folder, capsys):
     (folder / "Data").write_text("a file where a folder should be")
     assert "Data" in refusal(capsys, "--study", "tiny.toml")
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(folder, capsys, monkeypatch):
+    monkeypatch.setattr("jets.sources.os.access", lambda path, mode: path.name != "tiny")
+    assert "train_data/tiny: no permission" in refusal(capsys, "--study", "tiny.toml")

@@ -15,6 +15,7 @@ pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
 
 import simulate
 from jets.events import read_events
+from study import Study
 
 SCRIPT = Path(simulate.__file__)
 
@@ -44,8 +45,10 @@ def test_workers_and_interruptions_leave_no_trace(reference, tmp_path):
     before = chunk.read_bytes()
     assert make(stop_sample(folder), workers=2) == reference.read_bytes()
     assert not chunk.exists()
-    simulate.simulate_chunk(sample, 0)
+    simulate.simulate_chunk(sample, 0)  # ... or a call that ended before it could tidy up
     assert chunk.read_bytes() == before
+    simulate.take_up(stop_sample(folder))
+    assert not chunk.parent.exists()
 
 
 def test_a_larger_target_extends_the_file(reference, tmp_path):
@@ -113,3 +116,9 @@ def test_an_unknown_file_is_refused(tmp_path):
     assert result.stderr.startswith("simulate.py: --only stop_1_2: not a file of study 'demo'")
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_too_light_for_its_decay_is_refused():
+    study = Study("closed", stop_masses=(700,), neutralino_masses=(500, 600))
+    with pytest.raises(InputError, match="700 GeV cannot decay to a top and a neutralino of 600"):
+        simulate.samples_of(study, veto=True)

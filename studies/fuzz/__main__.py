@@ -1,0 +1,85 @@
+"""Damage HDF5 files in every way we know and in thousands of random ones, and run setup.py on them.
+
+Reads   train_data/demo/: a few events of two files, written again in our own and in the published
+        layout. Each case damages one of those files and runs the real setup.py in a fresh process.
+Writes  doc/results/fuzz.csv, a row for each kind of damage (studies/fuzz/damage.py) and layout:
+        how many cases had which outcome (studies/fuzz/bench.py); and fuzz_environment.csv.
+Takes   14 minutes on one of two busy cores, for 120 cases of each random kind.
+
+    python -m studies.fuzz
+"""
+
+import argparse
+import collections
+import csv
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import h5py
+from tqdm import tqdm
+
+from products import atomic_write, run, versions
+from studies.fuzz.bench import OUTCOMES, Bench
+from studies.fuzz.damage import KINDS, RANDOM
+
+
+def fuzz(bench: Bench, cases: int, seed: int) -> list[dict[str, object]]:
+    """Every kind once, the random ones `cases` times: a row for each kind and layout."""
+    rows = []
+    plan = [(layout, kind, [KINDS[layout][kind]]) for layout in KINDS for kind in KINDS[layout]]
+    plan += [(layout, kind, [RANDOM[kind]] * cases) for layout in KINDS for kind in RANDOM]
+    progress = tqdm(total=sum(len(damages) for *_, damages in plan), unit="case", disable=None)
+    for layout, kind, damages in plan:
+        verdicts = []
+        for number, damage in enumerate(damages):
+            verdicts.append(bench.judge(layout, damage, seed + number, kind in RANDOM))
+            progress.update()
+            if verdicts[-1].outcome == "failed":
+                tqdm.write(f"{layout}, {kind}, seed {seed + number}: {verdicts[-1].said}")
+        counts = collections.Counter(verdict.outcome for verdict in verdicts)
+        rows.append(
+            {"kind": kind, "layout": layout, "cases": len(verdicts)}
+            | {outcome: counts[outcome] for outcome in OUTCOMES}
+            | {"slowest [s]": f"{max(verdict.seconds for verdict in verdicts):.2f}"}
+        )
+    progress.close()
+    return rows
+
+
+def write_table(path: Path, rows: list[dict[str, object]]) -> None:
+    """Rows as CSV."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """Judge all kinds and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=120, help="of each random kind and layout")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = fuzz(Bench(Path(folder)), options.cases, options.seed)
+    environment = {
+        "command": f"python -m studies.fuzz --cases {options.cases} --seed {options.seed}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "HDF5": h5py.version.hdf5_version,
+        **versions(),
+    }
+    write_table(Path("doc/results/fuzz.csv"), rows)
+    write_table(
+        Path("doc/results/fuzz_environment.csv"),
+        [{"name": name, "version": version} for name, version in environment.items()],
+    )
+    for outcome in OUTCOMES:
+        print(f"{outcome}: {sum(row[outcome] for row in rows)}")
+
+
+if __name__ == "__main__":
+    run(main)
