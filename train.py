@@ -5,16 +5,20 @@ Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with
         epoch_NN.pt with everything to go on from there, log.txt, and manifest.json, which names
         the epoch of lowest validation loss; predict_base_model_mass.py uses that one.
 
-An interrupted training goes on from its last finished epoch, a finished one says so and ends; more
---epochs go on from fewer. On a CPU the same command gives the same weights, bit for bit.
+An interrupted training, even a killed one, goes on from its newest checkpoint; a finished one says
+so and ends; more --epochs go on from fewer. On a CPU the same command gives the same weights, bit
+for bit, however often it was interrupted. Several GPUs share every batch under torchrun.
 
     python train.py AK14 MaxViT 0
     python train.py AK14 CNN --study demo --shuffle-labels
+    torchrun --nproc-per-node=2 train.py AK14 MaxViT 0
 """
 
 import argparse
 import contextlib
 import dataclasses
+import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,10 +30,13 @@ from jets.split import TRAIN, VALIDATION
 from models import create_model
 from products import InputError, fingerprint, is_finished, run, write_manifest
 from study import Study, add_study_option, load_study
+from training import checkpoint
 from training.batches import read_split
-from training.checkpoint import checkpoint_path
-from training.loop import best_epoch, choose_device, make_sample, train
+from training.interruption import TimeIsUp, Watch
+from training.learner import Learner, choose_device
+from training.loop import best_epoch, make_sample, train
 from training.plan import Training, trainings
+from training.processes import Processes, joined
 
 
 def main() -> None:
@@ -49,6 +56,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="jets in a step")
     parser.add_argument("--learning-rate", type=float, help="of Adam in the first epoch")
     parser.add_argument(
+        "--scale-learning-rate",
+        action="store_true",
+        help="by the square root of batch size / the study's, the rule for Adam (arXiv:2205.10287)",
+    )
+    parser.add_argument(
         "--shuffle-labels",
         action="store_true",
         help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
@@ -58,6 +70,15 @@ def main() -> None:
         action="store_true",
         help="MaxViT only: 0.99 instead of 0.1 (see doc/differences.md)",
     )
+    parser.add_argument(
+        "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, default=math.inf, help="save and stop; call again to go on"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="eager float32 on a GPU too (see doc/performance.md)"
+    )
     options = parser.parse_args()
     if options.all == bool(options.jet_definition) or bool(options.network) == options.all:
         parser.error("name a jet definition and a network, or say --all")
@@ -66,30 +87,54 @@ def main() -> None:
 
     stated = ("epochs", "batch_size", "learning_rate")
     given = {name: getattr(options, name) for name in stated if getattr(options, name) is not None}
-    study = dataclasses.replace(load_study(options.study), **given)
+    study = load_study(options.study)
+    usual = study.batch_size
+    study = dataclasses.replace(study, **given)
     for name in stated:
         if getattr(study, name) <= 0:
             raise InputError(f"{name} is {getattr(study, name)}, expected more than 0")
     if options.seed < 0:
         raise InputError(f"seed is {options.seed}, expected 0 or more")
+    for name in ("every_minutes", "max_minutes"):
+        if not getattr(options, name) > 0:
+            raise InputError(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}, expected more than 0"
+            )
+    if options.scale_learning_rate:
+        scaled = study.learning_rate * math.sqrt(study.batch_size / usual)
+        study = dataclasses.replace(study, learning_rate=scaled)
     device = choose_device(options.device)
-    if options.all:
-        for training in trainings(study):
-            train_one(training, study, device)
-        return
-    training = Training(
-        options.jet_definition, options.network, options.seed, options.shuffle_labels
-    )
     network_options = {}
+    if options.all:
+        wanted = trainings(study)
+    else:
+        wanted = [
+            Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
+        ]
     if options.published_batch_norm_momentum:
-        if training.network != "MaxViT":
+        if wanted[0].network != "MaxViT":
             raise InputError("--published-batch-norm-momentum is an option of MaxViT; leave it out")
         network_options["published_batch_norm_momentum"] = True
-    train_one(training, study, device, **network_options)
+    watch = Watch(options.every_minutes, options.max_minutes)
+    with joined(device) as processes:
+        try:
+            for training in wanted:
+                train_one(training, study, network_options, device, options.plain, processes, watch)
+        except TimeIsUp:
+            print(
+                f"{training}: stopped after {options.max_minutes:g} minutes and saved; "
+                "run the same command to go on"
+            )
 
 
 def train_one(
-    training: Training, study: Study, device: torch.device, **network_options: bool
+    training: Training,
+    study: Study,
+    network_options: dict[str, bool],
+    device: torch.device,
+    plain: bool,
+    processes: Processes,
+    watch: Watch,
 ) -> None:
     """Run one training to its end, unless it is there already."""
     directory = training.directory(study)
@@ -114,9 +159,10 @@ def train_one(
     except ValueError as error:
         raise InputError(f"{training}: {error}") from None
 
-    with logged(directory / "log.txt") as say:
+    learner = Learner(network, study.learning_rate, study.batch_size, plain, processes)
+    with logged(directory / "log.txt", is_silent=processes.rank > 0) as say:
         background = int((samples[1].label == 0).sum())
-        say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {device}")
+        say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
             f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
             f"max SIC of cuts with eps_S >= {study.signal_efficiency_min} that leave at least "
@@ -124,17 +170,21 @@ def train_one(
             f"(eps_B >= {study.background_jets_min / background:.2g})"
         )
         history = train(
-            network,
+            learner,
             *samples,
             study,
             training.seed,
             decisive | {"jets_sha256": fingerprint(jets)["sha256"]},
             directory,
+            watch,
             lambda row: say(f"epoch {row['epoch'] + 1}/{study.epochs}: {measured(row)}"),
         )
+        if processes.rank > 0:
+            return
+        checkpoint.tidy(directory, kept=0)
         best = best_epoch(history)
         outputs = [directory / "history.csv"]
-        outputs += [checkpoint_path(directory, row["epoch"]) for row in history]
+        outputs += [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
         write_manifest(
             manifest,
             settings,
@@ -142,7 +192,7 @@ def train_one(
             outputs,
             best_epoch=best,
             best=history[best],
-            device=str(device),
+            way=learner.way,
         )
         say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
         if training.shuffled_labels:
@@ -165,14 +215,15 @@ def measured(row: dict[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def logged(path: Path) -> Iterator[Callable[[str], None]]:
+def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
     """Yield a function that prints a line and logs it; the log also tells of an early end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with Path(os.devnull if is_silent else path).open("a") as file:
 
         def say(line: str) -> None:
-            print(line, flush=True)
             print(line, file=file, flush=True)
+            if not is_silent:
+                print(line, flush=True)
 
         try:
             yield say

@@ -1,7 +1,7 @@
 """CoAtNet: convolution first, relative attention last (Dai et al., arXiv:2106.04803)."""
 
 import torch
-from timm.layers import ConvMlp, RelPosBias
+from timm.layers import Mlp, RelPosBias
 from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitConvCfg, MaxxVitTransformerCfg
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -22,18 +22,30 @@ class RelativeAttention(nn.Module):
     def __init__(self, inputs: int, outputs: int, head_width: int, side: int):
         """Maps (n, inputs, side, side) to (n, outputs, side, side)."""
         super().__init__()
-        self.qkv = nn.Conv2d(inputs, 3 * HEADS * head_width, 1, bias=False)
+        self.qkv = nn.Linear(inputs, 3 * HEADS * head_width, bias=False)
         self.position_bias = RelPosBias(window_size=(side, side), num_heads=HEADS)
-        self.projection = nn.Conv2d(HEADS * head_width, outputs, 1)
+        self.projection = nn.Linear(HEADS * head_width, outputs)
 
     def forward(self, x: torch.Tensor, shared_rel_pos: None = None) -> torch.Tensor:
         """timm's block passes `shared_rel_pos`, which CoAtNet does not have."""
-        n, _, rows, columns = x.shape
-        qkv = self.qkv(x).view(n, 3, HEADS, -1, rows * columns)
-        query, key, value = qkv.transpose(-2, -1).unbind(1)  # each (n, heads, pixels, head width)
+        x = x.permute(0, 2, 3, 1)
+        qkv = self.qkv(x).flatten(1, 2).unflatten(2, (3, HEADS, -1))
+        query, key, value = qkv.transpose(1, 3).unbind(2)  # each (n, heads, pixels, head width)
         bias = self.position_bias.get_bias()
         attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.projection(attended.transpose(-2, -1).reshape(n, -1, rows, columns))
+        attended = attended.transpose(1, 2).flatten(2).unflatten(1, x.shape[1:3])
+        return self.projection(attended).permute(0, 3, 1, 2)
+
+
+class Perceptron(Mlp):
+    """timm's two layers, on the pixels of a map (n, channels, rows, columns).
+
+    As 1×1 convolutions, which on a CPU rearrange their weights in every step, they take up to four
+    times as long (768 → 3,072 channels of 2×2 pixels, batch 8); so do those of the attention.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def _stem(outputs: int) -> nn.Sequential:
@@ -78,6 +90,6 @@ def coatnet(pixels: int, width: float = 1.0) -> JetMassClassifier:
             inputs, outputs = block.attn.qkv.in_channels, block.attn.proj.out_channels
             side = block.attn.rel_pos.window_size[0]
             block.attn = RelativeAttention(inputs, outputs, head_width, side)
-            block.mlp = ConvMlp(outputs, hidden_features=4 * inputs, act_layer=nn.GELU)
+            block.mlp = Perceptron(outputs, hidden_features=4 * inputs)
             block.init_weights("vit_eff")
     return JetMassClassifier(backbone, backbone.num_features, width)

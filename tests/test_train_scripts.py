@@ -246,7 +246,8 @@ def test_predict_refuses_what_is_not_of_this_training(exchanged, toy, call):
     else:
         shutil.copy(other / exchanged, folder / exchanged)
     status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
-    assert status == 2 and "Data/toy/models/AK08_CNN_0" in complaint
+    named = "AK08.h5: no longer" if exchanged == "the jets" else "models/AK08_CNN_0"
+    assert status == 2 and f"Data/toy/{named}" in complaint
     assert complaint.count("\n") == 1
     assert (toy / "scores.h5").read_bytes() == before
 
@@ -257,3 +258,21 @@ def test_train_all_hands_on_its_options_and_the_exit_status(tmp_path):
     python.chmod(0o755)
     stopped = train_all("--study", "a study.toml", "--epochs", "1", python=python)
     assert stopped.returncode == 3 and stopped.stdout == "--all --study a study.toml --epochs 1\n"
+
+
+@pytest.mark.parametrize("script", ["train.py AK14 CNN 1", "predict_base_model_mass.py"])
+def test_where_nothing_more_can_be_written_the_file_is_named(script, toy):
+    """Beyond 4 KiB a write fails, as it does on a full disk; HDF5 itself would crash."""
+    for product in toy.glob("scores.*"):
+        product.unlink()
+    result = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {sys.executable} {ROOT}/{script} --study toy.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    assert "epoch_00.pt" in result.stderr or "scores.h5" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(toy.rglob("*.tmp"))
+    assert not (toy / "scores.h5").exists()

@@ -1,6 +1,7 @@
 """Training: batches against a dense reference, metrics against closed forms, exact resumption."""
 
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from jets.images import SparseImages, dense
 from jets.packed import JET_DTYPE, PackedJets
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import create_model
-from products import InputError
+from products import InputError, write_manifest
 from study import JET_DEFINITIONS, PRESETS, Study
 from training import checkpoint
 from training.batches import JetImages, read_split
-from training.loop import best_epoch, choose_device, make_sample, train
+from training.interruption import TimeIsUp, Watch, Wish
+from training.learner import Learner, choose_device
+from training.loop import best_epoch, make_sample, train
 from training.metrics import evaluate
 from training.plan import Training, trainings
 
@@ -35,7 +38,7 @@ def one_jet(pixels: list[int], values: list[float], mass: float = 100.0) -> Pack
 
 def first_batch(jets: PackedJets, pixel_power: float = 1.0, standardised_mass: bool = False):
     images = JetImages(jets, pixel_power, standardised_mass, CPU)
-    return next(images.batches(np.arange(len(jets)), len(jets)))
+    return next(images.batches(np.arange(len(jets)), np.array([len(jets)])))
 
 
 @pytest.mark.parametrize("side", [SIDE, 128])  # at 128, pixel numbers need all 16 bits
@@ -46,8 +49,9 @@ def test_batches_are_the_dense_images_in_any_order(side):
     assert side == SIDE or jets.images.pixels.max() >= 2**15
     order = np.random.default_rng(1).permutation(len(jets))
     seen = 0
-    for rows, images, mass in JetImages(jets, 0.5, False, CPU).batches(order, 7):
-        expected = order[seen : seen + 7]
+    sizes = np.array([7, 3, 9, 1, len(jets) - 20])
+    for rows, images, mass in JetImages(jets, 0.5, False, CPU).batches(order, sizes):
+        expected = order[seen : seen + len(rows)]
         np.testing.assert_array_equal(rows, expected)
         np.testing.assert_allclose(images, reference[expected], rtol=1e-6)
         np.testing.assert_allclose(mass, jets.jets["mass"][expected] / 1000, rtol=1e-6)
@@ -127,7 +131,9 @@ def train_toy(directory, jets, study=TOY, label="label", report=lambda row: None
     torch.manual_seed(0)
     network = create_model("CNN", SIDE, study.width)
     settings = settings or {"network": "CNN"}
-    history = train(network, *samples, study, 0, settings, directory, report)
+    learner = Learner(network, study.learning_rate, study.batch_size)
+    watch = Watch(every_minutes=10, max_minutes=10)
+    history = train(learner, *samples, study, 0, settings, directory, watch, report)
     return network, history
 
 
@@ -152,41 +158,134 @@ def test_permuted_labels_cannot_be_learnt(jets, tmp_path):
     assert abs(best["auc"] - 0.5) < 3 * best["auc_error"]
 
 
+class Scripted(Watch):
+    """A watch that asks for one thing after a number of steps, as time and signals would."""
+
+    def __init__(self, asked: Wish, steps: int) -> None:
+        super().__init__(every_minutes=10, max_minutes=10)
+        self.asked, self.steps = asked, steps
+
+    def wish(self) -> Wish:
+        self.steps -= 1
+        return self.asked if self.steps == 0 else Wish.GO_ON
+
+
 @pytest.mark.parametrize("network", ["CNN", "MaxViT"])  # MaxViT: batch norm's running averages
 def test_interrupted_training_ends_bit_identical(network, tmp_path):
+    """Stopped within epochs, at their last step and between them, or saved and killed."""
     study = dataclasses.replace(TOY, epochs=3)
     jets = packed(n_events=20)
     samples = [make_sample(jets, "label", study, CPU)] * 2
+    steps = -(-len(jets) // study.batch_size)
+    assert steps > 2
 
-    def run(name, report=lambda row: None):
+    def run(name, asked=Wish.GO_ON, after=0):
         torch.manual_seed(5)
-        model = create_model(network, SIDE, study.width)
-        train(model, *samples, study, 5, {"network": network}, tmp_path / name, report)
-
-    def interrupt(row):
-        torch.rand(7)  # whatever else drew random numbers meanwhile
-        raise KeyboardInterrupt
+        learner = Learner(create_model(network, SIDE, study.width), study.learning_rate, 16)
+        watch = Scripted(asked, after)
+        train(learner, *samples, study, 5, {}, tmp_path / name, watch, lambda row: None)
 
     run("whole")
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            run("interrupted", interrupt)
-    run("interrupted")
+    for asked, after in (
+        (Wish.STOP_ON_SIGNAL, 1),
+        (Wish.STOP_IN_TIME, steps - 1),
+        (Wish.STOP_IN_TIME, 1),  # between two epochs
+        (Wish.STOP_ON_SIGNAL, steps + 3),
+    ):
+        torch.rand(7)  # whatever else drew random numbers meanwhile
+        with pytest.raises(TimeIsUp if asked is Wish.STOP_IN_TIME else KeyboardInterrupt):
+            run("interrupted", asked, after)
+    run("interrupted", Wish.SAVE, 2)
     whole, resumed = (
         torch.load(checkpoint.checkpoint_path(tmp_path / name, 2), weights_only=True)
         for name in ("whole", "interrupted")
     )
-    assert torch.equal(whole["random_states"]["cpu"], resumed["random_states"]["cpu"])
-    for name, tensor in whole["network"].items():
-        assert torch.equal(tensor, resumed["network"][name]), name
-    for number, state in whole["optimiser"]["state"].items():
-        for name, tensor in state.items():
-            assert torch.equal(tensor, resumed["optimiser"]["state"][number][name])
+    for name in ("network", "optimiser", "random_states"):
+        assert_same(whole[name], resumed[name])
     timeless = [
-        [{k: v for k, v in row.items() if "second" not in k} for row in run["history"]]
+        [{k: v for k, v in row.items() if "second" not in k} for row in run["progress"]["history"]]
         for run in (whole, resumed)
     ]
     assert timeless[0] == timeless[1]
+
+
+def assert_same(one, other):
+    """Equal, bit for bit, through dictionaries and lists."""
+    if isinstance(one, dict | list):
+        assert len(one) == len(other)
+        for key in one if isinstance(one, dict) else range(len(one)):
+            assert_same(one[key], other[key])
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(trained, jets, tmp_path, capsys):
+    directory, _, history = trained
+    for epoch in range(4):
+        source = checkpoint.checkpoint_path(directory, epoch)
+        checkpoint.checkpoint_path(tmp_path, epoch).write_bytes(source.read_bytes())
+    for epoch in (3, 2):
+        path = checkpoint.checkpoint_path(tmp_path, epoch)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    _, again = train_toy(tmp_path, jets)
+    printed = capsys.readouterr().err
+    assert "epoch_03.pt: damaged" in printed
+    assert "epoch_02.pt: damaged" in printed
+    assert "epoch_01.pt" not in printed
+    assert [row["loss"] for row in again] == [row["loss"] for row in history]
+
+
+def test_a_training_without_a_sound_checkpoint_does_not_start_over_in_silence(jets, tmp_path):
+    for epoch in range(2):
+        checkpoint.checkpoint_path(tmp_path, epoch).write_bytes(b"weights")
+    with pytest.raises(InputError, match="none of its 2 checkpoints is sound"):
+        train_toy(tmp_path, jets)
+
+
+def test_within_an_epoch_the_newest_checkpoint_and_the_one_before_are_kept(jets, tmp_path):
+    kept = []
+
+    class Always(Scripted):
+        def wish(self) -> Wish:
+            kept.append({path.name for path in tmp_path.glob("*.pt")})
+            return Wish.SAVE
+
+    samples = [make_sample(select(jets, split), "label", TOY, CPU) for split in (TRAIN, VALIDATION)]
+    learner = Learner(create_model("CNN", SIDE, TOY.width), TOY.learning_rate, TOY.batch_size)
+    study = dataclasses.replace(TOY, epochs=1)
+    train(learner, *samples, study, 0, {}, tmp_path, Always(Wish.SAVE, 0), lambda row: None)
+    assert kept[:4] == [
+        set(),
+        {"epoch_00_step_000001.pt"},
+        {"epoch_00_step_000001.pt", "epoch_00_step_000002.pt"},
+        {"epoch_00_step_000002.pt", "epoch_00_step_000003.pt"},
+    ]
+    checkpoint.tidy(tmp_path, kept=0)
+    assert {path.name for path in tmp_path.glob("*.pt")} == {"epoch_00.pt"}
+
+
+def test_a_signal_waits_for_the_end_of_a_step_and_a_second_one_does_not():
+    watch = Watch(every_minutes=10, max_minutes=10)
+    with watch.listening():
+        assert watch.wish() is Wish.GO_ON
+        signal.raise_signal(signal.SIGTERM)
+        assert watch.wish() is Wish.STOP_ON_SIGNAL
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_watch_asks_to_save_once_an_interval_and_to_stop_at_the_end(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    watch = Watch(every_minutes=1, max_minutes=3)
+    seen = []
+    for now in (30.0, 61.0, 62.0, 122.0, 181.0):  # noqa: B007 - read by the clock
+        seen.append(watch.wish())
+    assert seen == [Wish.GO_ON, Wish.SAVE, Wish.GO_ON, Wish.SAVE, Wish.STOP_IN_TIME]
 
 
 def test_fewer_epochs_are_read_off_a_longer_training(trained, jets, tmp_path):
@@ -213,13 +312,13 @@ def test_a_foreign_checkpoint_is_refused(trained, jets):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "another file of torch"])
-def test_a_damaged_checkpoint_is_refused(damage, trained, tmp_path):
+def test_a_damaged_checkpoint_is_not_scored_with(damage, trained, tmp_path):
     path = tmp_path / "epoch_00.pt"
     whole = checkpoint.checkpoint_path(trained[0], 0).read_bytes()
     path.write_bytes({"truncated": whole[:-1000], "text": b"weights"}.get(damage, b""))
     if damage == "another file of torch":
         torch.save([1.0, 2.0], path)
-    with pytest.raises(InputError, match="not a checkpoint"):
+    with pytest.raises(InputError, match="its checksum does not hold"):
         checkpoint.load(path, create_model("CNN", SIDE, TOY.width), {"network": "CNN"})
 
 
@@ -254,6 +353,7 @@ def test_jets_that_stand_in_the_split_of_another_event_are_refused(tmp_path, mon
     jets, images = make_jets(events, 0)
     jets["split"][np.flatnonzero(jets["split"] == HELD_OUT)[:2]] = TRAIN
     write_jets(TOY, "AK08", jets, images)
+    write_manifest(TOY.data_dir / "setup.json", {}, [], [])
     with pytest.raises(InputError, match=r"AK08.h5: 2 of \d+ jets marked train belong to events"):
         read_split(TOY, "AK08", TRAIN)
 
@@ -263,6 +363,12 @@ def test_a_study_trains_every_network_on_every_definition_and_one_null_check(stu
     names = [str(training) for training in trainings(study)]
     assert len(set(names)) == len(names) == len(study.networks) * len(JET_DEFINITIONS) + 1
     assert [name for name in names if "shuffle" in name] == ["AK14 CNN 0 --shuffle-labels"]
+
+
+@pytest.mark.parametrize("networks", [("cnn",), ("CNN", "ViT", "CNN"), ("Perceptron",)])
+def test_a_study_spells_each_network_as_registered_and_once(networks):
+    with pytest.raises(InputError, match="CNN"):
+        trainings(dataclasses.replace(TOY, networks=networks))
 
 
 def test_trainings_lie_apart():

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: (b,) which jets they are.
-        images: (b, 3, p, p), valid until the next batch is made.
+        images: (b, 3, p, p), channels last in memory, valid until the next batch is made.
         mass: (b,).
     """
 
@@ -75,8 +75,11 @@ class JetImages:
         maximum = torch.segment_reduce(values, "max", offsets=offsets, initial=0.0)
         scale = torch.repeat_interleave(maximum + INTENSITY_FLOOR, lengths)
         self.values = (values / scale).pow_(pixel_power).to(device)
-        # 16 bits, which torch indexes as signed integers only: `_pixels` undoes the sign.
-        self.pixels = torch.from_numpy(jets.images.pixels.view(np.int16)).to(device)
+        # Row, column, channel: the order in which convolutions run fastest. 16 bits, which torch
+        # reads as signed integers only: `batches` undoes the sign.
+        channel, place = np.divmod(jets.images.pixels, np.uint16(self.side**2))
+        pixels = place * np.uint16(len(CHANNELS)) + channel
+        self.pixels = torch.from_numpy(pixels.view(np.int16)).to(device)
         self.offsets = offsets.to(device)
         mass = jets.jets["mass"] / GEV_PER_TEV
         if standardised_mass:
@@ -86,25 +89,26 @@ class JetImages:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """The jets `order` (n,) in batches of `batch_size`; the last one may be smaller."""
-        if not len(order):
+    def batches(self, rows: np.ndarray, sizes: np.ndarray) -> Iterator[Batch]:
+        """The jets `rows` (n,) in batches of these sizes (steps,), which sum to n."""
+        if not len(rows):
             return
         volume = len(CHANNELS) * self.side**2
-        buffer = torch.zeros(batch_size * volume, device=self.device)
-        image = torch.arange(batch_size, device=self.device) * volume
+        largest = int(sizes.max())
+        buffer = torch.zeros(largest * volume, device=self.device)
+        image = torch.arange(largest, device=self.device) * volume
         filled = torch.empty(0, dtype=torch.int64, device=self.device)
-        totals = np.add.reduceat(self.lengths[order], np.arange(0, len(order), batch_size))
-        rows_of_batches = torch.from_numpy(order).to(self.device).split(batch_size)
-        for rows, total in zip(rows_of_batches, totals.tolist(), strict=True):
-            start = self.offsets[rows]
-            length = self.offsets[rows + 1] - start
+        totals = np.add.reduceat(self.lengths[rows], np.cumsum(sizes) - sizes)
+        parts = torch.from_numpy(rows).to(self.device).split(sizes.tolist())
+        for part, total in zip(parts, totals.tolist(), strict=True):
+            start = self.offsets[part]
+            length = self.offsets[part + 1] - start
             behind = length.cumsum(0) - length  # pixels of this batch before each jet's own
             pixel = torch.arange(total, device=self.device)
             pixel += torch.repeat_interleave(start - behind, length, output_size=total)
             buffer.index_fill_(0, filled, 0.0)  # some 100 of the 49,152 pixels of an image
-            filled = torch.repeat_interleave(image[: len(rows)], length, output_size=total)
+            filled = torch.repeat_interleave(image[: len(part)], length, output_size=total)
             filled += self.pixels.index_select(0, pixel).to(torch.int64) & 0xFFFF
             buffer.scatter_(0, filled, self.values.index_select(0, pixel))
-            images = buffer[: len(rows) * volume].view(-1, len(CHANNELS), self.side, self.side)
-            yield Batch(rows, images, self.mass[rows])
+            images = buffer[: len(part) * volume].view(-1, self.side, self.side, len(CHANNELS))
+            yield Batch(part, images.permute(0, 3, 1, 2), self.mass[part])

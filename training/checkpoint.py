@@ -1,9 +1,16 @@
-"""Checkpoints: one file an epoch with everything that is needed to go on from there.
+"""Checkpoints: one file with everything that is needed to go on from there.
 
-Plain tensors, numbers and strings, read with `weights_only=True`; whole or not there at all.
+Plain tensors, numbers and strings, read with `weights_only=True`; whole or not there at all. A
+PyTorch file is a zip archive; ours carries as the archive's comment the SHA-256 of the rest, which
+is verified before anything is unpacked.
 """
 
-import pickle
+import hashlib
+import io
+import re
+import struct
+import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,36 +18,83 @@ from torch import nn
 
 from products import InputError, atomic_write, versions
 
+KEPT = 2  # of the checkpoints made within epochs: the newest and the one before
+_NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pt")
+_HEX_DIGITS = 64
 
-def checkpoint_path(directory: Path, epoch: int) -> Path:
-    """`epoch_00.pt` is what the first epoch left."""
-    return directory / f"epoch_{epoch:02d}.pt"
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        epoch: the one in the making, from 0.
+        step: optimiser steps of it that are done.
+        loss_sum: of its jets seen so far.
+        seconds: spent on it so far.
+        history: a row for each finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def checkpoint_path(directory: Path, epoch: int, step: int = 0) -> Path:
+    """`epoch_00.pt` is what the first epoch left, `epoch_01_step_000200.pt` 200 steps later."""
+    return directory / (
+        f"epoch_{epoch:02d}_step_{step:06d}.pt" if step else f"epoch_{epoch:02d}.pt"
+    )
 
 
 def save(
     directory: Path,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    history: list[dict[str, float]],
+    progress: Progress,
     settings: dict,
 ) -> None:
-    """Write the checkpoint of the last epoch in `history`.
+    """Write a checkpoint: of the epoch just finished, or in the middle of one.
 
     Args:
-        settings: what decides the weights, the hash of the jets included; a training goes on from
-            a checkpoint with the very same settings only.
+        settings: what decides the weights, the hash of the jets and the seed of their order
+            included; a training goes on from a checkpoint with the very same settings only.
     """
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     content = {
         "settings": settings,
-        "history": history,
+        "progress": asdict(progress),
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "random_states": {"cpu": torch.get_rng_state(), "cuda": cuda},
+        "random_states": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        },
         "versions": versions(),
     }
-    with atomic_write(checkpoint_path(directory, len(history) - 1)) as temporary:
-        torch.save(content, temporary)
+    archive = io.BytesIO()
+    torch.save(content, archive)
+    payload = archive.getbuffer()
+    # The archive ends in the length of its comment, which is 0 as PyTorch writes it.
+    digest = hashlib.sha256(payload[:-2]).hexdigest().encode()
+    epoch = progress.epoch if progress.step else progress.epoch - 1
+    path = checkpoint_path(directory, epoch, progress.step)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(payload[:-2])
+        file.write(struct.pack("<H", _HEX_DIGITS))
+        file.write(digest)
+    tidy(directory)
+
+
+def tidy(directory: Path, kept: int = KEPT) -> None:
+    """Delete what nobody needs: checkpoints made within epochs, but for those among the newest
+    `kept` of all, and half-written ones of a process that was killed."""
+    for path in directory.glob(".epoch_*.tmp"):
+        path.unlink()
+    for path in _newest_first(directory)[kept:]:
+        if "step" in path.name:
+            path.unlink()
 
 
 def load(path: Path, network: nn.Module, settings: dict) -> dict:
@@ -50,25 +104,7 @@ def load(path: Path, network: nn.Module, settings: dict) -> dict:
         InputError: unreadable, made with other settings, or of another network; the sentence names
             the first setting that differs.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        found = content["settings"]
-        reason = next(
-            (
-                f"its {name} is {found.get(name)!r}, expected {expected!r}"
-                for name, expected in settings.items()
-                if found.get(name) != expected
-            ),
-            None,
-        )
-        if reason is None:
-            network.load_state_dict(content["network"])
-            return content
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
-        reason = f"not a checkpoint of this network ({' '.join(str(error).split())[:100]})"
-    raise InputError(
-        f"{path}: {reason}; move {path.parent} away or delete it, and run train.py again"
-    )
+    return _set(network, path, _verified(path), settings)
 
 
 def resume(
@@ -77,18 +113,72 @@ def resume(
     optimiser: torch.optim.Optimizer,
     settings: dict,
     epochs: int,
-) -> list[dict[str, float]]:
-    """Set everything to where the last finished epoch left it; its history, empty if there is none.
+) -> Progress:
+    """Set everything to where the newest sound checkpoint left it; the start if there is none.
 
     Args:
         epochs: in all; checkpoints of later epochs, from a longer training, are left alone.
+
+    Raises:
+        InputError: a checkpoint of another training, or not one of those that are there is sound.
     """
-    finished = [e for e in range(epochs) if checkpoint_path(directory, e).exists()]
-    if not finished:
-        return []
-    content = load(checkpoint_path(directory, finished[-1]), network, settings)
-    optimiser.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["random_states"]["cpu"])
-    if torch.cuda.is_initialized() and content["random_states"]["cuda"]:
-        torch.cuda.set_rng_state_all(content["random_states"]["cuda"])
-    return content["history"]
+    paths = [path for path in _newest_first(directory) if _position(path) <= (epochs, 0)]
+    for path in paths:
+        content = _verified(path)
+        if content is None:
+            print(f"{path}: damaged, trying the checkpoint before it", file=sys.stderr)
+            continue
+        _set(network, path, content, settings)
+        optimiser.load_state_dict(content["optimiser"])
+        torch.set_rng_state(content["random_states"]["cpu"])
+        if torch.cuda.is_initialized() and content["random_states"]["cuda"]:
+            torch.cuda.set_rng_state_all(content["random_states"]["cuda"])
+        return Progress(**content["progress"])
+    if paths:
+        raise InputError(
+            f"{directory}: none of its {len(paths)} checkpoints is sound; delete the folder to "
+            "train from the start"
+        )
+    return Progress()
+
+
+def _set(network: nn.Module, path: Path, content: dict | None, settings: dict) -> dict:
+    """Set a network to a verified content, if it is one of this training."""
+    if content is None:
+        reason = "damaged: its checksum does not hold"
+    else:
+        found = content["settings"]
+        differ = [name for name in settings if found.get(name) != settings[name]]
+        try:
+            if not differ:
+                network.load_state_dict(content["network"])
+                return content
+            reason = (
+                f"its {differ[0]} is {found.get(differ[0])!r}, expected {settings[differ[0]]!r}"
+            )
+        except RuntimeError as error:
+            reason = f"not a checkpoint of this network ({' '.join(str(error).split())[:100]})"
+    raise InputError(
+        f"{path}: {reason}; move {path.parent} away or delete it, and run train.py again"
+    )
+
+
+def _position(path: Path) -> tuple[int, int]:
+    """Epochs finished when a checkpoint was made, and steps since then."""
+    epoch, step = _NAME.fullmatch(path.name).groups()
+    return (int(epoch), int(step)) if step else (int(epoch) + 1, 0)
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    paths = [path for path in directory.glob("epoch_*.pt") if _NAME.fullmatch(path.name)]
+    return sorted(paths, key=_position, reverse=True)
+
+
+def _verified(path: Path) -> dict | None:
+    """What a checkpoint holds; None if it is not what was written."""
+    data = path.read_bytes()
+    stated = data[-_HEX_DIGITS:]
+    rest = memoryview(data)[: -_HEX_DIGITS - 2]
+    if hashlib.sha256(rest).hexdigest().encode() != stated:
+        return None
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

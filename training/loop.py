@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from jets.packed import PackedJets
@@ -18,23 +17,13 @@ from products import InputError, atomic_write
 from study import Study
 from training import checkpoint
 from training.batches import JetImages
+from training.interruption import Watch, Wish
+from training.learner import Learner
 from training.metrics import evaluate
+from training.processes import ALONE, Processes
 
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of this name; without one, a GPU if there is one.
-
-    Raises:
-        InputError: this machine, or this PyTorch, has no such device.
-    """
-    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise InputError(
-            f"--device {name}: {reason}; leave the option out or name another"
-        ) from None
+STEPS_BETWEEN_AGREEMENTS = 16  # of several processes on whether to save or to stop
+SCORED_AT_ONCE = {"cuda": 1024}  # fills a GPU; elsewhere 64, which stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -73,58 +62,104 @@ def make_sample(jets: PackedJets, label: str, study: Study, device: torch.device
 
 
 def train_epoch(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    learner: Learner,
     sample: Sample,
     order: np.ndarray,
     batch_size: int,
-    title: str,
-) -> float:
-    """One pass over the jets in this order; the mean loss while learning."""
-    network.train()
-    loss_sum = torch.zeros((), device=sample.label.device)  # read once: no step waits for it
-    with tqdm(total=len(order), desc=title, unit=" jets", disable=None, leave=False) as bar:
-        for rows, images, mass in sample.images.batches(order, batch_size):
-            loss = cross_entropy(network(images, mass), sample.label[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            loss_sum += loss.detach() * len(rows)
-            bar.update(len(rows))
-    return loss_sum.item() / len(order)
+    progress: checkpoint.Progress,
+    wish: Callable[[], Wish],
+    save: Callable[[], None],
+) -> None:
+    """What is left of an epoch; `progress` ends with all its steps and the sum of their losses.
+
+    Args:
+        order: (n,) all jets of the sample in the order of this epoch.
+        batch_size: of all processes together.
+        wish: is asked between two steps.
+        save: is called, in all processes, when `progress` is to be kept.
+
+    Raises:
+        TimeIsUp, KeyboardInterrupt: it was to stop, and `progress` was saved.
+    """
+    learner.network.train()
+    processes = learner.processes
+    rows, sizes, factors = processes.shares(order, batch_size)
+    done = progress.step
+    rows, sizes, factors = rows[sizes[:done].sum() :], sizes[done:], factors[done:]
+    # Read when it is saved only: no step waits for it.
+    loss_sum = torch.zeros((), device=sample.label.device)
+    if processes.rank == 0:
+        loss_sum += progress.loss_sum
+    begin = time.perf_counter() - progress.seconds
+
+    def keep() -> None:
+        progress.loss_sum = processes.sum(loss_sum.clone()).item()
+        progress.seconds = time.perf_counter() - begin
+
+    with tqdm(
+        total=len(order),
+        initial=min(done * batch_size, len(order)),
+        desc=f"epoch {progress.epoch + 1}",
+        unit=" jets",
+        disable=None if processes.rank == 0 else True,
+        leave=False,
+    ) as bar:
+        steps = zip(sample.images.batches(rows, sizes), factors.tolist(), strict=True)
+        for (jets, images, mass), factor in steps:
+            loss = learner.step(images, mass, sample.label[jets], factor)
+            size = min(batch_size, len(order) - batch_size * progress.step)
+            loss_sum += loss * (factor * size / processes.number)
+            progress.step += 1
+            bar.update(size)
+            if processes.number == 1 or progress.step % STEPS_BETWEEN_AGREEMENTS == 0:
+                asked = Wish(processes.largest(wish()))
+                if asked:
+                    keep()
+                    save()
+                    asked.leave()
+    keep()
 
 
 @torch.inference_mode()
-def score(network: nn.Module, jets: JetImages, batch_size: int, title: str) -> np.ndarray:
-    """Logits (n, 2) of background and signal for all jets, in their order."""
+def score(
+    network: nn.Module,
+    jets: JetImages,
+    title: str,
+    processes: Processes = ALONE,
+) -> np.ndarray:
+    """Logits (n, 2) of background and signal for all jets, in their order; eager, in float32."""
     network.eval()
-    logits = torch.empty(len(jets), 2, device=jets.device)
-    with tqdm(total=len(jets), desc=title, unit=" jets", disable=None, leave=False) as bar:
-        for rows, images, mass in jets.batches(np.arange(len(jets)), batch_size):
-            logits[rows] = network(images, mass)
-            bar.update(len(rows))
-    return logits.cpu().numpy()
+    logits = torch.zeros(len(jets), 2, device=jets.device)
+    at_once = SCORED_AT_ONCE.get(jets.device.type, 64)
+    rows, sizes, _ = processes.shares(np.arange(len(jets)), at_once * processes.number)
+    with tqdm(total=len(rows), desc=title, unit=" jets", disable=None, leave=False) as bar:
+        for some, images, mass in jets.batches(rows, sizes):
+            logits[some] = network(images, mass).float()
+            bar.update(len(some))
+    return processes.sum(logits).cpu().numpy()
 
 
 def train(
-    network: nn.Module,
+    learner: Learner,
     training: Sample,
     validation: Sample,
     study: Study,
     seed: int,
     settings: dict,
     directory: Path,
+    watch: Watch,
     report: Callable[[dict[str, float]], None],
 ) -> list[dict[str, float]]:
-    """Train to the study's number of epochs, going on from the last finished one.
+    """Train to the study's number of epochs, going on from the newest sound checkpoint.
 
     Cross entropy, Adam, a learning rate that falls by a constant factor after each epoch. Each
     epoch leaves a checkpoint and a row of history.csv.
 
     Args:
-        network: on the device of the samples, as initialised from `seed`.
+        learner: its network on the device of the samples, as initialised from `seed`.
         settings: what decides the weights; checkpoints of other settings are refused.
         directory: of the checkpoints.
+        watch: says when to save and to stop within an epoch.
         report: is shown each new row.
 
     Returns:
@@ -132,38 +167,54 @@ def train(
         accuracy, AUC and max SIC with their errors; seconds, and training jets per second.
 
     Raises:
-        InputError: foreign checkpoint, or the loss is no longer finite.
+        InputError: foreign or damaged checkpoints, or the loss is no longer finite.
+        TimeIsUp, KeyboardInterrupt: it was to stop; a checkpoint was saved.
     """
-    optimiser = torch.optim.Adam(network.parameters(), lr=study.learning_rate)
-    history = checkpoint.resume(directory, network, optimiser, settings, study.epochs)
-    if history:  # an interrupt may have come between a checkpoint and its row
-        write_history(directory / "history.csv", history)
+    network, processes = learner.network, learner.processes
+    progress = checkpoint.resume(directory, network, learner.optimiser, settings, study.epochs)
+
+    def save() -> None:
+        if processes.rank == 0:
+            checkpoint.save(directory, network, learner.optimiser, progress, settings)
+            if progress.history:
+                write_history(directory / "history.csv", progress.history)
+
+    if progress.history and processes.rank == 0:  # a kill may have come before this row
+        write_history(directory / "history.csv", progress.history)
     label = validation.label.cpu().numpy()
-    for epoch in range(len(history), study.epochs):
-        begin = time.perf_counter()
-        learning_rate = study.learning_rate * study.learning_rate_decay**epoch
-        for group in optimiser.param_groups:
+    while progress.epoch < study.epochs:
+        begin = time.perf_counter() - progress.seconds
+        learning_rate = study.learning_rate * study.learning_rate_decay**progress.epoch
+        for group in learner.optimiser.param_groups:
             group["lr"] = learning_rate
-        order = np.random.default_rng((seed, epoch)).permutation(len(training.images))
-        title = f"epoch {epoch + 1}/{study.epochs}"
-        loss = train_epoch(network, optimiser, training, order, study.batch_size, title)
-        trained = time.perf_counter()
-        logits = score(network, validation.images, study.batch_size, "validation")
-        if not (math.isfinite(loss) and np.isfinite(logits).all()):
-            raise InputError(
-                f"{directory}: the loss is no longer finite in epoch {epoch + 1}; "
-                "train with a smaller --learning-rate"
-            )
-        row = {"epoch": epoch, "learning_rate": learning_rate, "training_loss": loss}
-        for name, metric in evaluate(logits, label, validation.event, study).items():
+        order = np.random.default_rng((seed, progress.epoch)).permutation(len(training.images))
+        with watch.listening():
+            train_epoch(learner, training, order, study.batch_size, progress, watch.wish, save)
+        try:
+            processes.align(network)
+            logits = score(network, validation.images, "validation", processes)
+            loss = progress.loss_sum / len(order)
+            if not (math.isfinite(loss) and np.isfinite(logits).all()):
+                raise InputError(
+                    f"{directory}: the loss is no longer finite in epoch {progress.epoch + 1}; "
+                    "train with a smaller --learning-rate"
+                )
+            metrics = evaluate(logits, label, validation.event, study)
+        except KeyboardInterrupt:
+            save()
+            raise
+        row = {"epoch": progress.epoch, "learning_rate": learning_rate, "training_loss": loss}
+        for name, metric in metrics.items():
             row |= {name: metric.value, f"{name}_error": metric.error}
-        row["jets_per_second"] = len(order) / (trained - begin)
+        row["jets_per_second"] = len(order) / progress.seconds
         row["seconds"] = time.perf_counter() - begin
-        history.append(row)
-        checkpoint.save(directory, network, optimiser, history, settings)
-        write_history(directory / "history.csv", history)
+        history = [*progress.history, row]
+        progress = checkpoint.Progress(epoch=progress.epoch + 1, history=history)
+        save()
         report(row)
-    return history
+        if progress.epoch < study.epochs:
+            Wish(processes.largest(watch.wish())).leave()
+    return progress.history
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -4,10 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from jets.scores import SHUFFLED
 from models import model_name
 from products import InputError
-from study import JET_DEFINITIONS, Study
+from study import JET_DEFINITIONS, SHUFFLED, Study
 
 # What decides the weights besides the jets; `epochs` does too, but more epochs go on from fewer.
 DECISIVE = (
@@ -83,7 +82,17 @@ def trainings(study: Study) -> list[Training]:
     The null check is the study's first network on the AK14 jets: it looks for jets or events that
     stand on both sides of the split, which are the same for all networks and definitions, and the
     plain CNN is the one that memorises most readily.
+
+    Raises:
+        InputError: a network that does not exist, is spelled in another way or named twice.
     """
+    for network in study.networks:
+        name = Training("AK14", network).network
+        if name != network or study.networks.count(network) > 1:
+            raise InputError(
+                f"study {study.name!r}: networks are {', '.join(study.networks)}, expected "
+                f"{name} once and spelled like this; correct the study"
+            )
     return [
         Training(jet_definition, network)
         for jet_definition in JET_DEFINITIONS

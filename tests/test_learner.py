@@ -1,0 +1,84 @@
+"""The fast path beside the plain one: the same logits, the same gradients, the same AUC."""
+
+import numpy as np
+import pytest
+import torch
+from toy_jets import SIDE, packed, select
+
+from jets.split import TRAIN, VALIDATION
+from models import MODELS, create_model
+from sensitivity.auc import auc
+from study import Study
+from training.checkpoint import Progress
+from training.interruption import Wish
+from training.learner import Learner
+from training.loop import make_sample, score, train_epoch
+
+CPU = torch.device("cpu")
+TOY = Study("toy", width=0.125, pixel_power=0.5)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def trained(network: str, device: torch.device, plain: bool = True):
+    """A learner after some epochs, and validation jets it has not seen."""
+    jets = packed(n_events=300)
+    learning, validating = (
+        make_sample(select(jets, split), "label", TOY, device) for split in (TRAIN, VALIDATION)
+    )
+    torch.manual_seed(0)
+    learner = Learner(create_model(network, SIDE, TOY.width).to(device), 1e-3, 32, plain)
+    order = np.tile(np.arange(len(learning.images)), 8)
+    train_epoch(learner, learning, order, 32, Progress(), lambda: Wish.GO_ON, lambda: None)
+    return learner, validating
+
+
+def area(logits: np.ndarray, label: torch.Tensor) -> float:
+    """AUC of the difference of the two logits."""
+    margin, label = logits[:, 1] - logits[:, 0], label.cpu().numpy()
+    return auc(margin[label == 1], margin[label == 0], bootstraps=2).value
+
+
+@pytest.mark.parametrize("network", MODELS)
+def test_bfloat16_products_change_logits_and_auc_little(network):
+    learner, sample = trained(network, CPU)
+    exact = score(learner.network, sample.images, network)
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = score(learner.network, sample.images, network)
+    assert (reduced != exact).any()
+    assert area(exact, sample.label) > 0.9
+    assert np.sqrt(np.mean((reduced - exact) ** 2)) < 5e-2
+    assert area(reduced, sample.label) == pytest.approx(area(exact, sample.label), abs=1e-3)
+
+
+@pytest.mark.parametrize("network", MODELS)
+def test_a_network_is_one_graph(network):
+    """Compilation sees it whole, so nothing in it waits for the device."""
+    torch.compiler.reset()
+    model = create_model(network, SIDE, TOY.width).eval()
+    images, mass = torch.rand(4, 3, SIDE, SIDE), torch.rand(4)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images, mass), model(images, mass), rtol=0, atol=1e-4)
+
+
+@needs_gpu
+@pytest.mark.parametrize("network", MODELS)
+def test_the_fast_path_of_a_gpu_learns_what_the_plain_one_does(network):
+    gpu = torch.device("cuda")
+    (plain, sample), (fast, _) = (trained(network, gpu, plain) for plain in (True, False))
+    areas = [
+        area(score(one.network, sample.images, network), sample.label) for one in (plain, fast)
+    ]
+    assert areas[1] == pytest.approx(areas[0], abs=1e-2)  # two trainings
+    exact = score(fast.network, sample.images, network)
+    compiled = torch.compile(fast.network)
+    images = torch.rand(64, 3, SIDE, SIDE, device=gpu)
+    mass = torch.rand(64, device=gpu)
+    with torch.inference_mode():
+        expected = fast.network(images, mass)
+        torch.testing.assert_close(compiled(images, mass), expected, rtol=0, atol=1e-4)
+        with torch.autocast("cuda", torch.bfloat16):
+            reduced = compiled(images, mass).float()
+            rough = score(fast.network, sample.images, network)
+    torch.testing.assert_close(reduced, expected, rtol=0, atol=5e-2)
+    assert area(rough, sample.label) == pytest.approx(area(exact, sample.label), abs=1e-3)

@@ -1,0 +1,79 @@
+"""Between two steps: is it time to save, or to stop?"""
+
+import enum
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class TimeIsUp(Exception):
+    """`--max-minutes` are over; what was done is saved."""
+
+
+class Wish(enum.IntEnum):
+    """What is asked of a training between two steps; several processes agree on the largest."""
+
+    GO_ON = 0
+    SAVE = 1
+    STOP_IN_TIME = 2
+    STOP_ON_SIGNAL = 3
+
+    def leave(self) -> None:
+        """End the training if that is the wish.
+
+        Raises:
+            TimeIsUp, KeyboardInterrupt
+        """
+        if self is Wish.STOP_IN_TIME:
+            raise TimeIsUp
+        if self is Wish.STOP_ON_SIGNAL:
+            raise KeyboardInterrupt
+
+
+class Watch:
+    """Tells a training when to save and when to stop.
+
+    Signals only leave a note here while `listening`, so that no step is torn in two.
+    """
+
+    def __init__(self, every_minutes: float, max_minutes: float) -> None:
+        """The time starts now.
+
+        Args:
+            every_minutes: between two checkpoints within an epoch.
+            max_minutes: after which to stop.
+        """
+        self._interval = 60.0 * every_minutes
+        self._next = time.monotonic() + self._interval
+        self._end = time.monotonic() + 60.0 * max_minutes
+        self._signalled = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within, Ctrl-C and SIGTERM wait until `wish` is called; a second one does not."""
+
+        def note(number: int, frame: object) -> None:
+            if self._signalled:
+                raise KeyboardInterrupt
+            self._signalled = True
+
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(one, note) for one in signals]
+        try:
+            yield
+        finally:
+            for one, handler in zip(signals, before, strict=True):
+                signal.signal(one, handler)
+
+    def wish(self) -> Wish:
+        """What is asked for now; a wish to save is uttered once an interval."""
+        now = time.monotonic()
+        if self._signalled:
+            return Wish.STOP_ON_SIGNAL
+        if now > self._end:
+            return Wish.STOP_IN_TIME
+        if now > self._next:
+            self._next = now + self._interval
+            return Wish.SAVE
+        return Wish.GO_ON

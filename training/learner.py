@@ -1,0 +1,102 @@
+"""One optimiser step, as fast as the device allows."""
+
+import os
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from products import InputError
+from training.processes import ALONE, Processes
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name; without one, a GPU if there is one.
+
+    Each process that torchrun started has a GPU of its own.
+
+    Raises:
+        InputError: this machine, or this PyTorch, has no such device.
+    """
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"--device {device}: {reason}; leave the option out or name another"
+        ) from None
+
+
+class Learner:
+    """A network and its optimiser, Adam.
+
+    On a GPU the fast path: products in bfloat16 (weights, norms, loss and optimiser stay in
+    float32), and forward and backward compiled into CUDA graphs, so that small batches do not wait
+    for kernel launches. `plain` is eager float32 anywhere, and what a CPU always does: there the
+    fast path does not pay (doc/performance.md).
+
+    Attributes:
+        network: the bare one, on the device.
+        optimiser: of its parameters.
+        processes: that share every batch.
+        way: how it runs, in words.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        batch_size: int,
+        plain: bool = False,
+        processes: Processes = ALONE,
+    ) -> None:
+        """
+        Args:
+            network: on its device, with the weights to start from.
+            learning_rate: of the first step.
+            batch_size: jets in a full step, of all processes; a smaller last one is not compiled.
+            plain: eager float32, the reference of the fast path.
+            processes: that share every batch.
+        """
+        self.network = network
+        self.processes = processes
+        self.device = next(network.parameters()).device
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+        self._is_fast = self.device.type == "cuda" and not plain
+        self._eager = self._full = processes.data_parallel(network, self.device)
+        first, last = processes.share(batch_size)
+        self._full_share = last - first
+        self.way = f"{self.device}, float32"
+        if self._is_fast:
+            self.way = f"{self.device}, bfloat16, compiled"
+            torch.compiler.reset()  # PyTorch compiles a class for a few networks only
+            # CUDA graphs and the exchange of gradients between processes exclude each other.
+            mode = "reduce-overhead" if processes.number == 1 else "default"
+            self._full = torch.compile(self._eager, mode=mode, dynamic=False)
+        if processes.number > 1:
+            self.way += f", {processes.number} processes"
+
+    def step(
+        self, images: torch.Tensor, mass: torch.Tensor, label: torch.Tensor, factor: float = 1.0
+    ) -> torch.Tensor:
+        """Learn from one batch; nothing here waits for the device.
+
+        Args:
+            images: (b, 3, p, p)
+            mass, label: (b,)
+            factor: multiplies the gradient (see `Processes.shares`).
+
+        Returns:
+            The mean loss (), detached.
+        """
+        network = self._full if len(label) == self._full_share else self._eager
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_fast):
+            logits = network(images, mass)
+        loss = cross_entropy(logits.float(), label)
+        (factor * loss).backward()
+        self.optimiser.step()
+        self.optimiser.zero_grad()  # before the next replay of the graph that owns the gradients
+        return loss.detach()
