@@ -26,7 +26,7 @@ from tqdm import tqdm
 import products
 from jets.packed import OBSERVABLES, EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, write_trees
-from jets.split import STOP, uniform
+from jets.split import STOP, lowest, mass_point, uniform
 from products import InputError
 from study import JET_DEFINITIONS, JETS_PER_EVENT, Study, add_study_option, load_study
 
@@ -117,12 +117,10 @@ def folds_and_offered(
                 f"{study.data_dir}/events.h5: {np.sum(is_signal == label)} held-out {what} events "
                 f"do not fill {study.folds} folds; add {what} files or lower the study's folds"
             )
-    order = np.lexsort((uniform(events, salt="trees"), events["m_neutralino"], events["m_stop"]))
-    point = events[["m_stop", "m_neutralino"]][order]
-    first = np.flatnonzero(np.concatenate([[True], point[1:] != point[:-1]]))
-    rank = np.empty(len(events), int)
-    rank[order] = np.arange(len(events)) - np.repeat(first, np.diff(first, append=len(events)))
-    return fold, ~is_signal | (rank < study.tree_events_per_mass_point)
+    chosen = lowest(
+        uniform(events, salt="trees"), mass_point(events), study.tree_events_per_mass_point
+    )
+    return fold, ~is_signal | chosen
 
 
 def cross_fit(
@@ -198,6 +196,7 @@ def main() -> None:
     manifest = study.data_dir / "trees.json"
     output = study.data_dir / "trees.h5"
     read = [study.data_dir / name for name in ("events.h5", "scores.h5")]
+    products.read_manifest(study.data_dir / "setup.json", "setup.py")
     products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py")
 
     wanted = fits(study.networks)

@@ -21,6 +21,7 @@ import products
 from figures import diagram, jet_images, limits, performance, style
 from figures.results import Results, read_results
 from figures.summary import summarise
+from sensitivity.cross_sections import STOP_MASSES
 from study import JET_DEFINITIONS, Study, add_study_option, load_study
 
 WITHOUT_OBSERVABLES = "the published files hold no event observables"
@@ -56,6 +57,9 @@ def left_out(results: Results) -> dict[str, str]:
     if results.table.observables is None:
         reasons |= dict.fromkeys(("sic_observables", "features"), WITHOUT_OBSERVABLES)
         reasons |= dict.fromkeys(("exclusion_plane", "gain"), WITHOUT_EFFICIENCIES)
+    elif results.masses[0].min() < STOP_MASSES[0] or results.masses[0].max() > STOP_MASSES[1]:
+        reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(*STOP_MASSES)
+        reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
     elif min(map(len, results.masses)) < 2:
         reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
     return reasons
@@ -74,6 +78,8 @@ def main() -> None:
     add_study_option(parser)
     study = load_study(parser.parse_args().study)
     folder, manifest = study.plots_dir, study.plots_dir / "plots.json"
+    products.read_manifest(study.data_dir / "setup.json", "setup.py")
+    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py")
     fits = products.read_manifest(study.data_dir / "trees.json", "fit_xgb.py")
     settings = {
         name: getattr(study, name)

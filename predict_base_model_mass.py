@@ -33,7 +33,8 @@ from study import (
 )
 from training import checkpoint
 from training.batches import JetImages, read_split
-from training.loop import choose_device, score
+from training.learner import choose_device
+from training.loop import score
 from training.plan import Training, trainings
 
 JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
@@ -142,7 +143,7 @@ def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.
     training = trained.training
     network = create_model(training.network, images.side, study.width).to(images.device)
     checkpoint.load(trained.best, network, trained.settings)
-    logits = score(network, images, study.batch_size, str(training)).astype(float)
+    logits = score(network, images, str(training)).astype(float)
     return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
 
 

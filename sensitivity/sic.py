@@ -189,18 +189,21 @@ def max_sic(
     """
     cuts = _Cuts(*completed(signal, background))
 
-    def best(signal_counts: np.ndarray | int = 1, background_counts: np.ndarray | int = 1) -> float:
+    def best(sums: _Sums) -> float:
         tightest = max(
-            cuts.keeping_signal(signal_efficiency_min, signal_counts),
-            cuts.keeping_background(background_min, background_counts),
+            cuts.keeping_signal(signal_efficiency_min, sums),
+            cuts.keeping_background(background_min, sums),
         )
-        sic = cuts.sic(slice(tightest, None), signal_counts, background_counts)
-        return np.max(sic, initial=-np.inf)
+        if tightest == len(cuts.threshold):
+            return -np.inf
+        # Between two signal scores a looser cut only adds background.
+        looser = cuts.at_signal[np.searchsorted(cuts.at_signal, tightest) :]
+        return np.max(cuts.sic(np.append(tightest, looser), sums))
 
-    value = best()
+    value = best(cuts.sums())
     if value == -np.inf:
         return Estimate(np.nan, np.nan)
-    resampled = np.array([best(*counts) for counts in cuts.resampled(bootstraps, seed)])
+    resampled = np.array([best(sums) for sums in cuts.resampled(bootstraps, seed)])
     return Estimate(float(value), float(np.std(resampled[np.isfinite(resampled)], ddof=1)))
 
 
@@ -236,8 +239,9 @@ def cut_at(
     if len(background.score) < background_min:
         raise ValueError(f"{len(background.score)} background scores, {background_min} needed")
     cuts = _Cuts(signal, background)
-    wanted = cuts.keeping_signal(signal_efficiency)
-    at = max(wanted, cuts.keeping_background(background_min))
+    sums = cuts.sums()
+    wanted = cuts.keeping_signal(signal_efficiency, sums)
+    at = max(wanted, cuts.keeping_background(background_min, sums))
     threshold = cuts.threshold[at]
     signal_efficiency, background_efficiency = (
         _efficiency(scores, threshold, bootstraps, seed) for scores in (signal, background)
@@ -253,67 +257,83 @@ def cut_at(
     )
 
 
-class _Cuts:
-    """One cut at each distinct score of either class, tightest first.
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over the highest 0, 1, ... n scores of a class, as they are or in a resampling.
 
-    In its methods every score stands there as many times as `counts`, (n,) or 1 for all, says.
+    Attributes:
+        signal, background: of the weights.
+        number: of the background scores.
     """
+
+    signal: np.ndarray
+    background: np.ndarray
+    number: np.ndarray
+
+
+class _Cuts:
+    """One cut at each distinct score of either class, tightest first."""
 
     def __init__(self, signal: Scores, background: Scores) -> None:
         self.signal, self.background = _descending(signal), _descending(background)
         self.threshold = np.unique(np.concatenate([signal.score, background.score]))[::-1]
+        self.at_signal = np.flatnonzero(np.isin(self.threshold, self.signal.score))
         self.signal_above = _above(self.threshold, self.signal)
         self.background_above = _above(self.threshold, self.background)
+        self._is_weighted = [(scores.weight != 1.0).any() for scores in (signal, background)]
 
-    def keeping_signal(
-        self, efficiency: np.ndarray | float, counts: np.ndarray | int = 1
-    ) -> np.ndarray:
+    def sums(
+        self, signal_counts: np.ndarray | None = None, background_counts: np.ndarray | None = None
+    ) -> _Sums:
+        """Sums in which every score stands as many times as `counts`, (n,), says; or once."""
+        classes = zip(
+            (self.signal, self.background),
+            (signal_counts, background_counts),
+            self._is_weighted,
+            strict=True,
+        )
+        numbers, sums = [], []
+        for scores, counts, is_weighted in classes:
+            counts = np.ones(len(scores.score)) if counts is None else counts
+            numbers.append(cumulative(counts))
+            sums.append(cumulative(counts * scores.weight) if is_weighted else numbers[-1])
+        return _Sums(*sums, numbers[1])
+
+    def resampled(self, bootstraps: int, seed: int) -> Iterator[_Sums]:
+        """The sums of every resampling."""
+        return map(
+            self.sums,
+            poisson_counts(self.signal.event, bootstraps, seed),
+            poisson_counts(self.background.event, bootstraps, seed),
+        )
+
+    def keeping_signal(self, efficiency: np.ndarray | float, sums: _Sums) -> np.ndarray:
         """Index of the tightest cut with at least this signal efficiency."""
         if not (np.greater(efficiency, 0) & np.less_equal(efficiency, 1)).all():
             raise ValueError("signal efficiencies must lie in (0, 1]")
-        sums = cumulative(counts * self.signal.weight)
         # A hair less is asked: 3 of 10 scores do pass at signal efficiency 0.3.
-        needed = np.searchsorted(sums, efficiency * (1.0 - 1e-12) * sums[-1])
+        needed = np.searchsorted(sums.signal, efficiency * (1.0 - 1e-12) * sums.signal[-1])
         return np.searchsorted(self.signal_above, needed)
 
-    def keeping_background(self, number: int, counts: np.ndarray | int = 1) -> int:
+    def keeping_background(self, number: int, sums: _Sums) -> int:
         """Index of the tightest cut that this many background scores pass, unweighted."""
-        sums = cumulative(np.broadcast_to(counts, self.background.score.shape))
-        return np.searchsorted(self.background_above, np.searchsorted(sums, number))
+        return np.searchsorted(self.background_above, np.searchsorted(sums.number, number))
 
-    def signal_efficiency(self, at: np.ndarray | slice, counts: np.ndarray | int = 1) -> np.ndarray:
+    def signal_efficiency(self, at: np.ndarray, sums: _Sums) -> np.ndarray:
         """Share of the signal that passes these cuts."""
-        return _share(counts * self.signal.weight, self.signal_above[at])
+        return _share(sums.signal, self.signal_above[at])
 
-    def background_efficiency(
-        self, at: np.ndarray | slice, counts: np.ndarray | int = 1
-    ) -> np.ndarray:
+    def background_efficiency(self, at: np.ndarray, sums: _Sums) -> np.ndarray:
         """Share of the background that passes these cuts."""
-        return _share(counts * self.background.weight, self.background_above[at])
+        return _share(sums.background, self.background_above[at])
 
-    def sic(
-        self,
-        at: np.ndarray | slice,
-        signal_counts: np.ndarray | int = 1,
-        background_counts: np.ndarray | int = 1,
-    ) -> np.ndarray:
+    def sic(self, at: np.ndarray, sums: _Sums) -> np.ndarray:
         """SIC of these cuts; infinite where no background passes."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.signal_efficiency(at, signal_counts) / np.sqrt(
-                self.background_efficiency(at, background_counts)
-            )
-
-    def resampled(self, bootstraps: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Counts of signal and background in every resampling."""
-        return zip(
-            poisson_counts(self.signal.event, bootstraps, seed),
-            poisson_counts(self.background.event, bootstraps, seed),
-            strict=True,
-        )
+            return self.signal_efficiency(at, sums) / np.sqrt(self.background_efficiency(at, sums))
 
 
-def _share(weight: np.ndarray, above: np.ndarray) -> np.ndarray:
-    sums = cumulative(weight)
+def _share(sums: np.ndarray, above: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # a resampling of very few events may hold none
         return sums[above] / sums[-1]
 
@@ -341,14 +361,15 @@ class _Scan:
     ) -> None:
         cuts = _Cuts(signal, background)
 
-        at = cuts.keeping_signal(wanted)
-        self.signal_efficiency = cuts.signal_efficiency(at)
-        self.background_efficiency = cuts.background_efficiency(at)
-        self.sic = cuts.sic(at)
+        sums = cuts.sums()
+        at = cuts.keeping_signal(wanted, sums)
+        self.signal_efficiency = cuts.signal_efficiency(at, sums)
+        self.background_efficiency = cuts.background_efficiency(at, sums)
+        self.sic = cuts.sic(at, sums)
         self.resampled_sic = np.array(
             [
-                cuts.sic(cuts.keeping_signal(wanted, signal_counts), signal_counts, counts)
-                for signal_counts, counts in cuts.resampled(bootstraps, seed)
+                cuts.sic(cuts.keeping_signal(wanted, sums), sums)
+                for sums in cuts.resampled(bootstraps, seed)
             ]
         )
         self.background_count = above = cuts.background_above[at]

@@ -10,7 +10,6 @@ import study
 from sensitivity.cross_sections import (
     TTBAR,
     stop_pair_cross_section,
-    stop_pair_relative_uncertainty,
 )
 from sensitivity.exclusion import (
     CONTOUR_LEVELS,
@@ -108,7 +107,6 @@ def test_cross_sections_are_the_published_ones():
     slope = np.diff(np.log(found))
     assert (slope < 0).all()
     assert abs(slope[1:] / slope[:-1] - 1).max() < 0.07
-    assert stop_pair_relative_uncertainty([700, 1200]) == pytest.approx([0.067, 0.09])
 
 
 def test_cross_section_between_the_points_of_the_table():

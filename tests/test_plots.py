@@ -215,6 +215,15 @@ def test_empty_and_full_planes_say_so(results):
         assert len(texts) == 1 and verdict in texts[0] and verdict in drawing.words
 
 
+def test_stop_masses_without_a_cross_section_exclude_nothing(results):
+    table = results.table.events.copy()
+    table["m_stop"][table["m_stop"] > 0] -= 300
+    beyond = dataclasses.replace(results, table=dataclasses.replace(results.table, events=table))
+    reasons = plots.left_out(beyond)
+    assert "spans 700 to 1200 GeV" in reasons["exclusion_plane"]
+    assert reasons["gain"] == reasons["exclusion_plane"]
+
+
 def test_too_little_background_is_one_sentence(results):
     study = dataclasses.replace(results.study, background_events_min=BACKGROUND + 1)
     with pytest.raises(InputError, match="800 held-out background events, expected at least 801"):
