@@ -18,7 +18,7 @@ demo: .venv/installed
 	$(BIN)/python fit_xgb.py --study demo
 	$(BIN)/python plots.py --study demo
 
-test: .venv/installed
+test: .venv/installed .venv/installed-snakemake
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) -q
@@ -29,4 +29,8 @@ test: .venv/installed
 	@echo "Installing requirements.txt into .venv (5 GB with PyTorch's CUDA libraries, some minutes)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+.venv/installed-snakemake: .venv/installed requirements-snakemake.txt
+	$(BIN)/pip install --quiet --requirement requirements.txt --requirement requirements-snakemake.txt
 	@touch $@
