@@ -1,0 +1,535 @@
+"""Times what could be slow, on the device that is there.
+
+Reads   train_data/demo/, whose jets it draws with the published pixels.
+Writes  doc/results/bench_<device>_torch_<version>.csv, a quantity a row. Parts that are not asked
+        for keep their rows, so parts can be run one by one.
+
+    python bench.py                            # all but `trainings`
+    python bench.py reference                  # 5 min on two CPU cores
+    python bench.py training --networks CNN
+    python bench.py trainings --device cuda    # the nine trainings, an epoch of each network
+
+Parts:
+    data        batches alone: dense images a second from sparse jets, normalised; reading 820,000
+    training    data alone, network alone and both together; memory, compile seconds
+    reference   ours beside the published networks as plain modules, batch 8, one after the other
+    agreement   logits and AUC of the fast path beside those of the plain one
+    trainings   nine trainings of 818,000 jets and 5 epochs, computed from an epoch each
+    packing     jets a second of setup.py
+    sic         a SIC curve and the maximum, with 100 resamplings of 250,000 events
+    simulation  events a second of simulate.py in one process, and what Pythia leaves to the rest
+"""
+
+import argparse
+import contextlib
+import csv
+import dataclasses
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from jets.events import read_events
+from jets.images import concatenate, draw_events
+from jets.packed import JET_DTYPE, PackedJets, jet_writer, read_jets
+from jets.preparation import choose, look_through, pack
+from jets.sources import Collisions
+from jets.split import TRAIN
+from models import MODELS, create_model
+from models.__main__ import forward_cost
+from models.reference import REFERENCES
+from products import InputError, atomic_write, run, versions
+from sensitivity.auc import auc
+from sensitivity.sic import max_sic, sic_curve
+from study import JET_DEFINITIONS, PRESETS
+from training.batches import Batch, JetImages
+from training.checkpoint import Progress
+from training.interruption import Wish
+from training.learner import Learner, choose_device
+from training.loop import Sample, make_sample, score, train_epoch
+
+README, DEMO = PRESETS["readme"], PRESETS["demo"]
+JETS = 818_000  # of the published code's trainings: 861 mass points x 475, and as much background
+TRAINING_SHARE = 0.7
+BATCHES = {"cuda": (64, 256, 1024), "cpu": (64,)}
+PIXELS = {64: "AK10", 128: "AK14"}
+GIB = 2**30
+
+
+class Row(NamedTuple):
+    """One measured quantity; `spread` is half the range of the repeats."""
+
+    part: str
+    network: str
+    pixels: int | str
+    batch_size: int | str
+    way: str
+    quantity: str
+    value: float
+    spread: float | str
+    unit: str
+
+
+class Timing(NamedTuple):
+    """Seconds of a call: the median of some repeats, and half their range."""
+
+    median: float
+    spread: float
+
+    def rate(self, n: float) -> tuple[float, float]:
+        """n a second, and half the range."""
+        return n / self.median, n / self.median * self.spread / self.median
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(call: Callable[[], object], device: torch.device, repeats: int = 4) -> Timing:
+    """How long a call takes once it has run for a second."""
+    seconds = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < 1.0:
+        call()
+        synchronise(device)
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        synchronise(device)
+        seconds.append(time.perf_counter() - begin)
+    return Timing(statistics.median(seconds), (max(seconds) - min(seconds)) / 2)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB that were in use at most: on a GPU since the last reset, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+
+# --- Jets ---------------------------------------------------------------------------------------
+
+
+def demo_jets(jet_definition: str) -> PackedJets:
+    """All jets of the demo's collisions, with the published pixels; signal and background."""
+    parts, images = [], []
+    for path in sorted(DEMO.sample_dir.glob("*.h5")):
+        events = read_events(path)
+        large = events.large_r[jet_definition]
+        exists = large["pt"] > 0
+        jets = np.zeros(exists.sum(), JET_DTYPE)
+        jets["mass"], jets["label"] = large["mass"][exists], events.process == "stop"
+        parts.append(jets)
+        images.append(draw_events(events, jet_definition, exists))
+    if not parts:
+        raise InputError(f"{DEMO.sample_dir}: no collisions; clone them, or run simulate.py")
+    jets = np.concatenate(parts)
+    jets["event"] = np.arange(len(jets))
+    side = JET_DEFINITIONS[jet_definition].pixels
+    mass = jets["mass"] / 1000
+    return PackedJets(jets, concatenate(images), side, mass.mean(), mass.std(), jet_definition)
+
+
+def repeated(jets: PackedJets, n: int) -> PackedJets:
+    """n of these jets, over and over if need be, in an order that does not repeat."""
+    generator = np.random.default_rng(0)
+    rows = generator.permutation(np.resize(generator.permutation(len(jets)), n))
+    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
+
+
+def sample_of(jets: PackedJets, device: torch.device) -> Sample:
+    """Jets on a device, as the study `readme` has them."""
+    return make_sample(jets, "label", README, device)
+
+
+# --- Parts --------------------------------------------------------------------------------------
+
+
+def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """Batches alone, and reading packed jets."""
+    for side, definition in PIXELS.items():
+        row = partial(Row, "data", "", side)
+        jets = repeated(demo_jets(definition), JETS)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "jets.h5"
+            with jet_writer(path, definition, side) as writer:
+                writer.add(jets.jets, jets.images)
+                writer.finish()
+            begin = time.perf_counter()
+            jets = read_jets(path, TRAIN)
+            yield row("", "", "read", time.perf_counter() - begin, "", "s")
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        begin = time.perf_counter()
+        images = sample_of(jets, device).images
+        synchronise(device)
+        yield row("", "", "put on the device", time.perf_counter() - begin, "", "s")
+        yield row("", "", "pixels a jet", len(images.values) / len(images), "", "")
+        tensors = (images.values, images.pixels, images.offsets, images.mass)
+        held = sum(tensor.nbytes for tensor in tensors) / GIB
+        yield row("", "", "held on the device", held, "", "GiB")
+        order = np.random.default_rng(1).permutation(len(images))
+        for batch_size in BATCHES[device.type]:
+            some = order[: 512 * batch_size]
+            timing = timed(partial(run_through, images, some, batch_size), device)
+            yield row(batch_size, "", "batches alone", *timing.rate(len(some)), "jets/s")
+        if device.type == "cuda":
+            yield row("", "", "peak memory on the device", peak_memory(device), "", "GiB")
+
+
+def run_through(images: JetImages, rows: np.ndarray, batch_size: int) -> None:
+    """Make all batches and do nothing with them."""
+    for _ in images.batches(rows, np.full(len(rows) // batch_size, batch_size)):
+        pass
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large square matrix product."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / timed(lambda: a @ b, device).median
+
+
+def saved_gib(network: nn.Module, images: torch.Tensor, mass: torch.Tensor) -> float:
+    """GiB that a forward pass in float32 keeps for the backward pass, views counted once."""
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(images, mass)
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    return sum(n for where, n in storages.items() if where not in weights) / GIB
+
+
+def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """Data alone, network alone, both together; utilisation, memory, compile seconds."""
+    ways = {"plain": True, "fast": False} if device.type == "cuda" else {"plain": True}
+    rates = {
+        "plain": matrix_rate(device, torch.float32),
+        "fast": matrix_rate(device, torch.bfloat16),
+    }
+    for way in ways:
+        yield Row("training", "", "", "", way, "matrix rate", rates[way] / 1e12, "", "TFLOP/s")
+    for side, definition in PIXELS.items():
+        jets = repeated(demo_jets(definition), 40 * max(BATCHES[device.type]))
+        sample = sample_of(jets, device)
+        for name in networks:
+            cost = 3 * forward_cost(create_model(name, side), side)  # backward: twice the forward
+            network = create_model(name, side)
+            eight = next(sample.images.batches(np.arange(8), np.array([8])))
+            per_jet = saved_gib(network.to(device), eight.images, eight.mass) / 8
+            fixed = 16 * sum(p.numel() for p in network.parameters()) / GIB
+            for batch_size in (64, 256, 1024):
+                yield Row(
+                    "training",
+                    name,
+                    side,
+                    batch_size,
+                    "plain",
+                    "memory of any device, estimated",
+                    fixed + batch_size * per_jet,
+                    "",
+                    "GiB",
+                )
+            for batch_size in BATCHES[device.type]:
+                for way, plain in ways.items():
+                    row = partial(Row, "training", name, side, batch_size, way)
+                    yield from one_training(row, name, sample, batch_size, plain, cost, rates[way])
+
+
+def one_training(
+    row: Callable[..., Row],
+    name: str,
+    sample: Sample,
+    batch_size: int,
+    plain: bool,
+    cost: float,
+    matrix_rate: float,
+) -> Iterator[Row]:
+    """One network, image size, batch size and way of running it."""
+    device = sample.images.device
+    torch.manual_seed(0)
+    learner = Learner(
+        create_model(name, sample.images.side).to(device), README.learning_rate, batch_size, plain
+    )
+    learner.network.train()
+    steps = 40 if device.type == "cuda" else 2
+    rows = np.resize(np.arange(len(sample.images)), steps * batch_size)
+    batch = next(sample.images.batches(rows, np.full(steps, batch_size)))
+    label = sample.label[batch.rows]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    begin = time.perf_counter()
+    learner.step(batch.images, batch.mass, label)
+    synchronise(device)
+    first = time.perf_counter() - begin
+
+    def network_alone() -> None:
+        for _ in range(steps):
+            learner.step(batch.images, batch.mass, label)
+
+    def both() -> None:
+        arguments = (rows, batch_size, Progress(), lambda: Wish.GO_ON, lambda: None)
+        train_epoch(learner, sample, *arguments)
+
+    alone, network, together = (
+        timed(call, device)
+        for call in (partial(run_through, sample.images, rows, batch_size), network_alone, both)
+    )
+    if not plain:
+        yield row("first step, compilation included", first, "", "s")
+    jets = steps * batch_size
+    yield row("batches alone", *alone.rate(jets), "jets/s")
+    yield row("network alone", *network.rate(jets), "jets/s")
+    yield row("training", *together.rate(jets), "jets/s")
+    yield row("step", 1000 * together.median / steps, 1000 * together.spread / steps, "ms")
+    yield row("waiting for data", 100 * (1 - network.median / together.median), "", "%")
+    yield row("utilisation", 100 * cost * jets / together.median / matrix_rate, "", "%")
+    if device.type == "cuda":
+        yield row("peak memory", peak_memory(device), "", "GiB")
+
+
+def reference(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """Ours and the published networks as plain modules, in turns: forward, backward, Adam."""
+    for side, definition in PIXELS.items():
+        sample = sample_of(repeated(demo_jets(definition), 64), device)
+        batch = next(sample.images.batches(np.arange(8), np.array([8])))
+        for name in [name for name in networks if name in REFERENCES]:
+            yield from beside_reference(name, side, batch, sample.label[:8])
+
+
+def beside_reference(name: str, side: int, batch: Batch, label: torch.Tensor) -> Iterator[Row]:
+    """One network, in turns with the published one."""
+    device = label.device
+    learner = Learner(create_model(name, side).to(device), README.learning_rate, 8, plain=True)
+    plain = REFERENCES[name](side).to(device)
+    optimiser = torch.optim.Adam(plain.parameters(), lr=README.learning_rate)
+    images = batch.images.contiguous()
+
+    def plain_step() -> None:
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(plain(images, batch.mass), label).backward()
+        optimiser.step()
+
+    steps = {
+        "published, plain": plain_step,
+        "ours": partial(learner.step, batch.images, batch.mass, label),
+    }
+    seconds = {way: [] for way in steps}
+    for _ in range(5):
+        for way, step in steps.items():
+            seconds[way].append(timed(step, device).median)
+    for way, some in seconds.items():
+        timing = Timing(statistics.median(some), (max(some) - min(some)) / 2)
+        yield Row("reference", name, side, 8, way, "training", *timing.rate(8), "jets/s")
+
+
+def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """The fast path beside the plain one, after the same training on the demo's jets."""
+    if device.type != "cuda":
+        return  # there is one path only
+    sample = sample_of(demo_jets("AK10"), device)
+    order = np.random.default_rng(0).permutation(len(sample.images))
+    label = sample.label.cpu().numpy()
+    for name in networks:
+        torch.manual_seed(0)
+        learner = Learner(create_model(name, 64).to(device), 5e-4, 256)
+        train_epoch(learner, sample, order, 256, Progress(), lambda: Wish.GO_ON, lambda: None)
+        logits = score(learner.network, sample.images, name)
+        compiled = torch.compile(learner.network)
+        batch = next(sample.images.batches(np.arange(1024), np.array([1024])))
+        row = partial(Row, "agreement", name, 64, 1024)
+        with torch.inference_mode():
+            for way, reduced in (("float32, compiled", False), ("bfloat16, compiled", True)):
+                with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+                    fast = compiled(batch.images, batch.mass).float().cpu().numpy()
+                largest = float(np.abs(fast - logits[:1024]).max())
+                yield row(way, "largest difference of logits", largest, "", "")
+        with torch.autocast(device.type, torch.bfloat16):
+            fast = score(learner.network, sample.images, name)
+        areas = [
+            auc(s[label == 1], s[label == 0], bootstraps=2).value
+            for s in (np.diff(logits)[:, 0], np.diff(fast)[:, 0])
+        ]
+        yield row("bfloat16", "difference of AUC", abs(areas[1] - areas[0]), "", "")
+
+
+def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """An epoch of each of the nine trainings with as many jets as the published code has."""
+    total = {64: 0.0, 1024: 0.0}
+    for side, definition in PIXELS.items():
+        jets = repeated(demo_jets(definition), JETS)
+        n = round(TRAINING_SHARE * JETS)
+        learning, validating = (sample_of(repeated(jets, size), device) for size in (n, JETS - n))
+        order = np.random.default_rng(0).permutation(n)
+        definitions = sum(d.pixels == side for d in JET_DEFINITIONS.values())
+        for name in [name for name in networks if name in REFERENCES]:  # the published three
+            for batch_size in total:
+                torch.manual_seed(0)
+                network = create_model(name, side).to(device)
+                learner = Learner(network, README.learning_rate, batch_size)
+                begin = time.perf_counter()
+                ask = (lambda: Wish.GO_ON, lambda: None)
+                train_epoch(
+                    learner, learning, order[: 3 * batch_size], batch_size, Progress(), *ask
+                )
+                synchronise(device)
+                compiling = time.perf_counter() - begin
+                begin = time.perf_counter()
+                train_epoch(learner, learning, order, batch_size, Progress(), *ask)
+                score(network, validating.images, name)
+                seconds = time.perf_counter() - begin
+                total[batch_size] += definitions * README.epochs * seconds
+                row = partial(Row, "trainings", name, side, batch_size, learner.way)
+                yield row("an epoch, validation included", seconds, "", "s")
+                yield row("first three steps, compilation included", compiling, "", "s")
+    if not set(networks) >= set(REFERENCES):
+        return
+    for batch_size, seconds in total.items():
+        yield Row(
+            "trainings",
+            "nine trainings",
+            "",
+            batch_size,
+            "",
+            "computed: 5 epochs each, without compilation",
+            seconds / 60,
+            "",
+            "min",
+        )
+
+
+def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """setup.py on the demo's collisions with the published pixels and every jet."""
+    collisions = Collisions(DEMO.sample_dir.resolve(), DEMO)
+    study = dataclasses.replace(
+        DEMO, name="bench", pixels_max=128, training_jets_per_mass_point=10**9
+    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        begin = time.perf_counter()
+        overview = look_through(collisions, study)
+        chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
+        looked = time.perf_counter()
+        pack(collisions, overview, chosen, study)
+        packed = time.perf_counter()
+    n = sum(len(rows) for _, rows in chosen.values())
+    yield Row(
+        "packing",
+        "",
+        "",
+        "",
+        "",
+        "events read and validated",
+        *Timing((looked - begin) / len(overview.table.events), 0).rate(1),
+        "events/s",
+    )
+    yield Row(
+        "packing", "", "", "", "", "jets drawn and packed", n / (packed - looked), "", "jets/s"
+    )
+
+
+def sic(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """100 resamplings of 250,000 events."""
+    generator = np.random.default_rng(0)
+    signal, background = generator.normal(1.5, 1.0, 125_000), generator.normal(0.0, 1.0, 125_000)
+    for name, call in (("SIC curve and band", sic_curve), ("max SIC and error", max_sic)):
+        timing = timed(lambda call=call: call(signal, background, bootstraps=100), device)
+        yield Row("sic", "", "", "", "", name, *timing, "s")
+
+
+def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """One chunk of each process in one process."""
+    # Not at the top: Pythia and FastJet are not everywhere.
+    from collisions.chunk import make_chunk
+    from collisions.processes import stop_pair, ttbar
+
+    for name, process, tries in (("ttbar", ttbar(), 5_000), ("stop", stop_pair(900, 300), 500)):
+        seconds = make_chunk(process, tries, seed=1).seconds
+        total = sum(seconds.values())
+        row = partial(Row, "simulation", "", "", "", name)
+        yield row("events begun", tries / total, "", "events/s")
+        yield row("all but Pythia / Pythia", 100 * (total / seconds["Pythia"] - 1), "", "%")
+
+
+PARTS = {
+    part.__name__: part
+    for part in (data, training, reference, agreement, packing, sic, simulation, trainings)
+}
+SLOW = ("trainings",)
+
+
+# --- The table ----------------------------------------------------------------------------------
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write rows into the CSV file, in place of earlier ones of the same part and network."""
+    kept, new = [], {(row.part, row.network) for row in rows}
+    if path.is_file():
+        with path.open(newline="") as file:
+            found = [Row(**row) for row in csv.DictReader(file)]
+        kept = [row for row in found if (row.part, row.network) not in new]
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        for row in [*kept, *rows]:
+            writer.writerow(f"{value:.4g}" if isinstance(value, float) else value for value in row)
+
+
+def print_row(row: Row) -> None:
+    """One line of the table."""
+    spread = "" if row.spread == "" else f" ± {row.spread:.2g}"
+    case = f"{row.network:15s}{row.pixels!s:>4}{row.batch_size!s:>6}  {row.way:24s}"
+    print(f"{row.part:11s}{case}{row.quantity:42s}{row.value:12.4g}{spread} {row.unit}", flush=True)
+
+
+def main() -> None:
+    """Parse options, time, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    usual = [name for name in PARTS if name not in SLOW]
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
+    parser.add_argument("--networks", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    options = parser.parse_args()
+    for name in options.parts:
+        if name not in PARTS:
+            raise InputError(f"unknown part {name!r}; known are {', '.join(PARTS)}")
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{platform.machine()} {torch.get_num_threads()} cores"
+    release = torch.__version__.partition("+")[0]
+    path = Path("doc/results") / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
+    described = versions() | {"hardware": hardware, "cores": str(os.cpu_count())}
+    rows = [
+        Row("environment", "", "", "", name, found, "", "", "") for name, found in described.items()
+    ]
+    write_rows(path, rows)
+    for name in options.parts or usual:
+        rows = []
+        for row in PARTS[name](device, options.networks):
+            print_row(row)
+            rows.append(row)
+        write_rows(path, rows)
+    print(path)
+
+
+if __name__ == "__main__":
+    run(main)
