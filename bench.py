@@ -298,7 +298,8 @@ def one_training(
     yield row("network alone", *network.rate(jets), "jets/s")
     yield row("training", *together.rate(jets), "jets/s")
     yield row("step", 1000 * together.median / steps, 1000 * together.spread / steps, "ms")
-    yield row("waiting for data", 100 * (1 - network.median / together.median), "", "%")
+    # At most: on a GPU the host makes the next batch while the device is busy with this one.
+    yield row("waiting for data", 100 * alone.median / together.median, "", "%")
     yield row("utilisation", 100 * cost * jets / together.median / matrix_rate, "", "%")
     if device.type == "cuda":
         yield row("peak memory", peak_memory(device), "", "GiB")

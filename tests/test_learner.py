@@ -1,5 +1,8 @@
 """The fast path beside the plain one: the same logits, the same gradients, the same AUC."""
 
+import platform
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from sensitivity.auc import auc
 from study import Study
 from training.checkpoint import Progress
 from training.interruption import Wish
-from training.learner import Learner
+from training.learner import Learner, choose_device
 from training.loop import make_sample, score, train_epoch
 
 CPU = torch.device("cpu")
@@ -59,6 +62,19 @@ def test_a_network_is_one_graph(network):
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(images, mass), model(images, mass), rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_tensors_free_serves_the_next_ones():
+    """New memory costs a page fault for each of its pages; used memory costs none."""
+    choose_device("cpu")
+    megabytes, repeats = 64, 10
+    torch.ones(megabytes, 2**18)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(repeats):
+        torch.ones(megabytes, 2**18)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults * resource.getpagesize() < megabytes * 2**20
 
 
 @needs_gpu
