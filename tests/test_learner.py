@@ -68,13 +68,13 @@ def test_a_network_is_one_graph(network):
 def test_what_tensors_free_serves_the_next_ones():
     """New memory costs a page fault for each of its pages; used memory costs none."""
     choose_device("cpu")
-    megabytes, repeats = 64, 10
-    torch.ones(megabytes, 2**18)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(repeats):
-        torch.ones(megabytes, 2**18)
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    assert faults * resource.getpagesize() < megabytes * 2**20
+    size = 2**26  # bytes
+    faults = []
+    for _ in range(10):  # the first ones may find no gap that is large enough
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(size // 4)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) * resource.getpagesize() < size / 10
 
 
 @needs_gpu
