@@ -6,11 +6,13 @@ see held-out events only, which no base classifier was trained on, and share the
 is scored once, by trees that were grown on the other folds. A jet that does not exist has the
 score -1 and is passed to the trees as it is.
 
-The fits are the 23 of the paper, three for each network beyond its three (and one with DS2), and
-for comparison with single jets trees on (mass, pT) of one jet. Fits whose inputs do not exist are
-left out, each with its reason.
+The fits are the 23 of the paper and three for each network beyond its three (and one with DS2);
+the three jets' scores once more for every further seed of a network; and what all of them are to be
+compared with: trees on mass, pT and angularities of the three jets and of one jet alone, and trees
+grown and tested on permuted labels. Fits whose inputs do not exist are left out, each with its
+reason.
 
-    python fit_xgb.py --study demo            # 25 s on two cores
+    python fit_xgb.py --study demo            # 9 s on two cores
     python fit_xgb.py --device cuda           # study readme
 """
 
@@ -24,16 +26,30 @@ import xgboost
 from tqdm import tqdm
 
 import products
+from jets.angularities import ANGULARITIES
 from jets.packed import OBSERVABLES, EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, write_trees
-from jets.split import STOP, lowest, mass_point, uniform
+from jets.split import STOP, TTBAR, lowest, mass_point, uniform
 from products import InputError
-from study import JET_DEFINITIONS, JETS_PER_EVENT, Study, add_study_option, load_study
+from study import (
+    JET_DEFINITIONS,
+    JETS_PER_EVENT,
+    MISSING_SCORE,
+    Study,
+    add_study_option,
+    load_study,
+)
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
 FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES}
-MASS_PT = "mass_pt"  # trees on one jet's mass and pT
+CLASSICAL = {  # what trees see of a jet in place of a network's score
+    "mass": ("mass",),
+    "pt": ("pt",),
+    "mass_pt": ("mass", "pt"),
+    "angularities": ("mass", "pt", *ANGULARITIES),
+}
+OF_ONE_JET = ("mass_pt", "angularities")  # the others need no trees
 
 
 def fits(networks: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -65,13 +81,25 @@ def fits(networks: Iterable[str]) -> dict[str, tuple[str, ...]]:
     )
 
 
+def comparisons() -> dict[str, tuple[str, ...]]:
+    """Fits over events that see no network, as `AK14_angularities`: (`AK14/angularities`,)."""
+    return {f"{d}_{name}": (f"{d}/{name}",) for d in JET_DEFINITIONS for name in CLASSICAL}
+
+
+def repeats(scores: BaseScores) -> dict[str, tuple[str, ...]]:
+    """Fits on the three jets' scores of further seeds, as `AK14_MaxViT/1`: (`AK14/MaxViT/1`,)."""
+    return {name.replace("/", "_", 1): (name,) for name in scores.repeats}
+
+
 def possible(
     wanted: Mapping[str, tuple[str, ...]], scores: BaseScores, table: EventTable
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """The fits whose inputs exist, and the reason why each other one is left out."""
     left_out = {}
     for name, inputs in wanted.items():
-        absent = [i for i in inputs if i not in FEATURES and i not in scores.networks]
+        there = {*FEATURES, *scores.networks, *scores.repeats}
+        there |= {f"{d}/{name}" for d in scores.jets for name in CLASSICAL}
+        absent = [i for i in inputs if i not in there]
         if absent:
             left_out[name] = f"scores.h5 holds no scores of {', '.join(absent)}"
         elif table.observables is None and any(i in FEATURES for i in inputs):
@@ -88,9 +116,13 @@ def columns(
         if source in FEATURES:
             observables = dict(zip(OBSERVABLES, table.observables[scores.event].T, strict=True))
             seen |= {name: observables[name] for name in FEATURES[source]}
-        else:
-            three = scores.networks[source]
-            seen |= {f"{source} jet {k}": three[:, k] for k in range(JETS_PER_EVENT)}
+            continue
+        definition, what = source.split("/", 1)
+        three = {source: (scores.networks | scores.repeats).get(source)}
+        if what in CLASSICAL:
+            three = {name: scores.jets[definition][name] for name in CLASSICAL[what]}
+        for name, value in three.items():
+            seen |= {f"{name} jet {k}": value[:, k] for k in range(JETS_PER_EVENT)}
     return seen
 
 
@@ -104,8 +136,8 @@ def folds_and_offered(
         is_signal: (m,)
 
     Returns:
-        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point`. Both follow
-        from an event's key alone, with independent hashes.
+        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point` and for top
+        pairs of other showers. Both follow from an event's key alone, with independent hashes.
 
     Raises:
         InputError: a fold without signal or without background.
@@ -120,7 +152,7 @@ def folds_and_offered(
     chosen = lowest(
         uniform(events, salt="trees"), mass_point(events), study.tree_events_per_mass_point
     )
-    return fold, ~is_signal | chosen
+    return fold, (events["process"] == TTBAR) | (is_signal & chosen)
 
 
 def cross_fit(
@@ -175,12 +207,14 @@ def cross_fit(
     return score
 
 
-def mass_pt_scores(jets: np.ndarray, fit: Callable[..., np.ndarray]) -> np.ndarray:
-    """Trees on the mass and pT of one jet, grown on classified jets; (m, 3), -1 without a jet."""
-    score = np.full(jets.shape, -1.0, np.float32)
+def scores_of_one_jet(
+    jets: np.ndarray, names: tuple[str, ...], fit: Callable[..., np.ndarray]
+) -> np.ndarray:
+    """Trees on these columns of one jet, grown on classified jets; (m, 3), -1 without a jet."""
+    score = np.full(jets.shape, MISSING_SCORE, np.float32)
     exists = jets["pt"] > 0
     event = np.broadcast_to(np.arange(len(jets))[:, None], jets.shape)[exists]
-    features = np.stack([jets["mass"][exists], jets["pt"][exists]], axis=1)
+    features = np.stack([jets[name][exists] for name in names], axis=1)
     score[exists] = fit(features, event, jets["classified"][exists])
     return score
 
@@ -199,9 +233,8 @@ def main() -> None:
     products.read_manifest(study.data_dir / "setup.json", "setup.py")
     products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py")
 
-    wanted = fits(study.networks)
     settings = {
-        "fits": wanted,
+        "fits": fits(study.networks) | comparisons(),
         "folds": study.folds,
         "trees": study.trees,
         "learning_rate": study.tree_learning_rate,
@@ -215,15 +248,22 @@ def main() -> None:
     events = table.events[scores.event]
     is_signal = events["process"] == STOP
     fold, offered = folds_and_offered(events, is_signal, study)
+    shuffled = np.random.default_rng(0).permutation(is_signal)
+    wanted = settings["fits"] | repeats(scores)
     chosen, left_out = possible(wanted, scores, table)
     print(
         f"{len(events)} held-out events, {study.folds} folds, {len(chosen)} of {len(wanted)} fits"
     )
 
-    def fit(features: np.ndarray, event: np.ndarray, usable: np.ndarray | bool) -> np.ndarray:
+    def fit(
+        features: np.ndarray,
+        event: np.ndarray,
+        usable: np.ndarray | bool = True,
+        label: np.ndarray = is_signal,
+    ) -> np.ndarray:
         return cross_fit(
             features,
-            is_signal[event],
+            label[event],
             fold[event],
             offered[event] & usable,
             study,
@@ -231,20 +271,27 @@ def main() -> None:
         )
 
     found, inputs = {}, {}
-    progress = tqdm(total=len(chosen) + len(scores.jets), unit="fit", disable=None)
+    every = np.arange(len(events))
+    of_one_jet = [(d, name) for d in scores.jets for name in OF_ONE_JET]
+    progress = tqdm(total=len(chosen) + len(of_one_jet) + 1, unit="fit", disable=None)
     for name, sources in chosen.items():
         seen = columns(sources, scores, table)
-        found[name] = fit(np.stack(list(seen.values()), axis=1), np.arange(len(events)), True)
+        features = np.stack(list(seen.values()), axis=1)
+        found[name], inputs[name] = fit(features, every), list(seen)
+        progress.update()
+    for definition, what in of_one_jet:
+        name, seen = f"{definition}/{what}", CLASSICAL[what]
+        found[name] = scores_of_one_jet(scores.jets[definition], seen, fit)
         inputs[name] = list(seen)
         progress.update()
-    for definition, jets in scores.jets.items():
-        name = f"{definition}/{MASS_PT}"
-        found[name] = mass_pt_scores(jets, fit)
-        inputs[name] = ["mass", "pt"]
-        progress.update()
+    every_column = columns(tuple(scores.networks), scores, table)
+    features = np.stack(list(every_column.values()), axis=1)
+    null_check = fit(features, every, label=shuffled)
+    progress.update()
     progress.close()
 
-    write_trees(output, TreeScores(scores.event, fold, found, inputs))
+    trees = TreeScores(scores.event, fold, found, inputs, shuffled, null_check)
+    write_trees(output, trees)
     products.write_manifest(
         manifest, settings, read, [output], left_out=left_out, device=options.device
     )

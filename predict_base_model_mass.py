@@ -15,9 +15,10 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.recfunctions import repack_fields
+from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy.special import expit
 
+from jets.angularities import angularities
 from jets.packed import PackedJets, read_event_table
 from jets.scores import write_scores
 from jets.split import HELD_OUT
@@ -77,11 +78,17 @@ def main() -> None:
     for definition, group in groupby(trained, key=lambda one: one.training.jet_definition):
         jets = read_split(study, definition, HELD_OUT)
         print(f"{definition}: {len(jets)} jets of {len(events)} held-out events, none trained on")
-        kinematics = repack_fields(jets.jets[list(JET_COLUMNS)])
-        missing = np.zeros((), kinematics.dtype)
+        columns = merge_arrays(
+            (
+                repack_fields(jets.jets[list(JET_COLUMNS)]),
+                angularities(jets.images, jets.side, definition),
+            ),
+            flatten=True,
+        )
+        missing = np.zeros((), columns.dtype)
         missing["delta_r"] = MISSING_DELTA_R
-        arrays[f"{definition}/jets"] = by_event(jets, events, kinematics, missing)
-        images = JetImages(jets, study.pixel_power, study.standardised_mass, device)
+        arrays[f"{definition}/jets"] = by_event(jets, events, columns, missing)
+        images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
         for one in group:
             probability = signal_probability(one, study, images)
             name = f"{definition}/{one.training.network}/{one.training.variant}"
@@ -104,7 +111,7 @@ def finished_trainings(study: Study) -> list[Trained]:
     )
     of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
     for training in trainings(study):
-        if training not in of_any_seed:
+        if dataclasses.replace(training, seed=0) not in of_any_seed:
             raise InputError(
                 f"{training.directory(study)}: this training is not finished; "
                 f"run train.py {training}, or train_all.sh, with the same --study first"
@@ -120,7 +127,7 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     jets = study.data_dir / f"{training.jet_definition}.h5"
     is_seen_alike = all(
         settings[name] == getattr(study, name)
-        for name in ("width", "pixel_power", "standardised_mass")
+        for name in ("width", "pixel_scale", "standardised_mass")
     )
     if not (
         is_seen_alike

@@ -3,8 +3,10 @@
 Reads   nothing.
 Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5 (layout:
         doc/data-format.md), the events that pass the preselection of CMS SUS-19-004 with at least
-        five jets (fully selected: seven). Chunks on the way lie in train_data/<sample>/chunks/;
-        a second call goes on from them, and the files do not depend on the number of workers.
+        five jets (fully selected: seven). With --variations instead fully selected top pairs of
+        other showers, train_data/<sample>/<sample>_<variation>/ttbar_0.h5. Chunks on the way lie in
+        chunks/ beside the files; a second call goes on from them, and the files do not depend on
+        the number of workers.
 Takes   per fully selected event and core, about 1 s (top pairs) and 0.25 s (stop pairs).
 
     python simulate.py --study demo
@@ -26,7 +28,7 @@ import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from pathlib import Path
 
@@ -36,7 +38,7 @@ from tqdm import tqdm
 from jets.events import merge, of_chunk, read_events, write_events
 from jets.published import write_published
 from products import InputError, run, versions
-from study import Study, add_study_option, load_study, sample_name
+from study import SHOWER_VARIATIONS, Study, add_study_option, load_study, sample_name
 
 TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
 TRIES_PER_CHUNK = {"ttbar": 10_000, "stop": 1_000}  # some ten seconds each
@@ -55,6 +57,7 @@ class Sample:
         veto: whether hopeless events are stopped early.
         folder: `train_data/<sample>/`.
         tries: events begun in a chunk.
+        shower: what Pythia is told besides.
         selected: fully selected events of each finished chunk.
         begun: chunks handed to workers.
         merged: first chunks that lie in the file already.
@@ -68,6 +71,7 @@ class Sample:
     veto: bool
     folder: Path
     tries: int
+    shower: tuple[str, ...] = ()
     selected: dict[int, int] = field(default_factory=dict)
     begun: int = 0
     merged: int = 0
@@ -124,6 +128,24 @@ class Sample:
         }
 
 
+def variations_of(study: Study, names: list[str]) -> list[Sample]:
+    """Top pairs, fully selected ones only, of other showers: one file each."""
+    return [
+        Sample(
+            process="ttbar",
+            masses=(-1, -1),
+            index=0,
+            target=study.variation_events,
+            loose_share=0.0,
+            veto=True,
+            folder=study.variation_dir(name),
+            tries=TRIES_PER_CHUNK["ttbar"],
+            shower=SHOWER_VARIATIONS[name],
+        )
+        for name in names
+    ]
+
+
 def samples_of(study: Study, veto: bool) -> list[Sample]:
     """The files that a study asks for, the background first: it takes longest."""
     common = {"veto": veto, "folder": study.sample_dir}
@@ -163,6 +185,7 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
     from collisions.processes import stop_pair, ttbar
 
     process = ttbar() if sample.process == "ttbar" else stop_pair(*sample.masses)
+    process = replace(process, settings=(*process.settings, *sample.shower))
     seed = sample.seed(chunk)
     made = make_chunk(process, sample.tries, seed, sample.veto, sample.loose_share)
     begun, *_, selected = made.cut_flow.values()
@@ -339,6 +362,14 @@ def main() -> None:
     )
     add_study_option(parser)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="files to make, e.g. ttbar_0")
+    parser.add_argument(
+        "--variations",
+        nargs="+",
+        choices=list(SHOWER_VARIATIONS),
+        default=[],
+        metavar="NAME",
+        help=f"instead: top pairs of other showers ({', '.join(SHOWER_VARIATIONS)})",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
     parser.add_argument("--no-veto", action="store_true", help="finish every top-pair event")
     parser.add_argument(
@@ -350,8 +381,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.workers < 1:
         raise InputError(f"--workers is {options.workers}, expected 1 or more")
+    if options.variations and (options.only or options.no_veto or options.published_layout):
+        parser.error("--variations has files of its own: no --only, --no-veto, --published-layout")
     study = load_study(options.study)
     samples = samples_of(study, veto=not options.no_veto)
+    if options.variations:
+        samples = variations_of(study, list(dict.fromkeys(options.variations)))
     if options.only:
         known = {sample.name: sample for sample in samples}
         if unknown := [name for name in options.only if name not in known]:
@@ -377,7 +412,8 @@ def main() -> None:
         if options.profile:
             print_profile(seconds)
     else:
-        print(f"{study.sample_dir}: all {len(samples)} files are there, nothing to simulate")
+        folder = samples[0].folder
+        print(f"{folder}: all {len(samples)} files are there, nothing to simulate")
     if options.published_layout:
         write_published(study.sample_dir / "published", [sample.path for sample in samples])
 

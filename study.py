@@ -72,10 +72,20 @@ LUMINOSITY = 137.0  # [paper] fb^-1
 EXPECTED_BACKGROUND = 273_085.0  # [paper] events after the preselection
 BACKGROUND_UNCERTAINTY = 0.06  # [paper] relative
 
+# --- Modelling of the background ----------------------------------------------------------------
+
+# [ours] What Pythia is told besides, to see how far the assumed uncertainty reaches.
+SHOWER_VARIATIONS = {
+    "half_scale": ("TimeShower:renormMultFac = 0.25", "SpaceShower:renormMultFac = 0.25"),
+    "double_scale": ("TimeShower:renormMultFac = 4", "SpaceShower:renormMultFac = 4"),
+    "damped": ("SpaceShower:pTdampMatch = 1",),  # the default is a power shower
+}
+
 
 # --- Names --------------------------------------------------------------------------------------
 
 SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
+PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
 
 
 def sample_name(process: str, m_stop: int, m_neutralino: int, index: int) -> str:
@@ -106,6 +116,7 @@ class Study:
     background_files: int = 10
     signal_loose_share: float = 1.0  # of the events with 5 or 6 jets, how many are kept
     background_loose_share: float = 1.0
+    variation_events: int = 5_000  # fully selected top pairs of each of SHOWER_VARIATIONS
 
     # The one event-level split: train, validation, held out.
     split: tuple[float, float, float] = (0.5, 0.2, 0.3)  # of fully selected events
@@ -114,16 +125,22 @@ class Study:
 
     # Images and the appended mass.
     pixels_max: int = 128  # along one side: pixels of larger images are summed n x n
-    pixel_power: float = 1.0  # of the pixels, after division by the image's maximum
+    pixel_scale: str = "linear"  # [paper]; or sqrt, log
     standardised_mass: bool = False  # False: the mass in TeV, as published
 
     # Base classifiers.
     networks: tuple[str, ...] = ("CNN", "CoAtNet", "MaxViT", "ViT")  # [paper], and ViT
+    jet_definitions: tuple[str, ...] = tuple(JET_DEFINITIONS)  # that they are trained on
+    seeds: tuple[int, ...] = (0,)  # of each training; the first enters trees and figures
     width: float = 1.0  # of every network, relative to the published one
     epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 5e-4
     learning_rate_decay: float = 0.7  # per epoch
+    cosine_schedule: bool = False  # instead: a warm-up, then a cosine down to 0
+    weight_decay: float = 0.0  # decoupled from the gradient (AdamW)
+    reflect: bool = False  # every second jet at random, anew in each epoch
+    rotate: bool = False  # every jet about its axis by a random angle, anew in each epoch
 
     # Figures of merit.
     signal_efficiency_min: float = 0.1  # of thresholds considered for max SIC ...
@@ -152,6 +169,13 @@ class Study:
             for masses in itertools.product(self.stop_masses, self.neutralino_masses)
         ]
         return [self.sample_dir / f"{name}.h5" for name in names]
+
+    def variation_dir(self, name: str) -> Path:
+        """Top pairs of another shower, a key of `SHOWER_VARIATIONS`: `train_data/<sample>/<name>/`.
+
+        The name is of this sample and this variation, for the seeds follow from it.
+        """
+        return self.sample_dir / f"{self.sample_dir.name}_{name}"
 
     @property
     def data_dir(self) -> Path:
@@ -185,7 +209,7 @@ PRESETS = {
         split=(0.2, 0.1, 0.7),
         training_jets_per_mass_point=200,
         pixels_max=32,
-        pixel_power=0.5,
+        pixel_scale="sqrt",
         standardised_mass=True,
         width=0.25,
         epochs=5,
@@ -248,11 +272,16 @@ def _check(path: Path, study: Study) -> None:
         rising = all(low < high for low, high in itertools.pairwise(masses))
         require(name, rising and masses[0] > 0, "rising masses in GeV")
     require("pixels_max", study.pixels_max in (32, 64, 128), "32, 64 or 128")
+    require("pixel_scale", study.pixel_scale in PIXEL_SCALES, f"one of {', '.join(PIXEL_SCALES)}")
+    for name, known in (("jet_definitions", set(JET_DEFINITIONS)), ("seeds", range(2**31))):
+        values = getattr(study, name)
+        good = len(set(values)) == len(values) and all(value in known for value in values)
+        require(name, good, "each once, 0 or more" if name == "seeds" else ", ".join(known))
     for field in dataclasses.fields(Study):
         value = getattr(study, field.name)
         if field.name in ("folds", "bootstraps"):
             require(field.name, value >= 2, "2 or more")
-        elif field.name in ("signal_loose_share", "background_loose_share"):
+        elif field.name in ("signal_loose_share", "background_loose_share", "weight_decay"):
             require(field.name, 0 <= value <= 1, "0 to 1")
         elif field.name in ("working_point", "signal_efficiency_min"):
             require(field.name, 0 < value < 1, "a number between 0 and 1")

@@ -159,7 +159,9 @@ def train_one(
     except ValueError as error:
         raise InputError(f"{training}: {error}") from None
 
-    learner = Learner(network, study.learning_rate, study.batch_size, plain, processes)
+    learner = Learner(
+        network, study.learning_rate, study.batch_size, plain, processes, study.weight_decay
+    )
     with logged(directory / "log.txt", is_silent=processes.rank > 0) as say:
         background = int((samples[1].label == 0).sum())
         say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")

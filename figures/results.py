@@ -7,13 +7,19 @@ import numpy as np
 
 from jets.packed import EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, read_trees
-from jets.split import STOP
+from jets.split import STOP, VARIED
 from products import InputError
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores
+from sensitivity.reweighting import spectrum_weights
 from study import Study
 
-MASS, PT, MASS_PT = "jet mass", "jet pT", "trees on (mass, pT)"
+MASS, PT = "jet mass", "jet pT"
+TREES_OF_ONE_JET = {
+    "mass_pt": "trees on (mass, pT)",
+    "angularities": "trees on (mass, pT, angularities)",
+}
+PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where events are reweighted
 
 
 @dataclass(frozen=True)
@@ -24,24 +30,37 @@ class Classifiers:
         score: name -> (n,)
         event: (n,) rows of the event table; the bootstrap resamples them whole.
         is_signal: (n,)
+        pt: (n,) GeV, of the jet, or of the event's hardest jet.
+        weight: (n,) of the background's spectrum.
     """
 
     score: Mapping[str, np.ndarray]
     event: np.ndarray
     is_signal: np.ndarray
+    pt: np.ndarray
+    weight: np.ndarray
 
     def pair(self, name: str, signal: np.ndarray | bool = True) -> tuple[Scores, Scores]:
         """Signal (all of it, or what the (n,) mask keeps) and background scores of a classifier."""
         of_class = (self.is_signal & signal, ~self.is_signal)
-        return tuple(Scores(self.score[name][rows], self.event[rows]) for rows in of_class)
+        return tuple(self._scores(self.score[name], rows) for rows in of_class)
 
     def aucs(self, bootstraps: int) -> CorrelatedAUCs:
         """AUCs of all, in the order of their names."""
         stacked = np.stack(list(self.score.values()))
-        signal, background = (
-            Scores(stacked[:, rows], self.event[rows]) for rows in (self.is_signal, ~self.is_signal)
-        )
-        return correlated_aucs(signal, background, bootstraps=bootstraps)
+        of_class = (self.is_signal, ~self.is_signal)
+        pair = (self._scores(stacked, rows) for rows in of_class)
+        return correlated_aucs(*pair, bootstraps=bootstraps)
+
+    def _scores(self, score: np.ndarray, rows: np.ndarray) -> Scores:
+        return Scores(score[..., rows], self.event[rows], self.weight[rows])
+
+    def reweighted(self) -> "Classifiers":
+        """The same, the background weighted to the signal's spectrum of pT."""
+        weight = np.ones(len(self.pt))
+        of_class = (self.pt[self.is_signal], self.pt[~self.is_signal])
+        weight[~self.is_signal] = spectrum_weights(*of_class)
+        return replace(self, weight=weight)
 
     def named(self, names: Mapping[str, str]) -> "Classifiers":
         """Those of `names` (score -> name in the figure) that exist."""
@@ -57,6 +76,7 @@ class Results:
     Attributes:
         table: every event that was read.
         scores, trees: of the held-out events.
+        varied: variation of the shower -> scores of its top pairs by the trees over events.
         left_out: fit -> reason, as step 4 recorded it.
     """
 
@@ -64,6 +84,7 @@ class Results:
     table: EventTable
     scores: BaseScores
     trees: TreeScores
+    varied: Mapping[str, TreeScores]
     left_out: Mapping[str, str]
 
     @property
@@ -80,9 +101,24 @@ class Results:
         jets, scores = self.scores.jets[jet_definition], self.scores.networks
         by_name = {n: scores[f"{jet_definition}/{n}"] for n in self.networks(jet_definition)}
         by_name |= {MASS: jets["mass"], PT: jets["pt"]}
-        by_name |= {MASS_PT: self.trees.fits[f"{jet_definition}/mass_pt"]}
-        is_signal = np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
-        return self._on_jets(jets, by_name, is_signal)
+        for fit, name in TREES_OF_ONE_JET.items():
+            by_name[name] = self.trees.fits[f"{jet_definition}/{fit}"]
+        return self._on_jets(jets, by_name, self._is_signal(jets))
+
+    def repeats_of_jets(self, jet_definition: str) -> Classifiers:
+        """All seeds of the networks, as `MaxViT/0`, on the same jets."""
+        scores = self.scores
+        every = {f"{name}/{self.study.seeds[0]}": s for name, s in scores.networks.items()}
+        by_name = {
+            name.partition("/")[2]: score
+            for name, score in (every | scores.repeats).items()
+            if name.startswith(f"{jet_definition}/")
+        }
+        jets = scores.jets[jet_definition]
+        return self._on_jets(jets, by_name, self._is_signal(jets))
+
+    def _is_signal(self, jets: np.ndarray) -> np.ndarray:
+        return np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
 
     def of_shuffled_jets(self, jet_definition: str) -> Classifiers:
         """The null check: trained on permuted labels, tested on those same permuted labels."""
@@ -103,13 +139,25 @@ class Results:
             {name: score[classified] for name, score in by_name.items()},
             event[classified],
             is_signal[classified],
+            jets["pt"][classified],
+            np.ones(np.count_nonzero(classified)),
         )
 
     @property
     def of_events(self) -> Classifiers:
         """Every fit over the held-out events."""
         fits = {name: score for name, score in self.trees.fits.items() if score.ndim == 1}
-        return Classifiers(fits, self.scores.event, self.events["process"] == STOP)
+        return self._on_events(fits, self.events["process"] == STOP)
+
+    @property
+    def of_shuffled_events(self) -> Classifiers:
+        """The null check over events: grown and tested on permuted labels."""
+        return self._on_events({"all scores": self.trees.null_check}, self.trees.shuffled_label)
+
+    def _on_events(self, fits: Mapping[str, np.ndarray], is_signal: np.ndarray) -> Classifiers:
+        some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
+        pt = some["pt"].max(axis=1)
+        return Classifiers(fits, self.scores.event, is_signal, pt, np.ones(len(pt)))
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +178,11 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
         raise InputError(
             f"{folder}/trees.h5: its events are not those of scores.h5; run fit_xgb.py again"
         )
-    return Results(study, read_event_table(folder / "events.h5"), scores, trees, left_out)
+    table = read_event_table(folder / "events.h5")
+    process = table.events["process"][scores.event]
+    varied = {name: trees.take(rows) for name, n in VARIED.items() if (rows := process == n).any()}
+    nominal = process <= STOP
+    return Results(study, table, scores.take(nominal), trees.take(nominal), varied, left_out)
 
 
 def three_jets(jet_definition: str, networks: Iterable[str]) -> dict[str, str]:

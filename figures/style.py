@@ -45,6 +45,7 @@ _LOOKS = {
     "jet mass": (GREY, "<", "--"),
     "jet pT": (GREY, ">", ":"),
     "trees on (mass, pT)": (BLACK, "d", "-."),
+    "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
     "DS1": (SKY, "<", "--"),
     "DS2": (BLACK, ">", "--"),
 }

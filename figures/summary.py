@@ -4,17 +4,27 @@ One tidy table (a row a number, for the CSV) and its printed form. The demo's pr
 below it, yes or no.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
-from figures.results import MASS, Classifiers, Results, three_jets, with_observables
+from figures.results import (
+    MASS,
+    PT_OF_EVENTS,
+    Classifiers,
+    Results,
+    three_jets,
+    with_observables,
+)
 from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import EXCLUSION_LEVEL, INSIDE
-from sensitivity.sic import max_sic, sic_at
+from sensitivity.sic import MaximumSIC, cut_at, max_sic, sic_at
+from study import BACKGROUND_UNCERTAINTY
 
 # arXiv:2406.03096, read off its figures: single jets by eye, trees digitised to 0.5 %. At most
 # these values may stand beside ours. (maximum SIC of single jets; maximum SIC, SIC at
@@ -31,11 +41,13 @@ PUBLISHED = {
     ("AK10", "CNN"): (4.0, 6.68, 6.51, 0.9629),
     ("AK08", "CNN"): (4.9, 6.94, 6.74, 0.9718),
 }
+CLASSICAL = ("mass", "pt", "mass_pt", "angularities")  # what else trees see of three jets
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV
 CELL, LABEL = 28, 34  # characters
 LEGEND = (
     "Errors: one standard error (±) or the 68 % interval (+ -). Limits (> <): for SIC 95 %, one-\n"
-    "sided; for masses the end of the grid. In square brackets: published, arXiv:2406.03096."
+    "sided; for masses the end of the grid. In round brackets: background jets or events behind a\n"
+    "number. In square brackets: published, arXiv:2406.03096, on other collisions than these."
 )
 
 
@@ -49,8 +61,12 @@ class Summary:
     def add(
         self, section: str, quantity: str, row: str, value: float, low: float, high: float,
         status: str = "measured", published: float | None = None, neutralino_mass: object = "",
+        background: object = "",
     ) -> None:  # fmt: skip
-        """One number; `row` says of which classifier, on which jets."""
+        """One number; `row` says of which classifier, on which jets.
+
+        `background` is how many background jets or events it is measured with.
+        """
         self.rows.append(
             {
                 "section": section,
@@ -62,15 +78,16 @@ class Summary:
                 "high": high,
                 "status": status,
                 "published": "" if published is None else published,
+                "background": background,
             }
         )
 
     def add_estimate(
-        self, section: str, quantity: str, row: str, estimate: Estimate, published=None
+        self, section: str, quantity: str, row: str, estimate: Estimate, published=None, **more
     ) -> None:
         """A number with a symmetric error."""
         low, high = estimate.value - estimate.error, estimate.value + estimate.error
-        self.add(section, quantity, row, estimate.value, low, high, published=published)
+        self.add(section, quantity, row, estimate.value, low, high, published=published, **more)
 
     def text(self) -> str:
         """The printed form: one block a section, one line a classifier."""
@@ -92,10 +109,13 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     summary = Summary()
     _single_jets(summary, results)
     _trees(summary, results)
+    _seeds(summary, results)
+    _ordering(summary, results)
     for name in ("sic_networks", "sic_combinations", "sic_observables"):
         _against_mass(summary, results, points.get(name, []))
     _excluded(summary, points.get("gain", []))
     _observables(summary, results)
+    _modelling(summary, results)
     _null_check(summary, results)
     packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
     in_two = events_in_two_splits(results.table.events, packed)
@@ -105,27 +125,32 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
 
 def _single_jets(summary: Summary, results: Results) -> None:
     study = results.study
-    section = (
-        "Single jets, held out (max SIC over eps_S >= "
-        f"{study.signal_efficiency_min:g}, at least {study.background_jets_min} background jets)"
+    floor = (
+        f"max SIC over eps_S >= {study.signal_efficiency_min:g}, at least "
+        f"{study.background_jets_min} background jets"
     )
     for definition in results.scores.jets:
         classifiers = results.of_jets(definition)
         names = list(classifiers.score)
-        aucs = classifiers.aucs(study.bootstraps)
-        mass = names.index(MASS)
+        published = {
+            name: (PUBLISHED[definition, name][0], None, None)
+            for name in names
+            if (definition, name) in PUBLISHED
+        }
+        label = f"{definition} {{}}".format
+        _figures_of_merit(
+            summary, f"Single jets, held out ({floor})", results, classifiers,
+            study.background_jets_min, label, published, MASS,
+        )  # fmt: skip
+        _figures_of_merit(
+            summary, f"Single jets, background weighted to the signal's jet pT ({floor})", results,
+            classifiers.reweighted(), study.background_jets_min, label,
+        )  # fmt: skip
+        aucs, mass = classifiers.aucs(study.bootstraps), names.index(MASS)
         margins = {}
-        for i, name in enumerate(names):
-            row = f"{definition} {name}"
-            published = PUBLISHED.get((definition, name), (None,))[0]
-            difference = aucs.difference(i, mass)
-            if name in results.study.networks:
-                margins[name] = difference.value / difference.error
-            summary.add_estimate(section, "AUC", row, aucs[i])
-            if i != mass:
-                summary.add_estimate(section, "AUC - AUC of mass", row, difference)
-            best = _max_sic(classifiers, name, results, study.background_jets_min)
-            summary.add_estimate(section, "max SIC", row, best, published)
+        for name in results.networks(definition):
+            difference = aucs.difference(names.index(name), mass)
+            margins[name] = difference.value / difference.error
         best = max(margins, key=margins.get)
         summary.sentences.append(
             f"{definition}: a network beats the jet mass by more than two standard errors: "
@@ -134,44 +159,176 @@ def _single_jets(summary: Summary, results: Results) -> None:
 
 
 def _trees(summary: Summary, results: Results) -> None:
-    study = results.study
-    section = f"Trees, events held out (at least {study.background_events_min} background events)"
-    classifiers = results.of_events
-    names = list(classifiers.score)
-    aucs = classifiers.aucs(study.bootstraps)
-    network_of = {
-        fit: (definition, network)
+    study, classifiers = results.study, results.of_events
+    floor = f"at least {study.background_events_min} background events"
+    published = {
+        fit: PUBLISHED[definition, network][1:]
         for definition in results.scores.jets
         for fit, network in three_jets(definition, results.networks(definition)).items()
+        if (definition, network) in PUBLISHED
     }
+    _figures_of_merit(
+        summary, f"Trees, events held out ({floor})", results, classifiers,
+        study.background_events_min, str, published,
+    )  # fmt: skip
+    of_definition = {"all": "all", "DS2": "DS2"}
+    for definition in results.scores.jets:
+        of_definition |= three_jets(definition, (*results.networks(definition), *CLASSICAL))
+    named = classifiers.named({name: name for name in of_definition}).reweighted()
+    _figures_of_merit(
+        summary,
+        f"Trees, background weighted to the signal's hardest {PT_OF_EVENTS} jet ({floor})",
+        results, named, study.background_events_min, str,
+    )  # fmt: skip
+
+
+def _figures_of_merit(
+    summary: Summary,
+    section: str,
+    results: Results,
+    classifiers: Classifiers,
+    background_min: int,
+    label: Callable[[str], str],
+    published: Mapping[str, tuple] = MappingProxyType({}),
+    reference: str | None = None,
+) -> None:
+    """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
+
+    Args:
+        background_min: background scores behind a cut.
+        label: name of a classifier -> its row.
+        published: name -> published max SIC, SIC at 0.3 and AUC.
+        reference: AUCs are also given relative to that of this classifier.
+    """
+    study = results.study
+    names = list(classifiers.score)
+    aucs = classifiers.aucs(study.bootstraps)
     for i, name in enumerate(names):
-        _, best, at_point, auc = PUBLISHED.get(network_of.get(name), (None,) * 4)
+        row, (best, at_point, auc) = label(name), published.get(name, (None,) * 3)
+        summary.add_estimate(section, "AUC", row, aucs[i], auc)
+        if reference not in (None, name):
+            difference = aucs.difference(i, names.index(reference))
+            summary.add_estimate(section, "AUC - AUC of mass", row, difference)
+        maximum = _max_sic(classifiers, name, results, background_min)
+        count = maximum.background_count
+        summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
         if study.working_point != PUBLISHED_WORKING_POINT:
             at_point = None
         point = sic_at(
             *classifiers.pair(name),
             study.working_point,
-            background_min=study.background_events_min,
+            background_min=background_min,
             bootstraps=study.bootstraps,
         )
-        summary.add_estimate(section, "AUC", name, aucs[i], auc)
-        estimate = _max_sic(classifiers, name, results, study.background_events_min)
-        summary.add_estimate(section, "max SIC", name, estimate, best)
         summary.add(
-            section, f"SIC at eps_S = {study.working_point:g}", name, point.value, point.low,
+            section, f"SIC at eps_S = {study.working_point:g}", row, point.value, point.low,
             point.high, "lower limit" if point.is_lower_limit else "measured", at_point,
+            background=point.background_count,
         )  # fmt: skip
 
 
 def _max_sic(
     classifiers: Classifiers, name: str, results: Results, background_min: int
-) -> Estimate:
+) -> MaximumSIC:
     return max_sic(
         *classifiers.pair(name),
         signal_efficiency_min=results.study.signal_efficiency_min,
         background_min=background_min,
         bootstraps=results.study.bootstraps,
     )
+
+
+def _ordering(summary: Summary, results: Results) -> None:
+    """The paper's claims on max SIC: a ratio above 1, and how many standard errors above."""
+    study = results.study
+    for title, background_min, of_definition in (
+        ("single jets", study.background_jets_min, results.of_jets),
+        ("trees on three jets", study.background_events_min, partial(_three_jets, results)),
+    ):
+        found = {}
+        for definition in results.scores.jets:
+            classifiers = of_definition(definition)
+            for network in results.networks(definition):
+                found[definition, network] = _max_sic(classifiers, network, results, background_min)
+        claims = [(("AK14", n), (d, n)) for n in study.networks for d in ("AK10", "AK08")]
+        pairs = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
+        claims += [((d, a), (d, b)) for d in results.scores.jets for a, b in pairs]
+        for better, worse in claims:
+            if not {better, worse} <= set(found):
+                continue
+            ratio = found[better].over(found[worse])
+            published = None
+            if {better, worse} <= set(PUBLISHED):
+                i = 0 if title == "single jets" else 1
+                published = round(PUBLISHED[better][i] / PUBLISHED[worse][i], 2)
+            row = f"{title}: {' '.join(better)} / {' '.join(worse)}"
+            section = "The paper's ordering: ratios of max SIC, same events"
+            summary.add_estimate(section, "ratio", row, ratio, published)
+
+
+def _three_jets(results: Results, definition: str) -> Classifiers:
+    return results.of_events.named(three_jets(definition, results.networks(definition)))
+
+
+def _seeds(summary: Summary, results: Results) -> None:
+    """Mean and standard deviation over the seeds of a network, where there are several."""
+    study = results.study
+    for title, background_min, of_definition, separator in (
+        ("single jets", study.background_jets_min, results.repeats_of_jets, "/"),
+        ("trees on three jets", study.background_events_min, partial(_all_seeds, results), "/"),
+    ):
+        for definition in results.scores.jets:
+            classifiers = of_definition(definition)
+            aucs = classifiers.aucs(study.bootstraps).value if classifiers.score else ()
+            of_network: dict[str, list[tuple[float, float, float]]] = {}
+            for name, auc in zip(classifiers.score, aucs, strict=True):
+                network = name.partition(separator)[0]
+                maximum = _max_sic(classifiers, name, results, background_min).value
+                at = sic_at(*classifiers.pair(name), study.working_point, bootstraps=2,
+                            background_min=background_min)  # fmt: skip
+                at_point = np.nan if at.is_lower_limit else at.value
+                of_network.setdefault(network, []).append((auc, maximum, at_point))
+            for network, seeds in of_network.items():
+                if len(seeds) < 2:
+                    continue
+                section = "Mean and standard deviation over seeds of a training"
+                quantities = ("AUC", "max SIC", f"SIC at eps_S = {study.working_point:g}")
+                for quantity, values in zip(quantities, np.transpose(seeds), strict=True):
+                    row = f"{title}: {definition} {network}, {len(seeds)} seeds"
+                    estimate = Estimate(float(values.mean()), float(values.std(ddof=1)))
+                    summary.add_estimate(section, quantity, row, estimate)
+
+
+def _all_seeds(results: Results, definition: str) -> Classifiers:
+    """The fits on three jets of every seed, as `MaxViT/0`."""
+    names = {f"{definition}_{n}": f"{n}/{results.study.seeds[0]}" for n in results.study.networks}
+    for name in results.trees.fits:
+        if name.startswith(f"{definition}_") and "/" in name:
+            names[name] = name.removeprefix(f"{definition}_")
+    return results.of_events.named(names)
+
+
+def _modelling(summary: Summary, results: Results) -> None:
+    """What another shower does to the background that passes the cut of the working point."""
+    study, classifiers = results.study, results.of_events
+    section = (
+        f"Shift of eps_B at eps_S = {study.working_point:g} in other showers, relative "
+        f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})"
+    )
+    for name in classifiers.score if results.varied else ():
+        cut = cut_at(
+            *classifiers.pair(name), study.working_point,
+            background_min=study.background_events_min, bootstraps=study.bootstraps,
+        )  # fmt: skip
+        nominal = cut.background_efficiency
+        spread = float(np.std(cut.resampled_background_efficiency / nominal, ddof=1))
+        for variation, trees in results.varied.items():
+            passes = trees.fits[name] >= cut.threshold
+            share = passes.mean() / nominal
+            error = share * np.hypot(spread, max(passes.sum(), 1) ** -0.5)
+            summary.add_estimate(
+                section, variation, name, Estimate(share - 1, error), background=int(passes.sum())
+            )
 
 
 def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping]) -> None:
@@ -235,13 +392,14 @@ def _observables(summary: Summary, results: Results) -> None:
 
 
 def _null_check(summary: Summary, results: Results) -> None:
-    for definition in results.scores.jets:
-        classifiers = results.of_shuffled_jets(definition)
+    groups = {name: results.of_shuffled_jets(name) for name in results.scores.jets}
+    groups["trees on"] = results.of_shuffled_events
+    for title, classifiers in groups.items():
         if not classifiers.score:
             continue
         aucs = classifiers.aucs(results.study.bootstraps)
         for i, name in enumerate(classifiers.score):
-            row = f"{definition} {name}"
+            row = f"{title} {name}"
             summary.add_estimate(
                 "Null check: trained, tested on permuted labels", "AUC", row, aucs[i]
             )
@@ -280,6 +438,8 @@ def _cell(row: Mapping) -> str:
     if not np.isfinite(value):
         return "-"
     published = f" [{row['published']}]" if row["published"] != "" else ""
+    if row["background"] != "":
+        published = f" ({row['background']}){published}"
     if row["status"] != "measured":
         return f"{'>' if row['status'] == 'lower limit' else '<'} {value:.3g}{published}"
     below, above = value - low, high - value

@@ -14,6 +14,7 @@ from jets.split import (
     HELD_OUT,
     STOP,
     TTBAR,
+    VARIED,
     assign_split,
     choose_training_jets,
     matched,
@@ -78,6 +79,7 @@ def inventory(overview: Overview) -> list[tuple]:
     """
     events, samples = overview.table.events, overview.table.samples
     lines = []
+    variations = {number: name for name, number in VARIED.items()}
     for sample in np.unique(samples[["process", "m_stop", "index"]]):
         of_events = np.all([events[name] == sample[name] for name in sample.dtype.names], axis=0)
         of_samples = np.all([samples[name] == sample[name] for name in sample.dtype.names], axis=0)
@@ -90,10 +92,10 @@ def inventory(overview: Overview) -> list[tuple]:
             points, point = np.unique(mass, return_inverse=True)
             per_point = np.bincount(point, weights=per_event, minlength=len(points)).astype(int)
             ranges.append(f"{per_point.min()}-{per_point.max()}")
-        if sample["process"] == TTBAR:
-            name, n_points, ranges = f"ttbar {sample['index']}", "", [""] * len(ranges)
-        else:
-            name = f"stop {sample['m_stop']} GeV"
+        name = f"stop {sample['m_stop']} GeV"
+        if sample["process"] != STOP:
+            n_points, ranges = "", [""] * len(ranges)
+            name = variations.get(sample["process"], f"ttbar {sample['index']}")
         lines.append((name, n_points, n_selected, len(mass) - n_selected, *n_jets, *ranges))
     return lines
 
@@ -117,7 +119,8 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     rows["label"] = events["process"][event] == STOP
     for name, _ in KINEMATICS:
         rows[name] = jets[name][packed]
-    rows["classified"] = (rows["label"] == 0) | matched(rows)
+    is_nominal = events["process"][event] <= STOP
+    rows["classified"] = is_nominal & ((rows["label"] == 0) | matched(rows))
     rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
     for label, name in ((1, "signal"), (0, "background")):
         if not (rows["label"][rows["split"] != HELD_OUT] == label).any():

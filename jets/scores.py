@@ -11,6 +11,8 @@ from jets import hdf5
 from products import InputError
 from study import JET_DEFINITIONS, JETS_PER_EVENT, SHUFFLED
 
+_LABEL, _NULL_CHECK = "null_check/shuffled_label", "null_check/score"
+
 
 @dataclass(frozen=True)
 class BaseScores:
@@ -19,16 +21,26 @@ class BaseScores:
     Attributes:
         event: (m,) rows of the event table, ascending.
         jets: jet definition -> structured (m, 3): mass, pt, eta, delta_r, classified,
-            shuffled_label; pt 0 where there is no jet.
+            shuffled_label, and the angularities; pt 0 where there is no jet.
         networks: `AK14/MaxViT` -> (m, 3) probabilities of signal, -1 where there is no jet; of
             several trainings that with the lowest seed (an average of seeds is not published).
-        shuffled: the same of trainings on permuted labels.
+        repeats: `AK14/MaxViT/1` -> the same of the other seeds.
+        shuffled: the same of trainings on permuted labels, as `networks`.
     """
 
     event: np.ndarray
     jets: dict[str, np.ndarray]
     networks: dict[str, np.ndarray]
+    repeats: dict[str, np.ndarray]
     shuffled: dict[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> "BaseScores":
+        """The events of a mask (m,)."""
+        tables = (self.jets, self.networks, self.repeats, self.shuffled)
+        return BaseScores(
+            self.event[rows],
+            *({name: array[rows] for name, array in table.items()} for table in tables),
+        )
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,23 @@ class TreeScores:
         fold: (m,) the fold in which an event was a test event.
         fits: name -> (m,) out-of-fold probability of signal; (m, 3) for `AK14/mass_pt`.
         inputs: name -> names of the columns that the trees saw.
+        shuffled_label: (m,) labels of the events, permuted.
+        null_check: (m,) score of trees on all networks, grown and to be tested on these labels.
     """
 
     event: np.ndarray
     fold: np.ndarray
     fits: dict[str, np.ndarray]
     inputs: dict[str, Sequence[str]]
+    shuffled_label: np.ndarray
+    null_check: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "TreeScores":
+        """The events of a mask (m,)."""
+        fits = {name: score[rows] for name, score in self.fits.items()}
+        columns = (self.event, self.fold, self.shuffled_label, self.null_check)
+        event, fold, label, null_check = (column[rows] for column in columns)
+        return TreeScores(event, fold, fits, self.inputs, label, null_check)
 
 
 def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -69,17 +92,23 @@ def read_scores(path: Path) -> BaseScores:
     made_by = "predict_base_model_mass.py"
     arrays = _read(path, made_by)
     event = _dataset(path, arrays, "events", made_by)
-    networks: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
-    trainings = [tuple(name.split("/")) for name in arrays if name.count("/") == 2]
+    networks: dict[str, np.ndarray] = {}
+    repeats: dict[str, np.ndarray] = {}
+    shuffled: dict[str, np.ndarray] = {}
+    trainings = [name for name in arrays if name.count("/") == 2]
 
-    def seed(training: tuple[str, ...]) -> int:
-        return int(training[2].removesuffix(SHUFFLED))
+    def seed(training: str) -> int:
+        return int(training.rpartition("/")[2].removesuffix(SHUFFLED))
 
-    for training in sorted(trainings, key=seed, reverse=True):
-        name, is_shuffled = "/".join(training[:2]), training[2].endswith(SHUFFLED)
-        networks[is_shuffled][name] = _dataset(
-            path, arrays, "/".join(training), made_by, (len(event), JETS_PER_EVENT)
-        )
+    for training in sorted(trainings, key=seed):
+        name = training.rpartition("/")[0]
+        score = _dataset(path, arrays, training, made_by, (len(event), JETS_PER_EVENT))
+        if training.endswith(SHUFFLED):
+            shuffled.setdefault(name, score)
+        elif name in networks:
+            repeats[training] = score
+        else:
+            networks[name] = score
     jets = {
         definition: _dataset(
             path, arrays, f"{definition}/jets", made_by, (len(event), JETS_PER_EVENT)
@@ -87,9 +116,9 @@ def read_scores(path: Path) -> BaseScores:
         for definition in JET_DEFINITIONS
         if f"{definition}/jets" in arrays
     }
-    if not networks[False]:
+    if not networks:
         raise InputError(f"{path}: holds no scores; train a network and run {made_by} again")
-    return BaseScores(event, jets, networks[False], networks[True])
+    return BaseScores(event, jets, networks, repeats, shuffled)
 
 
 def write_trees(path: Path, trees: TreeScores) -> None:
@@ -97,6 +126,7 @@ def write_trees(path: Path, trees: TreeScores) -> None:
     with hdf5.written(path) as file:
         file["events"] = trees.event
         file["fold"] = trees.fold
+        file[_LABEL], file[_NULL_CHECK] = trees.shuffled_label, trees.null_check
         for name, score in trees.fits.items():
             file[name] = score
             file[name].attrs["inputs"] = list(trees.inputs[name])
@@ -111,10 +141,12 @@ def read_trees(path: Path) -> TreeScores:
     made_by = "fit_xgb.py"
     arrays = _read(path, made_by)
     event = _dataset(path, arrays, "events", made_by)
-    fold = _dataset(path, arrays, "fold", made_by, event.shape)
+    fold, label, null_check = (
+        _dataset(path, arrays, name, made_by, event.shape) for name in ("fold", _LABEL, _NULL_CHECK)
+    )
     with hdf5.opened(path, f"run {made_by} again") as file:
         inputs = {name: tuple(file[name].attrs["inputs"]) for name in arrays}
-    return TreeScores(event, fold, arrays, inputs)
+    return TreeScores(event, fold, arrays, inputs, label, null_check)
 
 
 def _read(path: Path, made_by: str) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
 from jets.reader_process import ReaderProcess
-from jets.split import STOP, TTBAR
+from jets.split import STOP, TTBAR, VARIED
 from products import InputError
 from study import JET_DEFINITIONS, JETS_PER_EVENT, Study, sample_name
 
@@ -46,13 +46,18 @@ class Survey:
 
 
 class Collisions:
-    """Our own collisions: one file a mass point or background file."""
+    """Our own collisions: one file a mass point, background file or variation of the shower."""
 
     name = "collisions"
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
         self.samples = sorted(folder.glob("*.h5"))
+        self._process = {}
+        for name, process in VARIED.items():
+            varied = sorted(study.variation_dir(name).glob("*.h5"))
+            self._process |= dict.fromkeys(varied, process)
+            self.samples += varied
 
     @property
     def paths(self) -> list[Path]:
@@ -70,7 +75,7 @@ class Collisions:
         if not background:
             _require_on_grid(path, self.study, found.m_stop, found.m_neutralino)
         events = np.zeros(len(found), EVENT_DTYPE)
-        events["process"] = TTBAR if background else STOP
+        events["process"] = self._process.get(path, TTBAR) if background else STOP
         for field in ("m_stop", "m_neutralino", "index"):
             events[field] = getattr(found, field)
         events["row"] = np.arange(len(found))

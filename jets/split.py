@@ -11,10 +11,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from products import InputError
-from study import MATCHING_RADIUS, Study
+from study import MATCHING_RADIUS, SHOWER_VARIATIONS, Study
 
 IDENTITY = ("process", "m_stop", "m_neutralino", "index", "row")
-TTBAR, STOP = 0, 1  # the processes, as numbers
+# The processes, as numbers: top pairs of other showers come after the two of every study.
+TTBAR, STOP = 0, 1
+VARIED = {name: STOP + 1 + i for i, name in enumerate(SHOWER_VARIATIONS)}
 TRAIN, VALIDATION, HELD_OUT = 0, 1, 2
 SPLITS = ("train", "validation", "held out")
 
@@ -48,6 +50,8 @@ def _mix(state: np.ndarray) -> np.ndarray:
 def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -> np.ndarray:
     """The split (n,) uint8 of every event: train, validation or held out.
 
+    Top pairs of other showers are all held out.
+
     Args:
         events: structured (n,) with the fields of `IDENTITY`.
         fully_selected: (n,) bool; the others have 5 or 6 jets and are never held out.
@@ -72,11 +76,12 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
             f"study {study.name!r}: split_loose holds out {study.split_loose[HELD_OUT]:g} of the "
             "events with 5 or 6 jets, expected 0: only fully selected events are tested on"
         )
-    return np.where(
+    split = np.where(
         fully_selected,
         np.searchsorted(edges["split"], number, side="right"),
         np.searchsorted(edges["split_loose"], number, side="right"),
-    ).astype(np.uint8)
+    )
+    return np.where(events["process"] > STOP, HELD_OUT, split).astype(np.uint8)
 
 
 def matched(jets: np.ndarray) -> np.ndarray:

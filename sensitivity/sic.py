@@ -51,6 +51,33 @@ class SICPoint:
 
 
 @dataclass(frozen=True)
+class MaximumSIC(Estimate):
+    """The largest SIC of all cuts, with its standard error.
+
+    Attributes:
+        signal_efficiency: of that cut.
+        background_count: background scores that pass it, unweighted.
+        resampled: (bootstraps,) the largest SIC of each resampling, -inf where there is no cut.
+    """
+
+    signal_efficiency: float
+    background_count: int
+    resampled: np.ndarray
+
+    def over(self, other: "MaximumSIC") -> Estimate:
+        """The ratio to that of another classifier of the same events; the bootstrap is paired.
+
+        Example:
+            >>> a, b = (MaximumSIC(v, 1, 0.3, 9, np.array([v, 2 * v])) for v in (6.0, 3.0))
+            >>> a.over(b)
+            Estimate(value=2.0, error=0.0)
+        """
+        there = np.isfinite(self.resampled) & np.isfinite(other.resampled)
+        ratios = self.resampled[there] / other.resampled[there]
+        return Estimate(self.value / other.value, float(np.std(ratios, ddof=1)))
+
+
+@dataclass(frozen=True)
 class Cut:
     """A cut and what passes it.
 
@@ -170,7 +197,7 @@ def max_sic(
     background_min: int = 10,
     bootstraps: int = 100,
     seed: int = 0,
-) -> Estimate:
+) -> MaximumSIC:
     """Largest SIC of all cuts that keep enough signal and background; NaN if there is none.
 
     The error is the standard deviation over resamplings that each choose their own best cut. The
@@ -189,22 +216,31 @@ def max_sic(
     """
     cuts = _Cuts(*completed(signal, background))
 
-    def best(sums: _Sums) -> float:
+    def best(sums: _Sums) -> tuple[float, int]:
         tightest = max(
             cuts.keeping_signal(signal_efficiency_min, sums),
             cuts.keeping_background(background_min, sums),
         )
         if tightest == len(cuts.threshold):
-            return -np.inf
+            return -np.inf, -1
         # Between two signal scores a looser cut only adds background.
         looser = cuts.at_signal[np.searchsorted(cuts.at_signal, tightest) :]
-        return np.max(cuts.sic(np.append(tightest, looser), sums))
+        at = np.append(tightest, looser)
+        sic = cuts.sic(at, sums)
+        return np.max(sic), at[np.argmax(sic)]
 
-    value = best(cuts.sums())
+    sums = cuts.sums()
+    value, at = best(sums)
+    resampled = np.array([best(sums)[0] for sums in cuts.resampled(bootstraps, seed)])
     if value == -np.inf:
-        return Estimate(np.nan, np.nan)
-    resampled = np.array([best(sums) for sums in cuts.resampled(bootstraps, seed)])
-    return Estimate(float(value), float(np.std(resampled[np.isfinite(resampled)], ddof=1)))
+        return MaximumSIC(np.nan, np.nan, np.nan, 0, np.full_like(resampled, -np.inf))
+    return MaximumSIC(
+        float(value),
+        float(np.std(resampled[np.isfinite(resampled)], ddof=1)),
+        float(cuts.signal_efficiency(at, sums)),
+        int(cuts.background_above[at]),
+        resampled,
+    )
 
 
 def cut_at(

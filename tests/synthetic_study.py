@@ -8,9 +8,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy import stats
 from scipy.special import expit
 
+from fit_xgb import CLASSICAL, OF_ONE_JET
+from jets.angularities import ANGULARITIES
 from jets.events import OBJECT_DTYPE, TABLES, Events, write_events
 from jets.images import SparseImages
 from jets.packed import (
@@ -23,6 +26,7 @@ from jets.packed import (
 )
 from jets.scores import TreeScores, write_trees
 from jets.split import HELD_OUT, STOP, TRAIN
+from predict_base_model_mass import JET_COLUMNS
 from products import write_manifest
 from study import JET_DEFINITIONS, JETS_PER_EVENT
 
@@ -80,9 +84,14 @@ def write_study(
         for definition in JET_DEFINITIONS:
             jets = _jets(random, events)
             _pack(random, data, definition, jets)
-            file[f"{definition}/jets"] = (by_event := jets[held_out])[
-                ["mass", "pt", "eta", "delta_r", "classified", "shuffled_label"]
-            ]
+            by_event = jets[held_out]
+            kinematics = repack_fields(by_event[list(JET_COLUMNS)])
+            shapes = np.zeros(by_event.shape, [(name, "f4") for name in ANGULARITIES])
+            for name in ANGULARITIES:
+                shapes[name] = random.uniform(size=by_event.shape)
+            file[f"{definition}/jets"] = merge_arrays(
+                (kinematics.ravel(), shapes.ravel()), flatten=True
+            ).reshape(by_event.shape)
             exists = by_event["pt"] > 0
             for network, distance in OF_JETS.items():
                 mean = distance * is_signal[held_out, None]
@@ -119,10 +128,16 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
     }
     for definition in JET_DEFINITIONS:
         shape = (len(held_out), JETS_PER_EVENT)
-        fits[f"{definition}/mass_pt"] = expit(random.normal(is_signal[:, None], 1.0, shape))
+        for name in CLASSICAL:
+            fits[f"{definition}_{name}"] = expit(random.normal(is_signal, 1.0))
+        for name in OF_ONE_JET:
+            score = expit(random.normal(is_signal[:, None], 1.0, shape))
+            fits[f"{definition}/{name}"] = score
     inputs = {name: ["known"] for name in fits}
     fold = np.zeros(len(held_out), "u1")
-    write_trees(data / "trees.h5", TreeScores(held_out, fold, fits, inputs))
+    shuffled = random.permutation(is_signal)
+    trees = TreeScores(held_out, fold, fits, inputs, shuffled, random.uniform(size=len(held_out)))
+    write_trees(data / "trees.h5", trees)
     left_out = dict.fromkeys(absent, "the published files hold no event observables")
     write_manifest(data / "trees.json", {}, [], [data / "trees.h5"], left_out=left_out)
 

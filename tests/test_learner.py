@@ -18,7 +18,7 @@ from training.learner import Learner, choose_device
 from training.loop import make_sample, score, train_epoch
 
 CPU = torch.device("cpu")
-TOY = Study("toy", width=0.125, pixel_power=0.5)
+TOY = Study("toy", width=0.125, pixel_scale="sqrt")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 

@@ -31,7 +31,7 @@ def test_what_the_publication_states():
         ("bootstraps = 1", "2 or more"),
         ("trees = 0", "more than 0"),
         ("width = -1.0", "more than 0"),
-        ("pixel_power = nan", "more than 0"),
+        ("learning_rate = nan", "more than 0"),
         ("working_point = 1.5", "between 0 and 1"),
         ("background_loose_share = 2", "0 to 1"),
         ("pixels_max = 48", "32, 64 or 128"),

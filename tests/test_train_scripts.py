@@ -27,7 +27,7 @@ from study import JET_DEFINITIONS, MISSING_DELTA_R, load_study
 TOY = """
 networks = ["CNN"]
 width = 0.125
-pixel_power = 0.5
+pixel_scale = "sqrt"
 epochs = 2
 batch_size = 16
 learning_rate = 3e-3

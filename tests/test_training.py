@@ -36,8 +36,8 @@ def one_jet(pixels: list[int], values: list[float], mass: float = 100.0) -> Pack
     return PackedJets(jets, images, SIDE, 0.2, 0.05, "AK14")
 
 
-def first_batch(jets: PackedJets, pixel_power: float = 1.0, standardised_mass: bool = False):
-    images = JetImages(jets, pixel_power, standardised_mass, CPU)
+def first_batch(jets: PackedJets, pixel_scale: str = "linear", standardised_mass: bool = False):
+    images = JetImages(jets, pixel_scale, standardised_mass, CPU)
     return next(images.batches(np.arange(len(jets)), np.array([len(jets)])))
 
 
@@ -50,7 +50,7 @@ def test_batches_are_the_dense_images_in_any_order(side):
     order = np.random.default_rng(1).permutation(len(jets))
     seen = 0
     sizes = np.array([7, 3, 9, 1, len(jets) - 20])
-    for rows, images, mass in JetImages(jets, 0.5, False, CPU).batches(order, sizes):
+    for rows, images, mass in JetImages(jets, "sqrt", False, CPU).batches(order, sizes):
         expected = order[seen : seen + len(rows)]
         np.testing.assert_array_equal(rows, expected)
         np.testing.assert_allclose(images, reference[expected], rtol=1e-6)
@@ -63,7 +63,7 @@ def test_an_image_is_divided_by_the_maximum_of_all_its_channels():
     jets = one_jet([0, SIDE**2, 2 * SIDE**2], [1.0, 4.0, 2.0])
     image = first_batch(jets).images[0, :, 0, 0]
     np.testing.assert_allclose(image, np.array([1.0, 4.0, 2.0]) / (4 + 1e-6), rtol=1e-6)
-    np.testing.assert_allclose(first_batch(jets, 0.5).images[0, 0, 0, 0], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(first_batch(jets, "sqrt").images[0, 0, 0, 0], 0.5, rtol=1e-6)
 
 
 def test_an_image_does_not_depend_on_the_unit_of_energy():

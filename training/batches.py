@@ -1,5 +1,6 @@
 """From sparse jets on a device to dense images: one scatter into a reused buffer, no workers."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,9 +11,11 @@ from jets.packed import PackedJets, read_event_table, read_jets
 from jets.split import SPLITS
 from products import InputError, read_manifest
 from study import CHANNELS, Study
+from training.augmentation import Moves
 
 GEV_PER_TEV = 1000.0
 INTENSITY_FLOOR = 1e-6  # added to the maximum that an image is divided by, as published
+LOG_STEEPNESS = 1e3  # of the logarithmic scale: about the largest over the softest pixel of a jet
 
 
 def read_split(study: Study, jet_definition: str, split: int) -> PackedJets:
@@ -51,20 +54,22 @@ class Batch(NamedTuple):
 class JetImages:
     """Jets as a network sees them, kept sparse on a device: 6 bytes a pixel.
 
-    All three channels of a jet together are divided by their common maximum and raised to
-    `pixel_power`; the mass is in TeV, or standardised to the training jets. Both happen once here,
-    for an empty pixel stays empty, so a batch costs only its scatter.
+    All three channels of a jet together are divided by their common maximum, then put on the
+    scale of the study, on which an empty pixel stays empty: linear as published, or with more
+    weight for soft pixels their square root, or log(1 + 1000 x) / log(1001). The mass is in TeV,
+    or standardised to the training jets.
     """
 
     def __init__(
         self,
         jets: PackedJets,
-        pixel_power: float,
+        pixel_scale: str,
         standardised_mass: bool,
         device: torch.device,
     ) -> None:
         self.side = jets.side
         self.device = device
+        self.pixel_scale = pixel_scale
         offsets, values = (
             torch.from_numpy(jets.images.offsets),
             torch.from_numpy(jets.images.values),
@@ -74,7 +79,7 @@ class JetImages:
         self.lengths = lengths.numpy()
         maximum = torch.segment_reduce(values, "max", offsets=offsets, initial=0.0)
         scale = torch.repeat_interleave(maximum + INTENSITY_FLOOR, lengths)
-        self.values = (values / scale).pow_(pixel_power).to(device)
+        self.values = (values / scale).to(device)
         # Row, column, channel: the order in which convolutions run fastest. 16 bits, which torch
         # reads as signed integers only: `batches` undoes the sign.
         channel, place = np.divmod(jets.images.pixels, np.uint16(self.side**2))
@@ -89,8 +94,14 @@ class JetImages:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batches(self, rows: np.ndarray, sizes: np.ndarray) -> Iterator[Batch]:
-        """The jets `rows` (n,) in batches of these sizes (steps,), which sum to n."""
+    def batches(
+        self, rows: np.ndarray, sizes: np.ndarray, moves: Moves | None = None
+    ) -> Iterator[Batch]:
+        """The jets `rows` (n,) in batches of these sizes (steps,), which sum to n.
+
+        Args:
+            moves: of all jets; pixels that meet in one are added before they are scaled.
+        """
         if not len(rows):
             return
         volume = len(CHANNELS) * self.side**2
@@ -107,8 +118,32 @@ class JetImages:
             pixel = torch.arange(total, device=self.device)
             pixel += torch.repeat_interleave(start - behind, length, output_size=total)
             buffer.index_fill_(0, filled, 0.0)  # some 100 of the 49,152 pixels of an image
+            place = self.pixels.index_select(0, pixel).to(torch.int64) & 0xFFFF
+            values = self.values.index_select(0, pixel)
             filled = torch.repeat_interleave(image[: len(part)], length, output_size=total)
-            filled += self.pixels.index_select(0, pixel).to(torch.int64) & 0xFFFF
-            buffer.scatter_(0, filled, self.values.index_select(0, pixel))
+            if moves is None:
+                filled += place
+            else:
+                jet = torch.repeat_interleave(part, length, output_size=total)
+                place, is_inside = self._moved(place, jet, moves)
+                filled += place
+                buffer.scatter_add_(0, filled, values * is_inside)
+                values = buffer.index_select(0, filled)
+            buffer.scatter_(0, filled, self._scaled(values))
             images = buffer[: len(part) * volume].view(-1, self.side, self.side, len(CHANNELS))
             yield Batch(part, images.permute(0, 3, 1, 2), self.mass[part])
+
+    def _moved(
+        self, place: torch.Tensor, jet: torch.Tensor, moves: Moves
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where pixels (m,) of these jets go, and whether that is within the image."""
+        pixel = place // len(CHANNELS)
+        row, column, is_inside = moves.place(jet, pixel // self.side, pixel % self.side, self.side)
+        return (row * self.side + column) * len(CHANNELS) + place % len(CHANNELS), is_inside
+
+    def _scaled(self, values: torch.Tensor) -> torch.Tensor:
+        if self.pixel_scale == "sqrt":
+            return values.sqrt()
+        if self.pixel_scale == "log":
+            return torch.log1p(LOG_STEEPNESS * values) / math.log1p(LOG_STEEPNESS)
+        return values

@@ -50,7 +50,7 @@ def _keep_freed_memory() -> None:
 
 
 class Learner:
-    """A network and its optimiser, Adam.
+    """A network and its optimiser, Adam (with weight decay AdamW, arXiv:1711.05101).
 
     On a GPU the fast path: products in bfloat16 (weights, norms, loss and optimiser stay in
     float32), and forward and backward compiled into CUDA graphs, so that small batches do not wait
@@ -71,6 +71,7 @@ class Learner:
         batch_size: int,
         plain: bool = False,
         processes: Processes = ALONE,
+        weight_decay: float = 0.0,
     ) -> None:
         """
         Args:
@@ -79,11 +80,14 @@ class Learner:
             batch_size: jets in a full step, of all processes; a smaller last one is not compiled.
             plain: eager float32, the reference of the fast path.
             processes: that share every batch.
+            weight_decay: of all weights, decoupled from the gradient.
         """
         self.network = network
         self.processes = processes
         self.device = next(network.parameters()).device
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
         self._is_fast = self.device.type == "cuda" and not plain
         self._eager = self._full = processes.data_parallel(network, self.device)
         first, last = processes.share(batch_size)
@@ -97,6 +101,11 @@ class Learner:
             self._full = torch.compile(self._eager, mode=mode, dynamic=False)
         if processes.number > 1:
             self.way += f", {processes.number} processes"
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Of the steps from here on."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
 
     def step(
         self, images: torch.Tensor, mass: torch.Tensor, label: torch.Tensor, factor: float = 1.0

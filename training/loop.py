@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from jets.packed import PackedJets
 from products import InputError, atomic_write
 from study import Study
 from training import checkpoint
+from training.augmentation import Moves, draw_moves
 from training.batches import JetImages
 from training.interruption import Watch, Wish
 from training.learner import Learner
@@ -57,7 +59,7 @@ def make_sample(jets: PackedJets, label: str, study: Study, device: torch.device
             f"{study.data_dir / jets.jet_definition}.h5: {signal} of {len(truth)} jets of a split "
             "are signal, expected both classes; add events to the sample and run setup.py again"
         )
-    images = JetImages(jets, study.pixel_power, study.standardised_mass, device)
+    images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
     return Sample(images, torch.from_numpy(truth).to(device), jets.jets["event"])
 
 
@@ -69,6 +71,8 @@ def train_epoch(
     progress: checkpoint.Progress,
     wish: Callable[[], Wish],
     save: Callable[[], None],
+    learning_rate: Callable[[int], float] | None = None,
+    moves: Moves | None = None,
 ) -> None:
     """What is left of an epoch; `progress` ends with all its steps and the sum of their losses.
 
@@ -77,6 +81,8 @@ def train_epoch(
         batch_size: of all processes together.
         wish: is asked between two steps.
         save: is called, in all processes, when `progress` is to be kept.
+        learning_rate: of each step of the epoch; without it the optimiser's own.
+        moves: of the sample's jets, in this epoch.
 
     Raises:
         TimeIsUp, KeyboardInterrupt: it was to stop, and `progress` was saved.
@@ -104,8 +110,10 @@ def train_epoch(
         disable=None if processes.rank == 0 else True,
         leave=False,
     ) as bar:
-        steps = zip(sample.images.batches(rows, sizes), factors.tolist(), strict=True)
+        steps = zip(sample.images.batches(rows, sizes, moves), factors.tolist(), strict=True)
         for (jets, images, mass), factor in steps:
+            if learning_rate:
+                learner.set_learning_rate(learning_rate(progress.step))
             loss = learner.step(images, mass, sample.label[jets], factor)
             size = min(batch_size, len(order) - batch_size * progress.step)
             loss_sum += loss * (factor * size / processes.number)
@@ -152,8 +160,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train to the study's number of epochs, going on from the newest sound checkpoint.
 
-    Cross entropy, Adam, a learning rate that falls by a constant factor after each epoch. Each
-    epoch leaves a checkpoint and a row of history.csv.
+    Cross entropy, Adam, the study's schedule and augmentations. Each epoch leaves a checkpoint and
+    a row of history.csv.
 
     Args:
         learner: its network on the device of the samples, as initialised from `seed`.
@@ -163,8 +171,8 @@ def train(
         report: is shown each new row.
 
     Returns:
-        A row an epoch: epoch, learning rate, training loss and, of the validation jets, loss,
-        accuracy, AUC and max SIC with their errors; seconds, and training jets per second.
+        A row an epoch: epoch, learning rate of its first step, training loss and, of the validation
+        jets, loss, accuracy, AUC and max SIC with their errors; seconds, training jets per second.
 
     Raises:
         InputError: foreign or damaged checkpoints, or the loss is no longer finite.
@@ -184,12 +192,15 @@ def train(
     label = validation.label.cpu().numpy()
     while progress.epoch < study.epochs:
         begin = time.perf_counter() - progress.seconds
-        learning_rate = study.learning_rate * study.learning_rate_decay**progress.epoch
-        for group in learner.optimiser.param_groups:
-            group["lr"] = learning_rate
-        order = np.random.default_rng((seed, progress.epoch)).permutation(len(training.images))
+        n = len(training.images)
+        order = np.random.default_rng((seed, progress.epoch)).permutation(n)
+        moves = draw_moves(n, study, seed, progress.epoch, training.images.device)
+        learning_rate = partial(scheduled, study, n, progress.epoch)
         with watch.listening():
-            train_epoch(learner, training, order, study.batch_size, progress, watch.wish, save)
+            train_epoch(
+                learner, training, order, study.batch_size, progress, watch.wish, save,
+                learning_rate, moves,
+            )  # fmt: skip
         try:
             processes.align(network)
             logits = score(network, validation.images, "validation", processes)
@@ -203,7 +214,11 @@ def train(
         except KeyboardInterrupt:
             save()
             raise
-        row = {"epoch": progress.epoch, "learning_rate": learning_rate, "training_loss": loss}
+        row = {
+            "epoch": progress.epoch,
+            "learning_rate": learning_rate(0),
+            "training_loss": loss,
+        }
         for name, metric in metrics.items():
             row |= {name: metric.value, f"{name}_error": metric.error}
         row["jets_per_second"] = len(order) / progress.seconds
@@ -215,6 +230,30 @@ def train(
         if progress.epoch < study.epochs:
             Wish(processes.largest(watch.wish())).leave()
     return progress.history
+
+
+def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
+    """The learning rate of a step.
+
+    As published it falls by a constant factor after each epoch. The cosine schedule climbs
+    linearly over a twentieth of all steps, then falls to 0 as 1 + cos (arXiv:1608.03983, eq. 5).
+
+    Args:
+        n_jets: of an epoch.
+        epoch, step: from 0; the step counts within the epoch.
+
+    >>> study = Study("x", epochs=2, batch_size=10, cosine_schedule=True, learning_rate=1.0)
+    >>> [round(scheduled(study, 200, *at), 3) for at in ((0, 0), (0, 1), (1, 1), (1, 19))]
+    [0.5, 1.0, 0.5, 0.002]
+    """
+    if not study.cosine_schedule:
+        return study.learning_rate * study.learning_rate_decay**epoch
+    steps = -(-n_jets // study.batch_size)
+    done, warm_up = epoch * steps + step, max(study.epochs * steps // 20, 1)
+    if done < warm_up:
+        return study.learning_rate * (done + 1) / warm_up
+    phase = (done - warm_up) / max(study.epochs * steps - warm_up, 1)
+    return study.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -11,11 +11,15 @@ from study import JET_DEFINITIONS, SHUFFLED, Study
 # What decides the weights besides the jets; `epochs` does too, but more epochs go on from fewer.
 DECISIVE = (
     "width",
-    "pixel_power",
+    "pixel_scale",
     "standardised_mass",
     "batch_size",
     "learning_rate",
     "learning_rate_decay",
+    "cosine_schedule",
+    "weight_decay",
+    "reflect",
+    "rotate",
 )
 
 
@@ -73,15 +77,17 @@ class Training:
     def settings(self, study: Study, **network_options) -> dict:
         """What decides its weights, besides the jets and the number of epochs."""
         chosen = {name: getattr(study, name) for name in DECISIVE}
+        if study.cosine_schedule:  # it depends on where it ends
+            chosen["schedule_epochs"] = study.epochs
         return dataclasses.asdict(self) | chosen | {"network_options": network_options}
 
 
 def trainings(study: Study) -> list[Training]:
-    """All trainings of a study: every network on every jet definition, and one null check.
+    """All trainings of a study: networks, jet definitions and seeds, and one null check.
 
-    The null check is the study's first network on the AK14 jets: it looks for jets or events that
-    stand on both sides of the split, which are the same for all networks and definitions, and the
-    plain CNN is the one that memorises most readily.
+    The null check is the first network and seed on the last jets, AK14: it looks for jets or events
+    that stand on both sides of the split, which are the same for all networks and definitions, and
+    the plain CNN is the one that memorises most readily.
 
     Raises:
         InputError: a network that does not exist, is spelled in another way or named twice.
@@ -94,7 +100,8 @@ def trainings(study: Study) -> list[Training]:
                 f"{name} once and spelled like this; correct the study"
             )
     return [
-        Training(jet_definition, network)
-        for jet_definition in JET_DEFINITIONS
+        Training(jet_definition, network, seed)
+        for seed in study.seeds
+        for jet_definition in study.jet_definitions
         for network in study.networks
-    ] + [Training("AK14", study.networks[0], shuffled_labels=True)]
+    ] + [Training(study.jet_definitions[-1], study.networks[0], study.seeds[0], True)]
