@@ -22,7 +22,6 @@ Parts:
 
 import argparse
 import contextlib
-import csv
 import dataclasses
 import os
 import platform
@@ -48,7 +47,7 @@ from jets.split import TRAIN
 from models import MODELS, create_model
 from models.__main__ import forward_cost
 from models.reference import REFERENCES
-from products import InputError, atomic_write, run, versions
+from products import InputError, read_csv, run, versions, write_csv
 from sensitivity.auc import auc
 from sensitivity.sic import max_sic, sic_curve
 from study import JET_DEFINITIONS, PRESETS
@@ -481,14 +480,10 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     """Write rows into the CSV file, in place of earlier ones of the same part and network."""
     kept, new = [], {(row.part, row.network) for row in rows}
     if path.is_file():
-        with path.open(newline="") as file:
-            found = [Row(**row) for row in csv.DictReader(file)]
+        found = [Row(**row) for row in read_csv(path)]
         kept = [row for row in found if (row.part, row.network) not in new]
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        for row in [*kept, *rows]:
-            writer.writerow(f"{value:.4g}" if isinstance(value, float) else value for value in row)
+    printed = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in [*kept, *rows]]
+    write_csv(path, [Row(*row)._asdict() for row in printed])
 
 
 def print_row(row: Row) -> None:

@@ -7,6 +7,7 @@ the outputs that lie there; running it again is then free.
 """
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -75,6 +76,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows that share their keys as CSV."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def machine() -> str:
+    """The machine, in a few words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -139,7 +159,7 @@ def write_manifest(
         "inputs": {str(file): fingerprint(file) for file in inputs},
         "outputs": {str(file): fingerprint(file) for file in outputs},
         "versions": versions(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         **facts,
     }
     with atomic_write(path) as temporary:

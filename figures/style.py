@@ -1,7 +1,5 @@
 """How every figure looks, and how it is saved: PNG and the CSV of its points beside it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from products import atomic_write
+from products import atomic_write, write_csv
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches, widths of a journal's page
 DOTS_PER_INCH = 160
@@ -178,12 +176,7 @@ def save(drawing: Drawing, path: Path) -> list[Path]:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows that share their keys as CSV, floats to six digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _printed(value) for name, value in row.items()} for row in rows)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text.getvalue())
+    write_csv(path, [{name: _printed(value) for name, value in row.items()} for row in rows])
 
 
 def _printed(value: object) -> object:

@@ -17,12 +17,10 @@ files after the first quarter are compared with those at the end.
 
 import argparse
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import multiprocessing
 import os
-import platform
 import random
 import shutil
 import signal
@@ -38,7 +36,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from products import InputError, atomic_write, run, versions
+from products import InputError, machine, read_csv, run, versions, write_csv
 from study import PRESETS
 
 STUDY = """
@@ -310,20 +308,16 @@ def write_row(check: str, result: str) -> None:
     path = Path("doc/results/endurance.csv")
     rows = {}
     if path.is_file():
-        with path.open(newline="") as file:
-            rows = {row["check"]: row for row in csv.DictReader(file)}
+        rows = {row["check"]: row for row in read_csv(path)}
     found = versions()
     rows[check] = {
         "check": check,
         "result": result,
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "versions": " ".join(f"{name} {found[name]}" for name in ("python", "torch", "h5py")),
     }
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[check])
-        writer.writeheader()
-        writer.writerows(rows.values())
+    write_csv(path, list(rows.values()))
     print(f"{check:28s}{result}", flush=True)
 
 

@@ -9,13 +9,9 @@ Takes   about 5 minutes on one core.
 """
 
 import argparse
-import csv
 import dataclasses
 import functools
 import itertools
-import os
-import platform
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +24,10 @@ from collisions.particles import Record, visible
 from collisions.processes import VETO_SCORE_MIN, generate, stop_pair, ttbar
 from collisions.ragged import delta_r
 from jets.events import Events, merge, read_events
-from products import InputError, atomic_write, run, versions
+from products import InputError, run, write_csv
 from sensitivity.cross_sections import TTBAR, stop_pair_cross_section
 from sensitivity.sic import clopper_pearson
+from studies.pages import Rows, environment, markdown, show
 from study import JET_DEFINITIONS, JETS_MIN, LUMINOSITY, PRESETS, add_study_option, load_study
 
 CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
@@ -41,8 +38,6 @@ SMALL = "R = 0.4 jets"
 W_SLOTS = {0: 2, 1: 5}
 NEUTRALINO_SLOTS = (8, 12)
 SEED = 2024
-
-Rows = list[dict[str, object]]
 
 
 def cross_sections(tries: int = 4_000) -> Rows:
@@ -335,31 +330,10 @@ def hadronic_share(tries: int = 1_000) -> Rows:
     return rows
 
 
-def markdown(rows: Rows) -> str:
-    """A table in Markdown."""
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    lines += [" | ".join(str(value) for value in row.values()) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
 def write_table(name: str, rows: Rows) -> None:
-    """The table as CSV, and in doc/validation.md between its marks."""
-    with (
-        atomic_write(Path(f"doc/results/validation_{name}.csv")) as temporary,
-        temporary.open("w", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    page = Path("doc/validation.md")
-    block = f"<!-- {name} -->\n{markdown(rows)}\n<!-- end -->"
-    text, found = re.subn(
-        rf"<!-- {name} -->.*?<!-- end -->", lambda _: block, page.read_text(), flags=re.DOTALL
-    )
-    if not found:
-        raise InputError(f"{page}: no mark <!-- {name} --> ... <!-- end -->; put it back")
-    with atomic_write(page) as temporary:
-        temporary.write_text(text)
+    """The table as CSV, in doc/validation.md between its marks, and on the screen."""
+    write_csv(Path(f"doc/results/validation_{name}.csv"), rows)
+    show(Path("doc/validation.md"), name, rows)
     print(f"\n{name}\n{markdown(rows)}", flush=True)
 
 
@@ -371,8 +345,7 @@ def main() -> None:
     add_study_option(parser)
     parser.set_defaults(study="demo")
     folder = load_study(parser.parse_args().study).sample_dir
-    environment = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", **versions()}
-    write_table("environment", [{"name": k, "version": v} for k, v in environment.items()])
+    write_table("environment", environment())
     write_table("cut_flow", cut_flow(folder))
     write_table("yield", yields(folder))
     write_table("mass_peaks", mass_peaks(folder))

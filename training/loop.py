@@ -1,6 +1,5 @@
 """The training loop, and scoring with what it left."""
 
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from jets.packed import PackedJets
-from products import InputError, atomic_write
+from products import InputError, write_csv
 from study import Study
 from training import checkpoint
 from training.augmentation import Moves, draw_moves
@@ -185,10 +184,10 @@ def train(
         if processes.rank == 0:
             checkpoint.save(directory, network, learner.optimiser, progress, settings)
             if progress.history:
-                write_history(directory / "history.csv", progress.history)
+                write_csv(directory / "history.csv", progress.history)
 
     if progress.history and processes.rank == 0:  # a kill may have come before this row
-        write_history(directory / "history.csv", progress.history)
+        write_csv(directory / "history.csv", progress.history)
     label = validation.label.cpu().numpy()
     while progress.epoch < study.epochs:
         begin = time.perf_counter() - progress.seconds
@@ -254,14 +253,6 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
         return study.learning_rate * (done + 1) / warm_up
     phase = (done - warm_up) / max(study.epochs * steps - warm_up, 1)
     return study.learning_rate * (1 + math.cos(math.pi * phase)) / 2
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """One CSV row an epoch."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, history[0])
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:

@@ -11,18 +11,16 @@ Takes   14 minutes on one of two busy cores, for 120 cases of each random kind.
 
 import argparse
 import collections
-import csv
-import os
-import platform
 import tempfile
 from pathlib import Path
 
 import h5py
 from tqdm import tqdm
 
-from products import atomic_write, run, versions
+from products import run, write_csv
 from studies.fuzz.bench import OUTCOMES, Bench
 from studies.fuzz.damage import KINDS, RANDOM
+from studies.pages import environment
 
 
 def fuzz(bench: Bench, cases: int, seed: int) -> list[dict[str, object]]:
@@ -48,14 +46,6 @@ def fuzz(bench: Bench, cases: int, seed: int) -> list[dict[str, object]]:
     return rows
 
 
-def write_table(path: Path, rows: list[dict[str, object]]) -> None:
-    """Rows as CSV."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main() -> None:
     """Judge all kinds and write the table."""
     parser = argparse.ArgumentParser(
@@ -66,17 +56,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = fuzz(Bench(Path(folder)), options.cases, options.seed)
-    environment = {
-        "command": f"python -m studies.fuzz --cases {options.cases} --seed {options.seed}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "HDF5": h5py.version.hdf5_version,
-        **versions(),
-    }
-    write_table(Path("doc/results/fuzz.csv"), rows)
-    write_table(
-        Path("doc/results/fuzz_environment.csv"),
-        [{"name": name, "version": version} for name, version in environment.items()],
-    )
+    command = f"python -m studies.fuzz --cases {options.cases} --seed {options.seed}"
+    made_by = [
+        {"name": "command", "version": command},
+        {"name": "HDF5", "version": h5py.version.hdf5_version},
+    ]
+    write_csv(Path("doc/results/fuzz.csv"), rows)
+    write_csv(Path("doc/results/fuzz_environment.csv"), [*made_by, *environment()])
     for outcome in OUTCOMES:
         print(f"{outcome}: {sum(row[outcome] for row in rows)}")
 

@@ -1,0 +1,44 @@
+"""Tables in the Markdown pages that show them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from products import InputError, atomic_write, machine, versions
+
+Rows = Sequence[Mapping[str, object]]
+
+
+def markdown(rows: Rows) -> str:
+    """A table in Markdown.
+
+    >>> print(markdown([{"jets": "AK14", "AUC": 0.9}]))
+    | jets | AUC |
+    | --- | --- |
+    | AK14 | 0.9 |
+    """
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
+    lines += [" | ".join(str(value) for value in row.values()) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def environment() -> Rows:
+    """The machine and the versions that made a page."""
+    found = {"machine": machine(), **versions()}
+    return [{"name": name, "version": version} for name, version in found.items()]
+
+
+def show(page: Path, name: str, rows: Rows) -> None:
+    """Put a table between the marks `<!-- name -->` and `<!-- end -->` of a page.
+
+    Raises:
+        InputError: the page has no such marks.
+    """
+    block = f"<!-- {name} -->\n{markdown(rows)}\n<!-- end -->"
+    text, found = re.subn(
+        rf"<!-- {name} -->.*?<!-- end -->", lambda _: block, page.read_text(), flags=re.DOTALL
+    )
+    if not found:
+        raise InputError(f"{page}: no mark <!-- {name} --> ... <!-- end -->; put it back")
+    with atomic_write(page) as temporary:
+        temporary.write_text(text)
