@@ -39,9 +39,9 @@ import torch
 from torch import nn
 
 from jets.events import read_events
-from jets.images import concatenate, draw_events
-from jets.packed import JET_DTYPE, PackedJets, jet_writer, read_jets
-from jets.preparation import choose, look_through, pack
+from jets.images import concatenate
+from jets.packed import PackedJets, jet_writer, read_jets
+from jets.preparation import choose, jets_of, look_through, pack
 from jets.sources import Collisions
 from jets.split import TRAIN
 from models import MODELS, create_model
@@ -123,22 +123,16 @@ def peak_memory(device: torch.device) -> float:
 
 def demo_jets(jet_definition: str) -> PackedJets:
     """All jets of the demo's collisions, with the published pixels; signal and background."""
-    parts, images = [], []
-    for path in sorted(DEMO.sample_dir.glob("*.h5")):
-        events = read_events(path)
-        large = events.large_r[jet_definition]
-        exists = large["pt"] > 0
-        jets = np.zeros(exists.sum(), JET_DTYPE)
-        jets["mass"], jets["label"] = large["mass"][exists], events.process == "stop"
-        parts.append(jets)
-        images.append(draw_events(events, jet_definition, exists))
+    side = JET_DEFINITIONS[jet_definition].pixels
+    paths = sorted(DEMO.sample_dir.glob("*.h5"))
+    parts = [jets_of(read_events(path), jet_definition, side) for path in paths]
     if not parts:
         raise InputError(f"{DEMO.sample_dir}: no collisions; clone them, or run simulate.py")
-    jets = np.concatenate(parts)
+    jets = np.concatenate([part.jets for part in parts])
     jets["event"] = np.arange(len(jets))
-    side = JET_DEFINITIONS[jet_definition].pixels
+    images = concatenate([part.images for part in parts])
     mass = jets["mass"] / 1000
-    return PackedJets(jets, concatenate(images), side, mass.mean(), mass.std(), jet_definition)
+    return PackedJets(jets, images, side, mass.mean(), mass.std(), jet_definition)
 
 
 def repeated(jets: PackedJets, n: int) -> PackedJets:

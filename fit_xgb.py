@@ -87,8 +87,8 @@ def comparisons() -> dict[str, tuple[str, ...]]:
 
 
 def repeats(scores: BaseScores) -> dict[str, tuple[str, ...]]:
-    """Fits on the three jets' scores of further seeds, as `AK14_MaxViT/1`: (`AK14/MaxViT/1`,)."""
-    return {name.replace("/", "_", 1): (name,) for name in scores.repeats}
+    """Fits on the three jets' scores of further seeds, as `AK14_MaxViT_1`: (`AK14/MaxViT/1`,)."""
+    return {name.replace("/", "_"): (name,) for name in scores.repeats}
 
 
 def possible(

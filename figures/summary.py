@@ -273,16 +273,16 @@ def _three_jets(results: Results, definition: str) -> Classifiers:
 def _seeds(summary: Summary, results: Results) -> None:
     """Mean and standard deviation over the seeds of a network, where there are several."""
     study = results.study
-    for title, background_min, of_definition, separator in (
-        ("single jets", study.background_jets_min, results.repeats_of_jets, "/"),
-        ("trees on three jets", study.background_events_min, partial(_all_seeds, results), "/"),
+    for title, background_min, of_definition in (
+        ("single jets", study.background_jets_min, results.repeats_of_jets),
+        ("trees on three jets", study.background_events_min, partial(_all_seeds, results)),
     ):
         for definition in results.scores.jets:
             classifiers = of_definition(definition)
             aucs = classifiers.aucs(study.bootstraps).value if classifiers.score else ()
             of_network: dict[str, list[tuple[float, float, float]]] = {}
             for name, auc in zip(classifiers.score, aucs, strict=True):
-                network = name.partition(separator)[0]
+                network = name.partition("/")[0]
                 maximum = _max_sic(classifiers, name, results, background_min).value
                 at = sic_at(*classifiers.pair(name), study.working_point, bootstraps=2,
                             background_min=background_min)  # fmt: skip
@@ -301,10 +301,11 @@ def _seeds(summary: Summary, results: Results) -> None:
 
 def _all_seeds(results: Results, definition: str) -> Classifiers:
     """The fits on three jets of every seed, as `MaxViT/0`."""
-    names = {f"{definition}_{n}": f"{n}/{results.study.seeds[0]}" for n in results.study.networks}
-    for name in results.trees.fits:
-        if name.startswith(f"{definition}_") and "/" in name:
-            names[name] = name.removeprefix(f"{definition}_")
+    networks = results.networks(definition)
+    names = {f"{definition}_{n}": f"{n}/{results.study.seeds[0]}" for n in networks}
+    for name in results.scores.repeats:
+        if name.startswith(f"{definition}/"):
+            names[name.replace("/", "_")] = name.partition("/")[2]
     return results.of_events.named(names)
 
 
@@ -421,7 +422,7 @@ def _block(section: str, rows: list[dict[str, object]]) -> str:
     if by_mass and len(columns) > MASSES_PRINTED:
         wanted = np.linspace(0, len(columns) - 1, MASSES_PRINTED).round().astype(int)
         columns = [columns[i] for i in wanted]
-    cells = {(row["classifier"], row[column]): _cell(row) for row in rows}
+    cells = {(row["classifier"], row[column]): cell(row) for row in rows}
     labels = list(dict.fromkeys(row["classifier"] for row in rows))
     width = max(LABEL, *(len(label) + 2 for label in labels))
     lines = [section, " " * width + "".join(f"{name!s:<{CELL}}" for name in columns)]
@@ -432,7 +433,7 @@ def _block(section: str, rows: list[dict[str, object]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(row: Mapping) -> str:
+def cell(row: Mapping) -> str:
     """A number to two digits of its error, as a limit where it is one, the published one behind."""
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     if not np.isfinite(value):

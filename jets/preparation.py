@@ -7,8 +7,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from jets.images import sum_pixels
-from jets.packed import JET_DTYPE, KINEMATICS, EventTable, jet_writer, write_event_table
+from jets.events import Events
+from jets.images import SparseImages, draw_events, sum_pixels
+from jets.packed import (
+    JET_DTYPE,
+    KINEMATICS,
+    EventTable,
+    PackedJets,
+    jet_writer,
+    write_event_table,
+)
 from jets.sources import Collisions, PublishedFiles
 from jets.split import (
     HELD_OUT,
@@ -131,6 +139,34 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     return packed, rows
 
 
+def jets_of(
+    events: Events, jet_definition: str, side: int, mass_mean: float = 0.0, mass_std: float = 1.0
+) -> PackedJets:
+    """All large-R jets of one file of ours, without a split: to be scored, not trained on.
+
+    Args:
+        side: pixels along one side of the image.
+        mass_mean, mass_std: TeV, of the jets that the scoring network was trained on.
+    """
+    large_r = events.large_r[jet_definition]
+    exists = large_r["pt"] > 0
+    event, k = np.nonzero(exists)
+    jets = np.zeros(len(event), JET_DTYPE)
+    jets["event"], jets["k"], jets["label"] = event, k, events.process == "stop"
+    for name in ("mass", "pt", "eta", "phi"):
+        jets[name] = large_r[name][exists]
+    jets["delta_r"] = large_r["delta_r"][exists].min(axis=1)
+    jets["classified"] = (jets["label"] == 0) | matched(jets)
+    images = _summed(draw_events(events, jet_definition, exists), jet_definition, side)
+    return PackedJets(jets, images, side, mass_mean, mass_std, jet_definition)
+
+
+def _summed(images: SparseImages, jet_definition: str, side: int) -> SparseImages:
+    """Images of the published size with n x n pixels summed, to have `side` pixels along a side."""
+    published = JET_DEFINITIONS[jet_definition].pixels
+    return images if side == published else sum_pixels(images, published, published // side)
+
+
 def pack(
     source: Collisions | PublishedFiles,
     overview: Overview,
@@ -157,10 +193,7 @@ def pack(
             for name, images in source.images(sample, wanted).items():
                 rows = chosen[name][1]
                 begin, end = np.searchsorted(rows["event"], [first, last])
-                side = JET_DEFINITIONS[name].pixels
-                summed = side // study.image_pixels(name)
-                if summed > 1:
-                    images = sum_pixels(images, side, summed)
+                images = _summed(images, name, study.image_pixels(name))
                 writers[name].add(rows[begin:end], images)
         for writer in writers.values():
             writer.finish()

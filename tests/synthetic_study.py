@@ -97,6 +97,9 @@ def write_study(
                 mean = distance * is_signal[held_out, None]
                 score = expit(random.normal(mean, 1.0, exists.shape))
                 file[f"{definition}/{network}/0"] = np.where(exists, score, -1.0).astype("f4")
+            repeated = expit(random.normal(OF_JETS["MaxViT"] * is_signal[held_out, None], 1.0,
+                                           exists.shape))  # fmt: skip
+            file[f"{definition}/MaxViT/1"] = np.where(exists, repeated, -1.0).astype("f4")
             noise = np.where(exists, random.uniform(size=exists.shape), -1.0)
             file[f"{definition}/CNN/0_shuffled"] = noise.astype("f4")
     packed = [data / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
@@ -116,6 +119,7 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
     held_out = np.flatnonzero(events["split"] == HELD_OUT)
     is_signal = events["process"][held_out] == STOP
     distances = {f"{d}_{n}": x for d in JET_DEFINITIONS for n, x in OF_EVENTS.items()}
+    distances |= {f"{d}_MaxViT_1": OF_EVENTS["MaxViT"] for d in JET_DEFINITIONS}
     distances |= {f"all_definitions_{n}": 2.5 for n in ("CNN", "CoAtNet", "MaxViT")}
     distances |= {f"{d}_all_networks": 2.6 for d in JET_DEFINITIONS}
     distances |= {"transformers": 2.7, "all": 2.8, "AK14_MaxViT_DS1": 2.5, "DS1": 1.5, "DS2": DS2}

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from jets.events import read_events, write_events
 from jets.published import write_published
+from jets.split import HELD_OUT, STOP, VARIED
 from study import PRESETS
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +52,14 @@ def write_few(folder: Path) -> list[Path]:
     return [folder / f"{name}.h5" for name in FILES]
 
 
+def write_variation(folder: Path) -> None:
+    """Fully selected top pairs in place of those of another shower."""
+    events = read_events(DEMO / "ttbar_1.h5")
+    chosen = events.fully_selected & (np.arange(len(events)) % 4 == 0)
+    folder.mkdir()
+    write_events(folder / "ttbar_0.h5", events.take(chosen))
+
+
 def run_steps(folder: Path, published: bool) -> list[str]:
     """All steps in `folder`; what each printed."""
     (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
@@ -85,6 +95,7 @@ def figures(folder: Path) -> set[str]:
 def from_collisions(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collisions")
     write_few(folder / "train_data" / "few")
+    write_variation(folder / "train_data" / "few" / "few_damped")
     return folder, run_steps(folder, published=False)
 
 
@@ -94,6 +105,23 @@ def test_every_figure_is_made_of_real_collisions(from_collisions):
     assert figures(folder) > NEEDS_OBSERVABLES
     assert (folder / "plots/few/summary.txt").read_text() in printed[-1]
     assert read_csv(folder / "plots/few/summary.csv")
+
+
+def test_another_shower_is_held_out_and_shifts_the_background(from_collisions):
+    folder, _ = from_collisions
+    with h5py.File(folder / "Data/few/events.h5") as file:
+        events = file["events"][()]
+    varied = events[events["process"] == VARIED["damped"]]
+    assert len(varied) > 100 and (varied["split"] == HELD_OUT).all()
+    with h5py.File(folder / "Data/few/AK14.h5") as file:
+        jets = file["jets"][()]
+    assert not jets["classified"][events["process"][jets["event"]] > STOP].any()
+    rows = read_csv(folder / "plots/few/summary.csv")
+    shifts = [row for row in rows if row["section"].startswith("Shift of eps_B")]
+    assert {row["quantity"] for row in shifts} == {"damped"}
+    of_ds2 = next(row for row in shifts if row["classifier"] == "DS2")
+    low, value, high = (float(of_ds2[name]) for name in ("low", "value", "high"))
+    assert abs(value) < 4 * (high - low) / 2  # the same shower after all
 
 
 def test_all_fits_are_made(from_collisions):

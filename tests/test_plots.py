@@ -26,7 +26,7 @@ from synthetic_study import (
 import plots
 from figures import limits, style
 from figures.results import Results, read_results
-from figures.summary import Summary, summarise
+from figures.summary import Summary, _modelling, summarise
 from jets.split import HELD_OUT, STOP, events_in_two_splits
 from products import InputError
 from sensitivity.cross_sections import stop_pair_cross_section
@@ -284,6 +284,57 @@ def test_summary_holds_every_number_with_its_error(finished):
     assert f"Events in two splits: 0 of {events}." in text
     assert text.count("permuted labels: AUC is 0.5 within three standard errors: yes") == 4
     assert "AK14: a network beats the jet mass by more than two standard errors: yes" in text
+
+
+def test_seeds_are_averaged_with_their_spread(finished):
+    rows = [r for r in read(finished, "summary") if r["section"].startswith("Mean and standard")]
+    names = {row["classifier"] for row in rows}
+    assert names == {
+        f"{what}: {name} MaxViT, 2 seeds"
+        for what in ("single jets", "trees on three jets")
+        for name in JET_DEFINITIONS
+    }
+    for row in rows:
+        if row["quantity"] == "AUC":
+            distance = OF_JETS["MaxViT"] if "single" in row["classifier"] else OF_EVENTS["MaxViT"]
+            assert row["value"] == pytest.approx(norm.cdf(distance / np.sqrt(2)), abs=0.03)
+
+
+def test_ratios_are_those_of_the_maxima(finished):
+    rows = read(finished, "summary")
+    maxima = {
+        row["classifier"]: row["value"]
+        for row in rows
+        if row["section"].startswith("Single jets, held") and row["quantity"] == "max SIC"
+    }
+    ratios = {row["classifier"]: row for row in rows if row["quantity"] == "ratio"}
+    row = ratios["single jets: AK14 MaxViT / AK14 CNN"]
+    assert row["value"] == pytest.approx(maxima["AK14 MaxViT"] / maxima["AK14 CNN"], rel=1e-4)
+    assert row["published"] == pytest.approx(8.5 / 4.4, abs=0.01)
+    assert row["low"] < row["value"] < row["high"]
+    assert "single jets: AK14 ViT / AK10 ViT" in ratios
+
+
+def test_other_showers_shift_what_passes_the_cut(results):
+    """A variation drawn from the same model shifts nothing; one nearer to signal passes more."""
+    random = np.random.default_rng(5)
+    trees = results.trees.take(results.events["process"] != STOP)
+    shifts = {"half_scale": 0.0, "damped": 0.7}
+    varied = {}
+    for name, shift in shifts.items():
+        n = 4_000
+        score = {"DS2": 1 / (1 + np.exp(-random.normal(shift, 1.0, n)))}
+        varied[name] = dataclasses.replace(trees.take(np.zeros(n, int)), fits=score)
+    only = dataclasses.replace(results.trees, fits={"DS2": results.trees.fits["DS2"]})
+    summary = Summary()
+    _modelling(summary, dataclasses.replace(results, trees=only, varied=varied))
+    found = {row["quantity"]: row for row in summary.rows}
+    error = (found["half_scale"]["high"] - found["half_scale"]["low"]) / 2
+    assert abs(found["half_scale"]["value"]) < 3 * error < 1
+    # At eps_S = 0.5 the cut lies at d = 1.8.
+    expected = norm.sf(DS2 - 0.7) / norm.sf(DS2) - 1
+    error = (found["damped"]["high"] - found["damped"]["low"]) / 2
+    assert abs(found["damped"]["value"] - expected) < 3 * error
 
 
 def test_auc_of_the_summary_is_the_closed_form(finished):

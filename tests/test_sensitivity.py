@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 import sensitivity
 from sensitivity.auc import auc, correlated_aucs
 from sensitivity.bootstrap import Scores, poisson_counts
+from sensitivity.reweighting import BINS, spectrum_weights
 from sensitivity.sic import clopper_pearson, cut_at, max_sic, sic_at, sic_curve
 
 MODULES = [module.name for module in pkgutil.iter_modules(sensitivity.__path__)]
@@ -225,6 +226,30 @@ def test_limit_of_weighted_background_counts_effective_events():
 def test_clopper_pearson_agrees_with_scipy(k, n):
     expected = stats.binomtest(k, n).proportion_ci(0.6827, "exact")
     assert np.ravel(clopper_pearson(k, n)) == pytest.approx([expected.low, expected.high])
+
+
+def test_weighted_background_has_the_spectrum_of_the_signal():
+    """Of exponential spectra: the means agree, the weighted AUC of the quantity itself is 1/2."""
+    generator = np.random.default_rng(7)
+    signal, background = generator.exponential(2.0, 20_000), generator.exponential(1.0, 40_000)
+    weight = spectrum_weights(signal, background)
+    assert weight.mean() == pytest.approx(1.0)
+    edges = np.quantile(signal, np.linspace(0, 1, BINS + 1))[1:-1]
+    shares = [
+        np.bincount(np.searchsorted(edges, values), weights) / weights.sum()
+        for values, weights in ((signal, np.ones(len(signal))), (background, weight))
+    ]
+    np.testing.assert_allclose(*shares, rtol=1e-9)
+    plain = auc(signal, background, bootstraps=2).value
+    weighted = auc(signal, Scores(background, weight=weight), bootstraps=2)
+    assert plain == pytest.approx(2 / 3, abs=0.01)
+    assert weighted.value == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("background", [[5.0], [0.1, 0.2], [10.0], [0.5, 9.5]])
+def test_weights_exist_wherever_the_background_is(background):
+    weight = spectrum_weights(np.linspace(0, 10, 101), np.array(background))
+    assert np.isfinite(weight).all() and weight.mean() == pytest.approx(1.0)
 
 
 def test_max_sic_of_exponential_scores():

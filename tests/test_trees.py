@@ -15,6 +15,7 @@ import fit_xgb
 from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, STOP
 from products import InputError
+from sensitivity.auc import auc
 from study import JET_DEFINITIONS, Study
 
 
@@ -73,6 +74,19 @@ def test_every_event_is_scored_once_and_missing_jets_not_at_all(finished):
             assert (score[~exists] == -1).all() and ((score > 0) & (score < 1))[exists].all()
         else:
             assert ((score > 0) & (score < 1)).all()
+
+
+def test_further_seeds_have_fits_of_their_own(finished):
+    trees = read_trees(finished / "Data/synthetic/trees.h5")
+    assert trees.inputs["AK14_MaxViT_1"] == tuple(f"AK14/MaxViT/1 jet {k}" for k in range(3))
+    assert not np.array_equal(trees.fits["AK14_MaxViT_1"], trees.fits["AK14_MaxViT"])
+
+
+def test_trees_learn_nothing_from_permuted_labels(finished):
+    trees = read_trees(finished / "Data/synthetic/trees.h5")
+    of_class = (trees.null_check[trees.shuffled_label == n] for n in (1, 0))
+    found = auc(*of_class)
+    assert abs(found.value - 0.5) < 3 * found.error
 
 
 def test_folds_are_even_of_all_classes_and_follow_from_the_event_alone():
@@ -164,9 +178,8 @@ def test_published_files_give_the_17_fits_and_a_reason_for_the_others(tmp_path, 
         "published files" in why and f"{name}: {why}" in printed for name, why in left_out.items()
     )
     fits = read_trees(tmp_path / "Data/synthetic/trees.h5").fits
-    assert len(fits) == 17 + len(JET_DEFINITIONS) * (
-        len(fit_xgb.CLASSICAL) + len(fit_xgb.OF_ONE_JET)
-    )
+    further = len(fit_xgb.CLASSICAL) + len(fit_xgb.OF_ONE_JET) + 1  # the second seed of MaxViT
+    assert len(fits) == 17 + further * len(JET_DEFINITIONS)
 
 
 def test_bad_input_names_the_step_to_run(tmp_path):

@@ -1,0 +1,41 @@
+"""Trained networks as single files: weights in bfloat16, batch-norm statistics in float32."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from models import create_model
+from models.head import JetMassClassifier
+
+
+def save_weights(path: Path, network: JetMassClassifier, facts: Mapping[str, str]) -> None:
+    """Write a network, without its optimiser.
+
+    Args:
+        facts: what `load_weights` needs (`network`, `pixels`, `width`), and whatever a user of the
+            weights should know.
+    """
+    weights = dict(network.state_dict())
+    for name, _ in network.named_parameters():
+        weights[name] = weights[name].to(torch.bfloat16)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path, dict(facts))
+
+
+def load_weights(path: Path) -> tuple[JetMassClassifier, dict[str, str]]:
+    """A network in float32, ready to score, and what is known of it.
+
+    Raises:
+        ValueError: not a file of weights, or not of a network that is known here.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network = create_model(facts["network"], int(facts["pixels"]), float(facts["width"]))
+        network.load_state_dict(weights)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+    return network.eval(), facts

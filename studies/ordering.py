@@ -1,0 +1,175 @@
+"""Does the paper's ordering of the networks hold? Every table and figure of doc/ordering.md.
+
+Runs all steps of a study, each of which skips what is done, then shows what they found.
+
+Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
+Writes  what the steps write; doc/results/<study>_summary.csv and <study>_sample.csv; the tables of
+        doc/ordering.md between its marks; doc/figures/<study>_*.png with their CSV files.
+Takes   the study `ordering_cpu`, on two cores: see doc/ordering.md.
+
+    python -m studies.ordering --study studies/ordering_cpu.toml
+    python -m studies.ordering --study studies/ordering.toml --skip simulate variations
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from figures.summary import cell
+from jets.events import read_events
+from products import InputError, fingerprint, read_csv, read_manifest, run, write_csv
+from studies.pages import Rows, environment, show
+from study import PRESETS, SHOWER_VARIATIONS, Study, load_study
+
+PAGE = Path("doc/ordering.md")
+STEPS = {
+    "simulate": ["simulate.py"],
+    "variations": ["simulate.py", "--variations", *SHOWER_VARIATIONS],
+    "setup": ["setup.py"],
+    "train": ["train.py", "--all"],
+    "predict": ["predict_base_model_mass.py"],
+    "fit": ["fit_xgb.py"],
+    "plots": ["plots.py"],
+}
+USE_A_DEVICE = ("train", "predict")
+FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
+# Table of the page -> how the sections of the summary begin that it shows.
+TABLES = {
+    "single_jets": "Single jets, held out",
+    "single_jets_weighted": "Single jets, background weighted",
+    "trees": "Trees, events held out",
+    "trees_weighted": "Trees, background weighted",
+    "ratios": "The paper's ordering",
+    "seeds": "Mean and standard deviation over seeds",
+    "excluded": "Excluded stop mass",
+    "gain": "Gain in excluded stop mass",
+    "added": "What the scores add to DS2",
+    "modelling": "Shift of eps_B",
+    "null_check": "Null check",
+}
+
+
+def sample(study: Study) -> Rows:
+    """What makes each file of the sample again: its chunks, counts, cut flow and hash."""
+    rows = []
+    folders = [study.sample_dir, *map(study.variation_dir, SHOWER_VARIATIONS)]
+    for path in (path for folder in folders for path in sorted(folder.glob("*.h5"))):
+        events = read_events(path)
+        stated = events.attributes
+        flow = {name.decode(): int(n) for name, n in events.cut_flow.tolist()}
+        rows.append(
+            {
+                "file": str(path.relative_to(study.sample_dir)),
+                "chunks": len(json.loads(stated["chunks"])),
+                "first seed": json.loads(stated["chunks"])[0]["seed"],
+                "cross section [pb]": f"{stated['cross_section_pb']:.4g}",
+                "selection efficiency": f"{stated['selection_efficiency']:.4g}",
+                **flow,
+                "sha256": fingerprint(path)["sha256"],
+            }
+        )
+    if not rows:
+        raise InputError(f"{study.sample_dir}: no files; leave out --skip simulate")
+    return rows
+
+
+def sample_by_kind(rows: Rows) -> Rows:
+    """The sample in a few lines: files and events by process."""
+    kinds: dict[str, list] = {}
+    for row in rows:
+        path = Path(row["file"])
+        kinds.setdefault(path.parent.name or path.stem.rpartition("_")[0], []).append(row)
+    tight = list(rows[0])[-2]
+    return [
+        {
+            "files": kind,
+            "number": len(some),
+            "events begun": f"{sum(row['begun'] for row in some):,}",
+            "fully selected": f"{sum(row[tight] for row in some):,}",
+        }
+        for kind, some in kinds.items()
+    ]
+
+
+def settings(study: Study) -> Rows:
+    """Where the study differs from `readme`, the published code's settings."""
+    usual = PRESETS["readme"]
+    return [
+        {"setting": name, "readme": _words(getattr(usual, name)), study.name: _words(value)}
+        for name, value in dataclasses.asdict(study).items()
+        if value != getattr(usual, name) and name not in ("name", "sample", "published_files")
+    ]
+
+
+def _words(value: object) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    some = [str(item) for item in value]
+    return ", ".join(some if len(some) < 8 else [*some[:2], "…", some[-1]])
+
+
+def table(rows: Iterable[dict], begins: str) -> Rows:
+    """A section of the summary: a line a classifier, a column a quantity or neutralino mass.
+
+    A quantity of which values are published has these in a column of their own.
+    """
+    chosen = [row for row in rows if row["section"].startswith(begins)]
+    by_mass = any(row["neutralino_mass"] for row in chosen)
+    published = {row["quantity"] for row in chosen if row["published"]}
+    lines: dict[str, dict[str, str]] = {}
+    for row in chosen:
+        line = lines.setdefault(row["classifier"], {"": row["classifier"]})
+        column = f"{row['neutralino_mass']} GeV" if by_mass else row["quantity"]
+        line[column] = cell(row | {"published": ""})
+        if row["quantity"] in published:
+            line[f"{column}, published"] = row["published"]
+    columns = dict.fromkeys(column for line in lines.values() for column in line)
+    return [{column: line.get(column, "") for column in columns} for line in lines.values()]
+
+
+def main() -> None:
+    """Run the steps, show what they found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--study", default="studies/ordering.toml", help="(default: %(default)s)")
+    parser.add_argument("--skip", nargs="+", choices=STEPS, default=[], help="steps to leave out")
+    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
+    options = parser.parse_args()
+    study = load_study(options.study)
+    for step, command in STEPS.items():
+        if step in options.skip:
+            continue
+        device = ["--device", options.device] if options.device and step in USE_A_DEVICE else []
+        status = subprocess.run(
+            [sys.executable, *command, "--study", options.study, *device], check=False
+        ).returncode
+        if status:
+            sys.exit(status)
+
+    read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
+    rows = read_csv(study.data_dir / "summary.csv")
+    write_csv(Path(f"doc/results/{study.name}_summary.csv"), rows)
+    files = sample(study)
+    write_csv(Path(f"doc/results/{study.name}_sample.csv"), files)
+    tables = {
+        "environment": environment(),
+        "settings": settings(study),
+        "sample": sample_by_kind(files),
+        **{name: table(rows, begins) for name, begins in TABLES.items()},
+    }
+    for name, found in tables.items():
+        show(PAGE, name, found or [{"": "not run"}])
+    for name in FIGURES:
+        for path in study.plots_dir.glob(f"{name}.*"):
+            shutil.copy(path, Path("doc/figures") / f"{study.name}_{path.name}")
+    print(f"{PAGE}: {len(tables)} tables; doc/figures/{study.name}_*: {len(FIGURES)} figures")
+
+
+if __name__ == "__main__":
+    run(main)

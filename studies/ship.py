@@ -1,0 +1,84 @@
+"""Put a trained network into the repository: its weights, and the tables of its model card.
+
+Reads   a finished training of a study, and what plots.py made of the study.
+Writes  models/weights/<jet definition>_<network>.safetensors, and the tables of
+        models/weights/README.md between their marks.
+
+    python -m studies.ship AK14 MaxViT 0 --study studies/ordering_cpu.toml
+"""
+
+import argparse
+from pathlib import Path
+
+from jets.packed import read_jets
+from jets.split import TRAIN, VALIDATION
+from models import create_model
+from models.pretrained import save_weights
+from predict_base_model_mass import read_trained
+from products import atomic_write, read_csv, read_manifest, run
+from studies.ordering import table
+from studies.pages import environment, show
+from study import add_study_option, load_study
+from training import checkpoint
+from training.plan import Training
+
+CARD = Path("models/weights/README.md")
+
+
+def main() -> None:
+    """Parse options, write weights and tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("jet_definition", help="AK08, AK10 or AK14")
+    parser.add_argument("network", help="a name in models.MODELS, in any case")
+    parser.add_argument("seed", type=int)
+    add_study_option(parser)
+    options = parser.parse_args()
+    study = load_study(options.study)
+    training = Training(options.jet_definition, options.network, options.seed)
+
+    manifest = training.directory(study) / "manifest.json"
+    trained = read_trained(manifest, study)
+    record = read_manifest(manifest, made_by="train.py")
+    read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
+    jets = {name: read_jets(study.data_dir / f"{training.jet_definition}.h5", split)
+            for name, split in (("training", TRAIN), ("validation", VALIDATION))}  # fmt: skip
+    some = jets["training"]
+    network = create_model(training.network, some.side, study.width)
+    checkpoint.load(trained.best, network, trained.settings)
+    facts = {
+        "network": training.network,
+        "jet_definition": training.jet_definition,
+        "pixels": some.side,
+        "width": study.width,
+        "pixel_scale": study.pixel_scale,
+        "standardised_mass": study.standardised_mass,
+        "mass_mean": some.mass_mean,  # TeV, of the training jets
+        "mass_std": some.mass_std,
+        "seed": training.seed,
+        "study": study.name,
+        "sample": study.sample_dir.name,
+        "training_jets": len(some),
+        "validation_jets": len(jets["validation"]),
+        "epochs": study.epochs,
+        "best_epoch": record["best_epoch"] + 1,
+        "checkpoint_sha256": record["outputs"][str(trained.best)]["sha256"],
+    }
+    facts = {name: str(value) for name, value in facts.items()}
+    path = CARD.parent / f"{training.jet_definition}_{training.network}.safetensors"
+    with atomic_write(path) as temporary:
+        save_weights(temporary, network, facts)
+
+    rows = read_csv(study.data_dir / "summary.csv")
+    compared = (training.network, "jet mass", "jet pT", "trees on (mass, pT, angularities)")
+    wanted = {f"{training.jet_definition} {name}" for name in compared}
+    scores = table((row for row in rows if row["classifier"] in wanted), "Single jets, held out")
+    show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
+    show(CARD, "scores", scores)
+    show(CARD, "environment", environment())
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

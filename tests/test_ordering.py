@@ -1,0 +1,93 @@
+"""The page of results: tables of the summary, with published values in columns of their own."""
+
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from figures.summary import Summary
+from jets.events import read_events
+from products import InputError
+from sensitivity.bootstrap import Estimate
+from studies import ordering
+from studies.pages import show
+from study import PRESETS, load_study
+
+ROOT = Path(__file__).parent.parent
+DEMO = PRESETS["demo"]
+
+
+def test_a_section_becomes_a_table_with_published_values_beside():
+    summary = Summary()
+    summary.add_estimate("Trees, x", "AUC", "CNN", Estimate(0.91234, 0.002), 0.97)
+    summary.add_estimate("Trees, x", "max SIC", "CNN", Estimate(5.2, 0.4), background=31)
+    summary.add_estimate("Trees, x", "AUC", "ViT", Estimate(0.88, 0.02))
+    summary.add_estimate("Other", "AUC", "ViT", Estimate(0.5, 0.1))
+    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
+    assert ordering.table(rows, "Trees") == [
+        {
+            "": "CNN",
+            "AUC": "0.9123 ± 0.0020",
+            "AUC, published": "0.97",
+            "max SIC": "5.20 ± 0.40 (31)",
+        },
+        {"": "ViT", "AUC": "0.880 ± 0.020", "AUC, published": "", "max SIC": ""},
+    ]
+
+
+def test_masses_become_columns():
+    summary = Summary()
+    for mass, status in ((100, "measured"), (500, "upper limit")):
+        summary.add("Gain", "gain", "CNN", 9.0, 8.0, 10.0, status, neutralino_mass=mass)
+    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
+    assert ordering.table(rows, "Gain") == [{"": "CNN", "100 GeV": "9.0 ± 1.0", "500 GeV": "< 9"}]
+
+
+def test_the_sample_is_told_file_by_file_and_in_sum(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rows = ordering.sample(DEMO)
+    assert len(rows) == len(DEMO.sample_files)
+    row = next(row for row in rows if row["file"] == "ttbar_0.h5")
+    events = read_events(DEMO.sample_dir / "ttbar_0.h5")
+    assert row["at least 7 jets"] == events.fully_selected.sum()
+    assert row["begun"] == events.attributes["generated"]
+    kinds = {row["files"]: row for row in ordering.sample_by_kind(rows)}
+    assert kinds["ttbar"]["number"] == 2 and kinds["stop_900"]["number"] == 3
+    assert kinds["ttbar"]["fully selected"] == "2,523"
+
+
+def test_settings_are_those_that_differ():
+    study = load_study(str(ROOT / "studies/ordering_cpu.toml"))
+    found = {row["setting"]: row[study.name] for row in ordering.settings(study)}
+    assert found["background_files"] == "5" and "batch_size" not in found
+
+
+@pytest.mark.parametrize("name", ["ordering", "ordering_cpu"])
+def test_the_studies_share_one_sample(name):
+    study = load_study(str(ROOT / f"studies/{name}.toml"))
+    full = load_study(str(ROOT / "studies/ordering.toml"))
+    assert study.sample_dir == full.sample_dir
+    assert set(study.sample_files) <= set(full.sample_files)
+    assert study.background_events // study.background_files == 3_000
+
+
+def test_a_page_without_marks_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    with pytest.raises(InputError, match="no mark <!-- trees -->"):
+        show(page, "trees", [{"a": 1}])
+    assert page.read_text() == "nothing\n"
+
+
+def test_a_step_that_fails_ends_with_its_status(tmp_path, monkeypatch, capfd):
+    shutil.copytree(ROOT / "doc", tmp_path / "doc")
+    steps = {name: [str(ROOT / command[0])] for name, command in ordering.STEPS.items()}
+    monkeypatch.setattr(ordering, "STEPS", {"setup": steps["setup"]})
+    (tmp_path / "empty.toml").write_text('base = "demo"\n')
+    monkeypatch.setattr(sys, "argv", ["ordering", "--study", "empty.toml"])
+    with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as end:
+        ordering.main()
+    assert end.value.code == 2
+    assert "no samples" in capfd.readouterr().err

@@ -1,0 +1,88 @@
+"""Weights as files, and the command that tags jets with ours."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tag
+from jets.events import read_events
+from models import create_model
+from models.pretrained import load_weights, save_weights
+from products import InputError, read_csv
+from sensitivity.auc import auc
+from study import MATCHING_RADIUS, PRESETS
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / PRESETS["demo"].sample_dir
+FACTS = {"network": "MaxViT", "pixels": "32", "width": "0.125"}
+
+
+def small_network() -> torch.nn.Module:
+    torch.manual_seed(1)
+    network = create_model("MaxViT", 32, 0.125)
+    network(torch.rand(8, 3, 32, 32), torch.rand(8))  # batch-norm statistics that are not 0 and 1
+    return network.eval()
+
+
+def test_weights_come_back_to_the_precision_of_bfloat16_and_statistics_exactly(tmp_path):
+    network = small_network()
+    save_weights(tmp_path / "small.safetensors", network, FACTS)
+    found, facts = load_weights(tmp_path / "small.safetensors")
+    assert facts == FACTS
+    expected = network.state_dict()
+    parameters = {name for name, _ in network.named_parameters()}
+    for name, value in found.state_dict().items():
+        assert value.dtype == expected[name].dtype
+        tolerance = 2**-8 if name in parameters else 0
+        torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=0)
+    images, mass = torch.rand(4, 3, 32, 32), torch.rand(4)
+    torch.testing.assert_close(found(images, mass), network(images, mass), rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "missing", "another network"])
+def test_damaged_weights_are_one_sentence(tmp_path, damage):
+    path = tmp_path / "small.safetensors"
+    facts = FACTS | ({"network": "ViT"} if damage == "another network" else {})
+    save_weights(path, small_network(), facts)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "text":
+        path.write_text("weights")
+    elif damage == "missing":
+        path.unlink()
+    with pytest.raises(InputError, match="no weights of a network"):
+        tag.tag(DEMO / "stop_900_300.h5", path, CPU)
+
+
+def test_our_weights_tell_the_jets_of_the_demo_apart(tmp_path):
+    """Far above the jet mass alone (0.83), on collisions that no training has seen."""
+    jets, probability, label = [], [], []
+    for name in ("ttbar_1", "stop_900_300"):
+        some, p = tag.tag(DEMO / f"{name}.h5", tag.WEIGHTS, CPU)
+        tight = read_events(DEMO / f"{name}.h5").fully_selected[some["event"]]
+        chosen = np.flatnonzero(tight & some["classified"])[:400]
+        jets.append(some[chosen])
+        probability.append(p[chosen])
+        label.append(some["label"][chosen])
+    jets, probability, label = (np.concatenate(part) for part in (jets, probability, label))
+    assert (jets["delta_r"][label == 1] < MATCHING_RADIUS).all()
+    value = auc(probability[label == 1], probability[label == 0]).value
+    assert value > auc(jets["mass"][label == 1], jets["mass"][label == 0]).value + 0.03
+
+
+def test_the_command_writes_a_row_a_jet(tmp_path, monkeypatch, capsys):
+    source = DEMO / "stop_1100_100.h5"
+    monkeypatch.setattr(sys, "argv", ["tag.py", str(source)])
+    with contextlib.chdir(tmp_path):
+        tag.main()
+        rows = read_csv(Path("Data/tags/demo_stop_1100_100.csv"))
+    large_r = read_events(source).large_r["AK14"]
+    assert len(rows) == np.count_nonzero(large_r["pt"] > 0)
+    assert float(rows[0]["pt"]) == pytest.approx(large_r["pt"][0, 0], rel=1e-5)
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
+    assert "median probability" in capsys.readouterr().out
