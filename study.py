@@ -15,6 +15,7 @@ Energies, momenta and masses are in GeV throughout, c = 1.
 import argparse
 import dataclasses
 import itertools
+import json
 import math
 import re
 import tomllib
@@ -255,6 +256,18 @@ def load_study(name: str) -> Study:
     study = Study(**fields)
     _check(path, study)
     return study
+
+
+def to_toml(study: Study) -> str:
+    """A study as the TOML file that states it, every setting spelled out.
+
+    >>> print(to_toml(PRESETS["demo"]).splitlines()[1])
+    name = "demo"
+    """
+    lines = ['base = "readme"']
+    for name, value in dataclasses.asdict(study).items():  # TOML writes these as JSON does
+        lines.append(f"{name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
 
 
 def _check(path: Path, study: Study) -> None:

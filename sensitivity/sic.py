@@ -41,13 +41,20 @@ class SICCurve:
 
 @dataclass(frozen=True)
 class SICPoint:
-    """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf."""
+    """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf.
+
+    Attributes:
+        background_count: background scores that pass, unweighted.
+        resampled: (bootstraps,) the SIC of each resampling, for differences between classifiers of
+            the same events; infinite where no background passes.
+    """
 
     value: float
     low: float
     high: float
     background_count: int
     is_lower_limit: bool
+    resampled: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -184,9 +191,10 @@ def sic_at(
     if count < background_min:
         _, bound = scan.background_interval(2.0 * LIMIT_CONFIDENCE - 1.0)
         limit = float((scan.signal_efficiency / np.sqrt(bound))[0])
-        return SICPoint(limit, limit, np.inf, count, True)
+        return SICPoint(limit, limit, np.inf, count, True, scan.resampled_sic[:, 0])
     low, high = scan.interval()
-    return SICPoint(float(scan.sic[0]), float(low[0]), float(high[0]), count, False)
+    sic = float(scan.sic[0])
+    return SICPoint(sic, float(low[0]), float(high[0]), count, False, scan.resampled_sic[:, 0])
 
 
 def max_sic(
