@@ -30,7 +30,11 @@ SCRIPTS = workflow.basedir
 study = load_study(STUDY)
 TRAININGS = {training.directory(study).name: training for training in trainings(study)}
 
-if str(config.get("simulate", not study.published_files)).lower() == "true":
+SIMULATE = str(config.get("simulate", not study.published_files)).lower()
+if SIMULATE not in ("true", "false"):
+    raise ValueError(f"--config simulate={SIMULATE}: expected true or false")
+
+if SIMULATE == "true":
     SAMPLE = study.sample_files
 
     rule simulate:

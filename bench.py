@@ -56,6 +56,7 @@ from training.checkpoint import Progress
 from training.interruption import Wish
 from training.learner import Learner, choose_device
 from training.loop import Sample, make_sample, score, train_epoch
+from training.metrics import evaluate
 
 README, DEMO = PRESETS["readme"], PRESETS["demo"]
 JETS = 818_000  # of the published code's trainings: 861 mass points x 475, and as much background
@@ -195,8 +196,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / timed(lambda: a @ b, device).median
 
 
-def saved_gib(network: nn.Module, images: torch.Tensor, mass: torch.Tensor) -> float:
-    """GiB that a forward pass in float32 keeps for the backward pass, views counted once."""
+def needed_gib(network: nn.Module, images: torch.Tensor, mass: torch.Tensor) -> float:
+    """GiB that a step in float32 needs beside the weights, about.
+
+    What the forward pass keeps for the backward pass, views counted once, and twice the largest of
+    it: the gradients of the largest layer's input and output.
+    """
     storages = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -206,7 +211,8 @@ def saved_gib(network: nn.Module, images: torch.Tensor, mass: torch.Tensor) -> f
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(images, mass)
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    return sum(n for where, n in storages.items() if where not in weights) / GIB
+    sizes = [n for where, n in storages.items() if where not in weights]
+    return (sum(sizes) + 2 * max(sizes)) / GIB
 
 
 def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -225,7 +231,7 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
             cost = 3 * forward_cost(create_model(name, side), side)  # backward: twice the forward
             network = create_model(name, side)
             eight = next(sample.images.batches(np.arange(8), np.array([8])))
-            per_jet = saved_gib(network.to(device), eight.images, eight.mass) / 8
+            per_jet = needed_gib(network.to(device), eight.images, eight.mass) / 8
             fixed = 16 * sum(p.numel() for p in network.parameters()) / GIB
             for batch_size in (64, 256, 1024):
                 yield Row(
@@ -256,6 +262,7 @@ def one_training(
 ) -> Iterator[Row]:
     """One network, image size, batch size and way of running it."""
     device = sample.images.device
+    torch.compiler.reset()  # the CUDA graphs of the last one hold memory
     torch.manual_seed(0)
     learner = Learner(
         create_model(name, sample.images.side).to(device), README.learning_rate, batch_size, plain
@@ -268,7 +275,8 @@ def one_training(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     begin = time.perf_counter()
-    learner.step(batch.images, batch.mass, label)
+    for _ in range(3):  # compile, record a CUDA graph, replay it
+        learner.step(batch.images, batch.mass, label)
     synchronise(device)
     first = time.perf_counter() - begin
 
@@ -285,17 +293,20 @@ def one_training(
         for call in (partial(run_through, sample.images, rows, batch_size), network_alone, both)
     )
     if not plain:
-        yield row("first step, compilation included", first, "", "s")
+        yield row("first three steps, compilation included", first, "", "s")
     jets = steps * batch_size
     yield row("batches alone", *alone.rate(jets), "jets/s")
     yield row("network alone", *network.rate(jets), "jets/s")
     yield row("training", *together.rate(jets), "jets/s")
     yield row("step", 1000 * together.median / steps, 1000 * together.spread / steps, "ms")
-    # At most: on a GPU the host makes the next batch while the device is busy with this one.
-    yield row("waiting for data", 100 * alone.median / together.median, "", "%")
+    waiting = max(1 - network.median / together.median, 0.0)
+    yield row("waiting for data", 100 * waiting, 50 * together.spread / together.median, "%")
     yield row("utilisation", 100 * cost * jets / together.median / matrix_rate, "", "%")
     if device.type == "cuda":
         yield row("peak memory", peak_memory(device), "", "GiB")
+        torch.cuda.reset_peak_memory_stats(device)
+        score(learner.network, sample.images, name)
+        yield row("peak memory of scoring", peak_memory(device), "", "GiB")
 
 
 def reference(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -386,11 +397,12 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 compiling = time.perf_counter() - begin
                 begin = time.perf_counter()
                 train_epoch(learner, learning, order, batch_size, Progress(), *ask)
-                score(network, validating.images, name)
+                logits = score(network, validating.images, name)
+                evaluate(logits, validating.label.cpu().numpy(), validating.event, README)
                 seconds = time.perf_counter() - begin
                 total[batch_size] += definitions * README.epochs * seconds
                 row = partial(Row, "trainings", name, side, batch_size, learner.way)
-                yield row("an epoch, validation included", seconds, "", "s")
+                yield row("an epoch, with validation and its metrics", seconds, "", "s")
                 yield row("first three steps, compilation included", compiling, "", "s")
     if not set(networks) >= set(REFERENCES):
         return
@@ -422,19 +434,9 @@ def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
         pack(collisions, overview, chosen, study)
         packed = time.perf_counter()
     n = sum(len(rows) for _, rows in chosen.values())
-    yield Row(
-        "packing",
-        "",
-        "",
-        "",
-        "",
-        "events read and validated",
-        *Timing((looked - begin) / len(overview.table.events), 0).rate(1),
-        "events/s",
-    )
-    yield Row(
-        "packing", "", "", "", "", "jets drawn and packed", n / (packed - looked), "", "jets/s"
-    )
+    row, n_events = partial(Row, "packing", "", "", "", ""), len(overview.table.events)
+    yield row("events read and validated", n_events / (looked - begin), "", "events/s")
+    yield row("jets drawn and packed", n / (packed - looked), "", "jets/s")
 
 
 def sic(device: torch.device, networks: list[str]) -> Iterator[Row]:

@@ -173,7 +173,7 @@ def cross_fit(
         is_signal, fold: (n,)
         offered: (n,) rows that trees may be grown on; all are scored.
         study: folds, number of trees, learning rate.
-        device: `cpu` or `cuda`.
+        device: `cpu`, or a GPU as PyTorch names it.
 
     Returns:
         (n,) float32.
@@ -201,7 +201,7 @@ def cross_fit(
     tests = [fold == number for number in range(study.folds)]
     assert (np.sum(tests, axis=0) == 1).all(), "every event is a test event exactly once"
     score = np.full(len(fold), np.nan, np.float32)
-    with ThreadPoolExecutor(1 if device == "cuda" else os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count() if device == "cpu" else 1) as pool:
         for tested, tested_score in zip(tests, pool.map(grow_and_score, tests), strict=True):
             score[tested] = tested_score
     return score
@@ -224,8 +224,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_study_option(parser)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     options = parser.parse_args()
+    if options.device != "cpu":  # XGBoost itself would go on without one
+        from training.learner import choose_device
+
+        choose_device(options.device)
     study = load_study(options.study)
     manifest = study.data_dir / "trees.json"
     output = study.data_dir / "trees.h5"

@@ -121,10 +121,11 @@ def main() -> None:
             for training in wanted:
                 train_one(training, study, network_options, device, options.plain, processes, watch)
         except TimeIsUp:
-            print(
-                f"{training}: stopped after {options.max_minutes:g} minutes and saved; "
-                "run the same command to go on"
-            )
+            if processes.rank == 0:
+                print(
+                    f"{training}: stopped after {options.max_minutes:g} minutes and saved; "
+                    "run the same command to go on"
+                )
 
 
 def train_one(
@@ -185,8 +186,13 @@ def train_one(
             return
         checkpoint.tidy(directory, kept=0)
         best = best_epoch(history)
+        if not (chosen := checkpoint.checkpoint_path(directory, best)).is_file():
+            raise InputError(
+                f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
+            )
         outputs = [directory / "history.csv"]
-        outputs += [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
+        epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
+        outputs += [path for path in epochs if path.is_file()]  # one may have been removed
         write_manifest(
             manifest,
             settings,

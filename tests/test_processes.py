@@ -5,6 +5,7 @@ the weights in its second: what the test below compares with one process.
 """
 
 import csv
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 import torch
 from toy_jets import SIDE, packed, write_study
 
+from jets.packed import PackedJets
 from models import create_model
 from study import Study, load_study
+from training.batches import JetImages
 from training.checkpoint import Progress
 from training.interruption import Wish
 from training.learner import Learner
-from training.loop import make_sample, train_epoch
+from training.loop import make_sample, score, train_epoch
 from training.processes import Processes, joined
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +57,30 @@ def test_shares_make_up_every_batch(n, number):
         assert mean == pytest.approx(np.sqrt(batch).mean())
         # Fewer jets than processes: everyone works on all of them.
         assert sorted(seen) == sorted(batch.tolist() * (number if len(batch) < number else 1))
+
+
+class Apart(Processes):
+    """One of several processes that do not hear of each other."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+
+@pytest.mark.parametrize("n", [1, 63, 129, 200])
+def test_processes_score_every_jet_once(n):
+    """With 64 jets at once and two processes, 129 leave one jet to share."""
+    jets = packed(n_events=120)
+    images = JetImages(select_rows(jets, n), "linear", False, CPU)
+    torch.manual_seed(0)
+    network = create_model("ViT", SIDE, 0.125)
+    expected = score(network, images, "one")
+    parts = [score(network, images, "some", Apart(rank, 2)) for rank in range(2)]
+    np.testing.assert_allclose(sum(parts), expected, atol=1e-5)
+
+
+def select_rows(jets: PackedJets, n: int) -> PackedJets:
+    rows = np.arange(n)
+    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
 
 
 def learn(network_name: str, processes: Processes) -> dict[str, torch.Tensor]:

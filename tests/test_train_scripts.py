@@ -132,6 +132,19 @@ def test_more_epochs_go_on_from_fewer(toy, call):
     assert first.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("definition", JET_DEFINITIONS)
+def test_an_older_checkpoint_may_be_removed_unless_it_is_the_best(toy, call, definition):
+    folder = toy / "models" / f"{definition}_CNN_0"
+    best = json.loads((folder / "manifest.json").read_text())["best_epoch"]
+    (folder / "epoch_00.pt").unlink()
+    status, _, error = call(train, definition, "CNN", "--study", "toy.toml")
+    if best == 0:
+        assert status == 2 and "the best epoch's checkpoint is gone" in error
+    else:
+        assert status == 0
+        assert call(predict_base_model_mass, "--study", "toy.toml")[0] == 0
+
+
 def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
     assert call(train, "AK08", "CNN", "1", "--study", "toy.toml", "--epochs", "1")[0] == 0
     assert call(predict_base_model_mass, "--study", "toy.toml")[0] == 0

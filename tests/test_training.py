@@ -1,5 +1,6 @@
 """Training: batches against a dense reference, metrics against closed forms, exact resumption."""
 
+import contextlib
 import dataclasses
 import signal
 
@@ -17,7 +18,7 @@ from products import InputError, write_manifest
 from study import JET_DEFINITIONS, PRESETS, Study
 from training import checkpoint
 from training.batches import JetImages, read_split
-from training.interruption import TimeIsUp, Watch, Wish
+from training.interruption import PATIENCE, TimeIsUp, Watch, Wish
 from training.learner import Learner, choose_device
 from training.loop import best_epoch, make_sample, train
 from training.metrics import evaluate
@@ -276,6 +277,45 @@ def test_a_signal_waits_for_the_end_of_a_step_and_a_second_one_does_not():
         assert watch.wish() is Wish.STOP_ON_SIGNAL
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_under_torchrun_the_same_signal_may_come_twice(monkeypatch):
+    """A batch system signals torchrun and its workers, and torchrun passes its own on to them."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    watch = Watch(every_minutes=10, max_minutes=10)
+    with watch.listening():
+        for now in (1.0, 1.1, 5.0):  # noqa: B007 - read by the clock
+            signal.raise_signal(signal.SIGTERM)
+        assert watch.wish() is Wish.STOP_ON_SIGNAL
+        now = 1.0 + PATIENCE
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_training_whose_checkpoints_are_gone_says_so(jets, tmp_path, capsys):
+    study = dataclasses.replace(TOY, epochs=1)
+    train_toy(tmp_path, jets, study)
+    assert "no checkpoint is left" not in capsys.readouterr().err
+    checkpoint.checkpoint_path(tmp_path, 0).unlink()
+    train_toy(tmp_path, jets, study)
+    assert "no checkpoint is left there, training from the start" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_read_is_one_that_is_damaged(trained, jets, tmp_path, capsys):
+    directory, _, history = trained
+    for epoch in (0, 1):
+        source = checkpoint.checkpoint_path(directory, epoch)
+        checkpoint.checkpoint_path(tmp_path, epoch).write_bytes(source.read_bytes())
+    checkpoint.checkpoint_path(tmp_path, 2).mkdir()
+    study = dataclasses.replace(TOY, epochs=2)
+    checkpoint.checkpoint_path(tmp_path, 1).rename(tmp_path / "kept")
+    checkpoint.checkpoint_path(tmp_path, 1).mkdir()
+    with contextlib.suppress(OSError):  # a directory stands where the checkpoint goes
+        train_toy(tmp_path, jets, study)
+    assert "epoch_01.pt: damaged" in capsys.readouterr().err
+    assert len(history) == 4
 
 
 def test_a_watch_asks_to_save_once_an_interval_and_to_stop_at_the_end(monkeypatch):

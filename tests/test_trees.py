@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from synthetic_study import OF_JETS, write_study
 
@@ -19,9 +20,9 @@ from sensitivity.auc import auc
 from study import JET_DEFINITIONS, Study
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, *options: str) -> None:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fit_xgb.py", "--study", "synthetic.toml"])
+        patch.setattr(sys, "argv", ["fit_xgb.py", "--study", "synthetic.toml", *options])
         fit_xgb.main()
 
 
@@ -180,6 +181,15 @@ def test_published_files_give_the_17_fits_and_a_reason_for_the_others(tmp_path, 
     fits = read_trees(tmp_path / "Data/synthetic/trees.h5").fits
     further = len(fit_xgb.CLASSICAL) + len(fit_xgb.OF_ONE_JET) + 1  # the second seed of MaxViT
     assert len(fits) == 17 + further * len(JET_DEFINITIONS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "abacus"])
+def test_a_device_that_is_not_there_is_refused(tmp_path, device):
+    write_study(tmp_path, signal=10, background=200)
+    with pytest.raises(InputError, match=f"--device {device}"):
+        run(tmp_path, "--device", device)
+    assert not (tmp_path / "Data/synthetic/trees.h5").exists()
 
 
 def test_bad_input_names_the_step_to_run(tmp_path):

@@ -69,7 +69,7 @@ def save(
         "optimiser": optimiser.state_dict(),
         "random_states": {
             "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
         },
         "versions": versions(),
     }
@@ -132,13 +132,15 @@ def resume(
         optimiser.load_state_dict(content["optimiser"])
         torch.set_rng_state(content["random_states"]["cpu"])
         if torch.cuda.is_initialized() and content["random_states"]["cuda"]:
-            torch.cuda.set_rng_state_all(content["random_states"]["cuda"])
+            torch.cuda.set_rng_state(content["random_states"]["cuda"][0])
         return Progress(**content["progress"])
     if paths:
         raise InputError(
             f"{directory}: none of its {len(paths)} checkpoints is sound; delete the folder to "
             "train from the start"
         )
+    if (directory / "history.csv").is_file():
+        print(f"{directory}: no checkpoint is left there, training from the start", file=sys.stderr)
     return Progress()
 
 
@@ -176,7 +178,10 @@ def _newest_first(directory: Path) -> list[Path]:
 
 def _verified(path: Path) -> dict | None:
     """What a checkpoint holds; None if it is not what was written."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
     stated = data[-_HEX_DIGITS:]
     rest = memoryview(data)[: -_HEX_DIGITS - 2]
     if hashlib.sha256(rest).hexdigest().encode() != stated:

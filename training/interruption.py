@@ -1,10 +1,13 @@
 """Between two steps: is it time to save, or to stop?"""
 
 import enum
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+PATIENCE = 10.0  # seconds
 
 
 class TimeIsUp(Exception):
@@ -34,7 +37,9 @@ class Wish(enum.IntEnum):
 class Watch:
     """Tells a training when to save and when to stop.
 
-    Signals only leave a note here while `listening`, so that no step is torn in two.
+    Signals only leave a note here while `listening`, so that no step is torn in two. Under torchrun
+    a batch system's signal comes twice, for torchrun passes on its own: there the second one counts
+    only after some seconds.
     """
 
     def __init__(self, every_minutes: float, max_minutes: float) -> None:
@@ -47,16 +52,19 @@ class Watch:
         self._interval = 60.0 * every_minutes
         self._next = time.monotonic() + self._interval
         self._end = time.monotonic() + 60.0 * max_minutes
-        self._signalled = False
+        self._signalled: float | None = None  # when
+        self._patience = PATIENCE if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Within, Ctrl-C and SIGTERM wait until `wish` is called; a second one does not."""
 
         def note(number: int, frame: object) -> None:
-            if self._signalled:
+            now = time.monotonic()
+            if self._signalled is None:
+                self._signalled = now
+            elif now >= self._signalled + self._patience:
                 raise KeyboardInterrupt
-            self._signalled = True
 
         signals = (signal.SIGINT, signal.SIGTERM)
         before = [signal.signal(one, note) for one in signals]
@@ -69,7 +77,7 @@ class Watch:
     def wish(self) -> Wish:
         """What is asked for now; a wish to save is uttered once an interval."""
         now = time.monotonic()
-        if self._signalled:
+        if self._signalled is not None:
             return Wish.STOP_ON_SIGNAL
         if now > self._end:
             return Wish.STOP_IN_TIME

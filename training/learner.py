@@ -34,6 +34,9 @@ def choose_device(name: str | None) -> torch.device:
         ) from None
     if chosen.type == "cpu":
         _keep_freed_memory()
+    elif chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # of everything that is not told one
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, in convolutions too
     return chosen
 
 
@@ -47,6 +50,11 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether jets of a batch see each other."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 class Learner:
@@ -94,7 +102,10 @@ class Learner:
         self._full_share = last - first
         self.way = f"{self.device}, float32"
         if self._is_fast:
-            self.way = f"{self.device}, bfloat16, compiled"
+            self.way = f"{self.device}, bfloat16"
+        # SyncBatchNorm breaks a compiled network into pieces, one at each norm.
+        if self._is_fast and (processes.number == 1 or not has_batch_norm(network)):
+            self.way += ", compiled"
             torch.compiler.reset()  # PyTorch compiles a class for a few networks only
             # CUDA graphs and the exchange of gradients between processes exclude each other.
             mode = "reduce-overhead" if processes.number == 1 else "default"

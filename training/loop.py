@@ -23,8 +23,11 @@ from training.learner import Learner
 from training.metrics import evaluate
 from training.processes import ALONE, Processes
 
-STEPS_BETWEEN_AGREEMENTS = 16  # of several processes on whether to save or to stop
-SCORED_AT_ONCE = {"cuda": 1024}  # fills a GPU; elsewhere 64, which stay in a processor's cache
+# Several processes agree on whether to save or to stop about once a second, but not in every step.
+SECONDS_BETWEEN_AGREEMENTS, STEPS_BETWEEN_AGREEMENTS = 1.0, 16
+# Pixels scored at once: 1,024 images of 64 x 64 fill a GPU with up to 4 GiB; elsewhere 64 of them
+# stay in a processor's cache.
+PIXELS_SCORED_AT_ONCE = {"cuda": 1024 * 64**2, "cpu": 64 * 64**2}
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def train_epoch(
         loss_sum += progress.loss_sum
     begin = time.perf_counter() - progress.seconds
 
+    taken, until_agreement, agreed = 1, 0, time.perf_counter()
+
     def keep() -> None:
         progress.loss_sum = processes.sum(loss_sum.clone()).item()
         progress.seconds = time.perf_counter() - begin
@@ -118,12 +123,20 @@ def train_epoch(
             loss_sum += loss * (factor * size / processes.number)
             progress.step += 1
             bar.update(size)
-            if processes.number == 1 or progress.step % STEPS_BETWEEN_AGREEMENTS == 0:
-                asked = Wish(processes.largest(wish()))
-                if asked:
-                    keep()
-                    save()
-                    asked.leave()
+            if until_agreement:
+                until_agreement -= 1
+                continue
+            asked = Wish(processes.largest(wish()))
+            if asked:
+                keep()
+                save()
+                asked.leave()
+            if processes.number > 1:
+                now = time.perf_counter()
+                seconds, agreed = processes.largest(round(1000 * (now - agreed))) / 1000, now
+                steps = int(SECONDS_BETWEEN_AGREEMENTS / max(seconds, 1e-3) * taken)
+                taken = min(max(steps, 1), STEPS_BETWEEN_AGREEMENTS)
+                until_agreement = taken - 1
     keep()
 
 
@@ -137,8 +150,9 @@ def score(
     """Logits (n, 2) of background and signal for all jets, in their order; eager, in float32."""
     network.eval()
     logits = torch.zeros(len(jets), 2, device=jets.device)
-    at_once = SCORED_AT_ONCE.get(jets.device.type, 64)
-    rows, sizes, _ = processes.shares(np.arange(len(jets)), at_once * processes.number)
+    rows = np.arange(*processes.share(len(jets)))
+    at_once = max(PIXELS_SCORED_AT_ONCE[jets.device.type] // jets.side**2, 1)
+    sizes = np.minimum(at_once, len(rows) - np.arange(0, len(rows), at_once))
     with tqdm(total=len(rows), desc=title, unit=" jets", disable=None, leave=False) as bar:
         for some, images, mass in jets.batches(rows, sizes):
             logits[some] = network(images, mass).float()

@@ -98,8 +98,10 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        distributed.destroy_process_group()
+    if device.type == "cuda":
+        distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+    else:
+        distributed.init_process_group("gloo")
+    yield Processes(distributed.get_rank(), distributed.get_world_size())
+    # Not after an error in one process alone: that would wait for the others.
+    distributed.destroy_process_group()
