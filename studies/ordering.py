@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from figures.summary import cell
+from figures.table import cell
 from jets.events import read_events
 from products import InputError, fingerprint, read_csv, read_manifest, run, write_csv
 from studies.pages import Rows, environment, show

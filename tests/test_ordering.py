@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from figures.summary import Summary
+from figures.table import Summary
 from jets.events import read_events
 from products import InputError
 from sensitivity.bootstrap import Estimate

@@ -26,7 +26,8 @@ from synthetic_study import (
 import plots
 from figures import limits, style
 from figures.results import Results, read_results
-from figures.summary import Summary, _modelling, summarise
+from figures.summary import _modelling, summarise
+from figures.table import Summary
 from jets.split import HELD_OUT, STOP, events_in_two_splits
 from products import InputError
 from sensitivity.cross_sections import stop_pair_cross_section
