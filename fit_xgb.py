@@ -88,7 +88,11 @@ def comparisons() -> dict[str, tuple[str, ...]]:
 
 def repeats(scores: BaseScores) -> dict[str, tuple[str, ...]]:
     """Fits on the three jets' scores of further seeds, as `AK14_MaxViT_1`: (`AK14/MaxViT/1`,)."""
-    return {name.replace("/", "_"): (name,) for name in scores.repeats}
+    return {
+        name.replace("/", "_"): (name,)
+        for name, score in scores.repeats.items()
+        if score is not scores.networks[name.rpartition("/")[0]]
+    }
 
 
 def possible(
@@ -143,10 +147,11 @@ def folds_and_offered(
         InputError: a fold without signal or without background.
     """
     fold = (uniform(events, salt="fold") * study.folds).astype(np.uint8)
-    for label, what in ((True, "signal"), (False, "background")):
-        if len(np.unique(fold[is_signal == label])) < study.folds:
+    for process, what in ((STOP, "signal"), (TTBAR, "background")):
+        of_class = events["process"] == process
+        if len(np.unique(fold[of_class])) < study.folds:
             raise InputError(
-                f"{study.data_dir}/events.h5: {np.sum(is_signal == label)} held-out {what} events "
+                f"{study.data_dir}/events.h5: {np.sum(of_class)} held-out {what} events "
                 f"do not fill {study.folds} folds; add {what} files or lower the study's folds"
             )
     chosen = lowest(
@@ -248,7 +253,7 @@ def main() -> None:
         print(f"{output} is finished already")
         return
 
-    table, scores = read_event_table(read[0]), read_scores(read[1])
+    table, scores = read_event_table(read[0]), read_scores(read[1], study.seeds)
     events = table.events[scores.event]
     is_signal = events["process"] == STOP
     fold, offered = folds_and_offered(events, is_signal, study)

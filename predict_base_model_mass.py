@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy.special import expit
 
-from jets.angularities import angularities
+from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table
 from jets.scores import write_scores
 from jets.split import HELD_OUT
@@ -66,7 +66,10 @@ def main() -> None:
     definitions = sorted({one.training.jet_definition for one in trained})
     inputs = [study.data_dir / f"{name}.h5" for name in ("events", *definitions)]
     inputs += [one.best for one in trained]
-    settings = {"trainings": [str(one.training) for one in trained]}
+    settings = {
+        "trainings": [str(one.training) for one in trained],
+        "columns": [*JET_COLUMNS, *ANGULARITIES],
+    }
     manifest, scores = study.data_dir / "scores.json", study.data_dir / "scores.h5"
     if is_finished(manifest, settings, inputs):
         print(f"scores of study {study.name}: already there, see {scores}")
@@ -116,6 +119,8 @@ def finished_trainings(study: Study) -> list[Trained]:
                 f"{training.directory(study)}: this training is not finished; "
                 f"run train.py {training}, or train_all.sh, with the same --study first"
             )
+        if training not in {one.training for one in trained}:
+            print(f"{training}: not trained; another seed stands in")
     return trained
 
 
@@ -126,7 +131,7 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
     jets = study.data_dir / f"{training.jet_definition}.h5"
     is_seen_alike = all(
-        settings[name] == getattr(study, name)
+        settings.get(name) == getattr(study, name)
         for name in ("width", "pixel_scale", "standardised_mass")
     )
     if not (

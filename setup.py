@@ -28,6 +28,7 @@ SETTINGS = (
     "split_loose",
     "training_jets_per_mass_point",
     "pixels_max",
+    "oriented",
 )
 
 

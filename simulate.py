@@ -116,7 +116,8 @@ class Sample:
 
     def settings(self) -> dict:
         """What decides a chunk besides its number."""
-        return {
+        shower = {"shower": "; ".join(self.shower)} if self.shower else {}
+        return shower | {
             "process": self.process,
             "m_stop": self.masses[0],
             "m_neutralino": self.masses[1],

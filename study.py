@@ -126,6 +126,7 @@ class Study:
 
     # Images and the appended mass.
     pixels_max: int = 128  # along one side: pixels of larger images are summed n x n
+    oriented: bool = True  # [paper] images of our collisions; published ones are
     pixel_scale: str = "linear"  # [paper]; or sqrt, log
     standardised_mass: bool = False  # False: the mass in TeV, as published
 
@@ -145,7 +146,7 @@ class Study:
 
     # Figures of merit.
     signal_efficiency_min: float = 0.1  # of thresholds considered for max SIC ...
-    background_jets_min: int = 25  # ... which leave at least this many background jets
+    background_jets_min: int = 25  # ... which leave at least this many background jets or events
     background_events_min: int = 10  # behind any point of an event-level SIC curve
     working_point: float = 0.3  # signal efficiency
     bootstraps: int = 100

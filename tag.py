@@ -19,6 +19,7 @@ from jets.events import read_events
 from jets.preparation import jets_of
 from models.pretrained import load_weights
 from products import InputError, run, write_csv
+from study import MATCHING_RADIUS, MISSING_SCORE
 from training.batches import JetImages
 from training.learner import choose_device
 from training.loop import score
@@ -35,14 +36,18 @@ def tag(path: Path, weights: Path, device: torch.device) -> tuple[np.ndarray, np
     """
     try:
         network, facts = load_weights(weights)
-    except (ValueError, FileNotFoundError) as error:
+        definition, scale = facts["jet_definition"], facts["pixel_scale"]
+        standardised, oriented = (
+            facts[name] == "True" for name in ("standardised_mass", "oriented")
+        )
+        mean, std = float(facts["mass_mean"]), float(facts["mass_std"])
+    except (ValueError, KeyError, FileNotFoundError) as error:
         raise InputError(f"{weights}: no weights of a network ({error}); fetch it again") from None
-    mean, std = float(facts["mass_mean"]), float(facts["mass_std"])
-    jets = jets_of(read_events(path), facts["jet_definition"], int(facts["pixels"]), mean, std)
-    is_standardised = facts["standardised_mass"] == "True"
-    images = JetImages(jets, facts["pixel_scale"], is_standardised, device)
+    jets = jets_of(read_events(path), definition, int(facts["pixels"]), mean, std, oriented)
+    images = JetImages(jets, scale, standardised, device)
     logits = score(network.to(device), images, path.name).astype(float)
-    return jets.jets, expit(logits[:, 1] - logits[:, 0])
+    probability = expit(logits[:, 1] - logits[:, 0])
+    return jets.jets, np.where(jets.images.counts() > 0, probability, MISSING_SCORE)
 
 
 def main() -> None:
@@ -64,7 +69,7 @@ def main() -> None:
         ]
         output = Path("Data/tags") / f"{path.resolve().parent.name}_{path.stem}.csv"
         write_csv(output, rows)
-        near = jets["delta_r"] < 0.5
+        near = jets["delta_r"] < MATCHING_RADIUS
         for what, of_kind in (("near a true neutralino", near), ("others", ~near)):
             if of_kind.any():
                 median = np.median(probability[of_kind])

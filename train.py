@@ -6,8 +6,9 @@ Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with
         the epoch of lowest validation loss; predict_base_model_mass.py uses that one.
 
 An interrupted training, even a killed one, goes on from its newest checkpoint; a finished one says
-so and ends; more --epochs go on from fewer. On a CPU the same command gives the same weights, bit
-for bit, however often it was interrupted. Several GPUs share every batch under torchrun.
+so and ends; more --epochs go on from fewer, but for a cosine schedule. On a CPU the same command
+gives the same weights, bit for bit, however often it was interrupted. Several GPUs share every
+batch under torchrun.
 
     python train.py AK14 MaxViT 0
     python train.py AK14 CNN --study demo --shuffle-labels

@@ -91,7 +91,8 @@ def event_displays(results: Results) -> style.Drawing:
     They are the first held-out events of their class with three jets, the signal event with two
     that match a neutralino (or as many as there are); nobody looked for pretty ones.
     """
-    jets = results.scores.jets[DISPLAYED]
+    displayed = DISPLAYED if DISPLAYED in results.scores.jets else next(iter(results.scores.jets))
+    jets = results.scores.jets[displayed]
     is_signal = results.events["process"] == STOP
     wanted = np.sum(jets["pt"] > 0, axis=1)
     wanted[is_signal] += np.minimum(jets["classified"].sum(axis=1), 2)[is_signal]

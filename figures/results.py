@@ -107,14 +107,12 @@ class Results:
 
     def repeats_of_jets(self, jet_definition: str) -> Classifiers:
         """All seeds of the networks, as `MaxViT/0`, on the same jets."""
-        scores = self.scores
-        every = {f"{name}/{self.study.seeds[0]}": s for name, s in scores.networks.items()}
         by_name = {
             name.partition("/")[2]: score
-            for name, score in (every | scores.repeats).items()
+            for name, score in self.scores.repeats.items()
             if name.startswith(f"{jet_definition}/")
         }
-        jets = scores.jets[jet_definition]
+        jets = self.scores.jets[jet_definition]
         return self._on_jets(jets, by_name, self._is_signal(jets))
 
     def _is_signal(self, jets: np.ndarray) -> np.ndarray:
@@ -142,6 +140,17 @@ class Results:
             jets["pt"][classified],
             np.ones(np.count_nonzero(classified)),
         )
+
+    def repeats_of_events(self, jet_definition: str) -> Classifiers:
+        """The fits on the three jets' scores of all seeds, as `MaxViT/0`."""
+        names = {}
+        for name in self.scores.repeats:
+            definition, network, seed = name.split("/")
+            if definition == jet_definition:
+                further = f"{definition}_{network}_{seed}"
+                fit = further if further in self.trees.fits else f"{definition}_{network}"
+                names[fit] = f"{network}/{seed}"
+        return self.of_events.named(names)
 
     @property
     def of_events(self) -> Classifiers:
@@ -173,7 +182,7 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
         InputError: a file is missing or damaged, or trees.h5 belongs to other scores.
     """
     folder = study.data_dir
-    scores, trees = read_scores(folder / "scores.h5"), read_trees(folder / "trees.h5")
+    scores, trees = read_scores(folder / "scores.h5", study.seeds), read_trees(folder / "trees.h5")
     if not np.array_equal(scores.event, trees.event):
         raise InputError(
             f"{folder}/trees.h5: its events are not those of scores.h5; run fit_xgb.py again"

@@ -4,7 +4,6 @@ The demo's promises are answered below it, yes or no.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -22,7 +21,15 @@ from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import EXCLUSION_LEVEL, INSIDE
-from sensitivity.sic import MaximumSIC, cut_at, max_sic, sic_at
+from sensitivity.sic import (
+    MaximumSIC,
+    SICPoint,
+    clopper_pearson,
+    cut_at,
+    max_sic,
+    ratio_of_means,
+    sic_at,
+)
 from study import BACKGROUND_UNCERTAINTY
 
 # arXiv:2406.03096, read off its figures: single jets by eye, trees digitised to 0.5 %. At most
@@ -54,8 +61,7 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     summary = Summary()
     _single_jets(summary, results)
     _trees(summary, results)
-    _seeds(summary, results)
-    _ordering(summary, results)
+    _trainings(summary, results)
     for name in ("sic_networks", "sic_combinations", "sic_observables"):
         _against_mass(summary, results, points.get(name, []))
     _excluded(summary, points.get("gain", []))
@@ -96,6 +102,8 @@ def _single_jets(summary: Summary, results: Results) -> None:
         for name in results.networks(definition):
             difference = aucs.difference(names.index(name), mass)
             margins[name] = difference.value / difference.error
+        if not margins:
+            continue
         best = max(margins, key=margins.get)
         summary.sentences.append(
             f"{definition}: a network beats the jet mass by more than two standard errors: "
@@ -105,7 +113,10 @@ def _single_jets(summary: Summary, results: Results) -> None:
 
 def _trees(summary: Summary, results: Results) -> None:
     study, classifiers = results.study, results.of_events
-    floor = f"at least {study.background_events_min} background events"
+    floor = (
+        f"max SIC: at least {study.background_jets_min} background events, "
+        f"else {study.background_events_min}"
+    )
     published = {
         fit: PUBLISHED[definition, network][1:]
         for definition in results.scores.jets
@@ -140,7 +151,7 @@ def _figures_of_merit(
     """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
 
     Args:
-        background_min: background scores behind a cut.
+        background_min: background scores behind the working point.
         label: name of a classifier -> its row.
         published: name -> published max SIC, SIC at 0.3 and AUC.
         reference: AUCs are also given relative to that of this classifier.
@@ -154,17 +165,12 @@ def _figures_of_merit(
         if reference not in (None, name):
             difference = aucs.difference(i, names.index(reference))
             summary.add_estimate(section, "AUC - AUC of mass", row, difference)
-        maximum = _max_sic(classifiers, name, results, background_min)
+        maximum = _max_sic(classifiers, name, results)
         count = maximum.background_count
         summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
         if study.working_point != PUBLISHED_WORKING_POINT:
             at_point = None
-        point = sic_at(
-            *classifiers.pair(name),
-            study.working_point,
-            background_min=background_min,
-            bootstraps=study.bootstraps,
-        )
+        point = _point(classifiers, name, results, background_min)
         summary.add(
             section, f"SIC at eps_S = {study.working_point:g}", row, point.value, point.low,
             point.high, "lower limit" if point.is_lower_limit else "measured", at_point,
@@ -172,86 +178,90 @@ def _figures_of_merit(
         )  # fmt: skip
 
 
-def _max_sic(
-    classifiers: Classifiers, name: str, results: Results, background_min: int
-) -> MaximumSIC:
+def _max_sic(classifiers: Classifiers, name: str, results: Results) -> MaximumSIC:
+    """Of jets or events; at least as many background jets or events must pass."""
     return max_sic(
         *classifiers.pair(name),
         signal_efficiency_min=results.study.signal_efficiency_min,
+        background_min=results.study.background_jets_min,
+        bootstraps=results.study.bootstraps,
+    )
+
+
+def _point(classifiers: Classifiers, name: str, results: Results, background_min: int) -> SICPoint:
+    return sic_at(
+        *classifiers.pair(name),
+        results.study.working_point,
         background_min=background_min,
         bootstraps=results.study.bootstraps,
     )
 
 
-def _ordering(summary: Summary, results: Results) -> None:
-    """The paper's claims on max SIC: a ratio above 1, and how many standard errors above."""
+def _trainings(summary: Summary, results: Results) -> None:
+    """The paper's claims on max SIC, and where there are several seeds their mean and spread."""
     study = results.study
-    for title, background_min, of_definition in (
-        ("single jets", study.background_jets_min, results.of_jets),
-        ("trees on three jets", study.background_events_min, partial(_three_jets, results)),
-    ):
-        found = {}
-        for definition in results.scores.jets:
-            classifiers = of_definition(definition)
-            for network in results.networks(definition):
-                found[definition, network] = _max_sic(classifiers, network, results, background_min)
-        claims = [(("AK14", n), (d, n)) for n in study.networks for d in ("AK10", "AK08")]
-        pairs = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
-        claims += [((d, a), (d, b)) for d in results.scores.jets for a, b in pairs]
-        for better, worse in claims:
-            if not {better, worse} <= set(found):
-                continue
-            ratio = found[better].over(found[worse])
-            published = None
-            if {better, worse} <= set(PUBLISHED):
-                i = 0 if title == "single jets" else 1
-                published = round(PUBLISHED[better][i] / PUBLISHED[worse][i], 2)
-            row = f"{title}: {' '.join(better)} / {' '.join(worse)}"
-            section = "The paper's ordering: ratios of max SIC, same events"
-            summary.add_estimate(section, "ratio", row, ratio, published)
-
-
-def _three_jets(results: Results, definition: str) -> Classifiers:
-    return results.of_events.named(three_jets(definition, results.networks(definition)))
-
-
-def _seeds(summary: Summary, results: Results) -> None:
-    """Mean and standard deviation over the seeds of a network, where there are several."""
-    study = results.study
-    for title, background_min, of_definition in (
+    for title, background_min, of_seeds in (
         ("single jets", study.background_jets_min, results.repeats_of_jets),
-        ("trees on three jets", study.background_events_min, partial(_all_seeds, results)),
+        ("trees on three jets", study.background_events_min, results.repeats_of_events),
     ):
+        maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
         for definition in results.scores.jets:
-            classifiers = of_definition(definition)
+            classifiers = of_seeds(definition)
             aucs = classifiers.aucs(study.bootstraps).value if classifiers.score else ()
-            of_network: dict[str, list[tuple[float, float, float]]] = {}
+            merits: dict[str, list[tuple[float, float, float]]] = {}
             for name, auc in zip(classifiers.score, aucs, strict=True):
                 network = name.partition("/")[0]
-                maximum = _max_sic(classifiers, name, results, background_min).value
-                at = sic_at(*classifiers.pair(name), study.working_point, bootstraps=2,
-                            background_min=background_min)  # fmt: skip
-                at_point = np.nan if at.is_lower_limit else at.value
-                of_network.setdefault(network, []).append((auc, maximum, at_point))
-            for network, seeds in of_network.items():
-                if len(seeds) < 2:
-                    continue
-                section = "Mean and standard deviation over seeds of a training"
-                quantities = ("AUC", "max SIC", f"SIC at eps_S = {study.working_point:g}")
-                for quantity, values in zip(quantities, np.transpose(seeds), strict=True):
+                maximum = _max_sic(classifiers, name, results)
+                point = _point(classifiers, name, results, background_min)
+                maxima.setdefault((definition, network), []).append(maximum)
+                at_point = np.nan if point.is_lower_limit else point.value
+                merits.setdefault(network, []).append((auc, maximum.value, at_point))
+            for network, seeds in merits.items():
+                if len(seeds) > 1:
                     row = f"{title}: {definition} {network}, {len(seeds)} seeds"
-                    estimate = Estimate(float(values.mean()), float(values.std(ddof=1)))
-                    summary.add_estimate(section, quantity, row, estimate)
+                    _mean_and_spread(summary, study.working_point, row, np.array(seeds))
+        _ratios(summary, title, maxima, 0 if title == "single jets" else 1)
 
 
-def _all_seeds(results: Results, definition: str) -> Classifiers:
-    """The fits on three jets of every seed, as `MaxViT/0`."""
-    networks = results.networks(definition)
-    names = {f"{definition}_{n}": f"{n}/{results.study.seeds[0]}" for n in networks}
-    for name in results.scores.repeats:
-        if name.startswith(f"{definition}/"):
-            names[name.replace("/", "_")] = name.partition("/")[2]
-    return results.of_events.named(names)
+def _mean_and_spread(summary: Summary, working_point: float, row: str, seeds: np.ndarray) -> None:
+    """Mean and standard deviation of (seeds, 3) AUC, max SIC and SIC at the working point."""
+    section = "Mean and standard deviation over seeds of a training"
+    quantities = ("AUC", "max SIC", f"SIC at eps_S = {working_point:g}")
+    for quantity, values in zip(quantities, seeds.T, strict=True):
+        estimate = Estimate(float(values.mean()), float(values.std(ddof=1)))
+        summary.add_estimate(section, quantity, row, estimate)
+
+
+def _ratios(
+    summary: Summary,
+    title: str,
+    maxima: Mapping[tuple[str, str], Sequence[MaximumSIC]],
+    published: int,
+) -> None:
+    """Max SIC of the better over that of the worse, as the paper orders them.
+
+    Args:
+        maxima: (jet definition, network) -> of each seed.
+        published: which of the `PUBLISHED` values is the same quantity.
+    """
+    networks = dict.fromkeys(network for _, network in maxima)
+    definitions = dict.fromkeys(definition for definition, _ in maxima)
+    claims = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
+    pairs = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
+    claims += [((d, a), (d, b)) for d in definitions for a, b in pairs]
+    seeds = max((len(of_one) for of_one in maxima.values()), default=0)
+    section = "The paper's ordering: ratios of max SIC, same events, " + (
+        "one seed: errors are those of the test events alone" if seeds == 1 else f"{seeds} seeds"
+    )
+    for better, worse in claims:
+        if not {better, worse} <= set(maxima):
+            continue
+        of_paper = None
+        if {better, worse} <= set(PUBLISHED):
+            of_paper = round(PUBLISHED[better][published] / PUBLISHED[worse][published], 2)
+        row = f"{title}: {' '.join(better)} / {' '.join(worse)}"
+        ratio = ratio_of_means(maxima[better], maxima[worse])
+        summary.add_estimate(section, "ratio", row, ratio, of_paper)
 
 
 def _modelling(summary: Summary, results: Results) -> None:
@@ -259,7 +269,7 @@ def _modelling(summary: Summary, results: Results) -> None:
     study, classifiers = results.study, results.of_events
     section = (
         f"Shift of eps_B at eps_S = {study.working_point:g} in other showers, relative "
-        f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})"
+        f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g}; in brackets events passing here, there)"
     )
     for name in classifiers.score if results.varied else ():
         cut = cut_at(
@@ -270,11 +280,14 @@ def _modelling(summary: Summary, results: Results) -> None:
         spread = float(np.std(cut.resampled_background_efficiency / nominal, ddof=1))
         for variation, trees in results.varied.items():
             passes = trees.fits[name] >= cut.threshold
+            low, high = (end / nominal for end in clopper_pearson(passes.sum(), len(passes)))
             share = passes.mean() / nominal
-            error = share * np.hypot(spread, max(passes.sum(), 1) ** -0.5)
-            summary.add_estimate(
-                section, variation, name, Estimate(share - 1, error), background=int(passes.sum())
-            )
+            summary.add(
+                section, variation, f"{name}{', looser cut' if cut.is_loosened else ''}", share - 1,
+                share - 1 - np.hypot(share - low, share * spread),
+                share - 1 + np.hypot(high - share, share * spread),
+                background=f"{cut.background_count}, {passes.sum()}",
+            )  # fmt: skip
 
 
 def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping]) -> None:
@@ -291,6 +304,7 @@ def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping])
             point["high"],
             "lower limit" if point["is_lower_limit"] else "measured",
             neutralino_mass=point["neutralino_mass"],
+            background=point["background_events"],
         )
 
 

@@ -91,6 +91,7 @@ def draw(
     axis_eta: np.ndarray,
     axis_phi: np.ndarray,
     side: int,
+    oriented: bool = True,
 ) -> SparseImages:
     """Images of jets from their constituents, as the module says; what falls outside is dropped.
 
@@ -101,6 +102,7 @@ def draw(
         offsets: (n + 1,) where each jet begins.
         axis_eta, axis_phi: (n,) of the jets.
         side: pixels along one side of the square image.
+        oriented: whether to turn the hardest deposit upwards; without, phi is up.
     """
     n_jets = len(offsets) - 1
     jet = np.repeat(np.arange(n_jets), np.diff(offsets))
@@ -109,7 +111,7 @@ def draw(
     up_x, up_y = np.zeros(n_jets), np.ones(n_jets)
     hardest = _hardest(pt, jet, offsets)
     distance = np.hypot(x[hardest], y[hardest])
-    off_axis = distance > 0
+    off_axis = (distance > 0) & oriented
     hardest, distance = hardest[off_axis], distance[off_axis]
     up_x[jet[hardest]], up_y[jet[hardest]] = x[hardest] / distance, y[hardest] / distance
     across = x * up_y[jet] - y * up_x[jet]
@@ -131,13 +133,16 @@ def _hardest(pt: np.ndarray, jet: np.ndarray, offsets: np.ndarray) -> np.ndarray
     return candidates[np.unique(jet[candidates], return_index=True)[1]]
 
 
-def draw_events(events: Events, jet_definition: str, wanted: np.ndarray) -> SparseImages:
+def draw_events(
+    events: Events, jet_definition: str, wanted: np.ndarray, oriented: bool = True
+) -> SparseImages:
     """Images of some large-R jets of our own collisions.
 
     Args:
         events: n events.
         jet_definition: `AK08`, `AK10` or `AK14`.
         wanted: (n, 3) bool.
+        oriented: see `draw`.
 
     Returns:
         One image a wanted jet, ordered by event and jet number.
@@ -156,6 +161,7 @@ def draw_events(events: Events, jet_definition: str, wanted: np.ndarray) -> Spar
         offsets,
         *(jets[name].astype(np.float64) for name in ("eta", "phi")),
         JET_DEFINITIONS[jet_definition].pixels,
+        oriented,
     )
 
 

@@ -140,13 +140,19 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
 
 
 def jets_of(
-    events: Events, jet_definition: str, side: int, mass_mean: float = 0.0, mass_std: float = 1.0
+    events: Events,
+    jet_definition: str,
+    side: int,
+    mass_mean: float = 0.0,
+    mass_std: float = 1.0,
+    oriented: bool = True,
 ) -> PackedJets:
     """All large-R jets of one file of ours, without a split: to be scored, not trained on.
 
     Args:
         side: pixels along one side of the image.
         mass_mean, mass_std: TeV, of the jets that the scoring network was trained on.
+        oriented: see `images.draw`.
     """
     large_r = events.large_r[jet_definition]
     exists = large_r["pt"] > 0
@@ -157,7 +163,7 @@ def jets_of(
         jets[name] = large_r[name][exists]
     jets["delta_r"] = large_r["delta_r"][exists].min(axis=1)
     jets["classified"] = (jets["label"] == 0) | matched(jets)
-    images = _summed(draw_events(events, jet_definition, exists), jet_definition, side)
+    images = _summed(draw_events(events, jet_definition, exists, oriented), jet_definition, side)
     return PackedJets(jets, images, side, mass_mean, mass_std, jet_definition)
 
 

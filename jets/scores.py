@@ -23,8 +23,8 @@ class BaseScores:
         jets: jet definition -> structured (m, 3): mass, pt, eta, delta_r, classified,
             shuffled_label, and the angularities; pt 0 where there is no jet.
         networks: `AK14/MaxViT` -> (m, 3) probabilities of signal, -1 where there is no jet; of
-            several trainings that with the lowest seed (an average of seeds is not published).
-        repeats: `AK14/MaxViT/1` -> the same of the other seeds.
+            several trainings that with the study's first seed (an average is not published).
+        repeats: `AK14/MaxViT/1` -> the same of every seed of the study.
         shuffled: the same of trainings on permuted labels, as `networks`.
     """
 
@@ -83,8 +83,11 @@ def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
             file[name] = array
 
 
-def read_scores(path: Path) -> BaseScores:
+def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
     """Read scores.h5.
+
+    Args:
+        seeds: of the study. Where none of them was trained, the lowest that was takes their place.
 
     Raises:
         InputError: missing or damaged file or dataset.
@@ -97,18 +100,19 @@ def read_scores(path: Path) -> BaseScores:
     shuffled: dict[str, np.ndarray] = {}
     trainings = [name for name in arrays if name.count("/") == 2]
 
-    def seed(training: str) -> int:
-        return int(training.rpartition("/")[2].removesuffix(SHUFFLED))
+    def rank(training: str) -> int:
+        seed = int(training.rpartition("/")[2].removesuffix(SHUFFLED))
+        return list(seeds).index(seed) if seed in seeds else len(seeds) + seed
 
-    for training in sorted(trainings, key=seed):
+    for training in sorted(trainings, key=rank):
         name = training.rpartition("/")[0]
         score = _dataset(path, arrays, training, made_by, (len(event), JETS_PER_EVENT))
         if training.endswith(SHUFFLED):
             shuffled.setdefault(name, score)
-        elif name in networks:
+            continue
+        networks.setdefault(name, score)
+        if rank(training) < len(seeds):
             repeats[training] = score
-        else:
-            networks[name] = score
     jets = {
         definition: _dataset(
             path, arrays, f"{definition}/jets", made_by, (len(event), JETS_PER_EVENT)

@@ -54,7 +54,7 @@ class Collisions:
         self.folder, self.study = folder, study
         self.samples = sorted(folder.glob("*.h5"))
         self._process = {}
-        for name, process in VARIED.items():
+        for name, process in VARIED.items() if self.samples else ():
             varied = sorted(study.variation_dir(name).glob("*.h5"))
             self._process |= dict.fromkeys(varied, process)
             self.samples += varied
@@ -74,6 +74,11 @@ class Collisions:
             raise InputError(f"{path}: holds the events of {name}; give it that name again")
         if not background:
             _require_on_grid(path, self.study, found.m_stop, found.m_neutralino)
+        if path in self._process and not found.fully_selected.all():
+            raise InputError(
+                f"{path}: {np.sum(~found.fully_selected)} events with 5 or 6 jets, expected fully "
+                f"selected ones of another shower; make it with simulate.py --variations"
+            )
         events = np.zeros(len(found), EVENT_DTYPE)
         events["process"] = self._process.get(path, TTBAR) if background else STOP
         for field in ("m_stop", "m_neutralino", "index"):
@@ -106,7 +111,8 @@ class Collisions:
     def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
         found = read_events(path)
-        return {name: draw_events(found, name, chosen) for name, chosen in wanted.items()}
+        oriented = self.study.oriented
+        return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
 def _observables(found: Events) -> np.ndarray:

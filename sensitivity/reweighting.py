@@ -3,33 +3,41 @@
 import numpy as np
 
 BINS = 20
+BACKGROUND_MIN = 25  # in a bin: no single background value stands for more than 4 % of it
 
 
-def spectrum_weights(signal: np.ndarray, background: np.ndarray, bins: int = BINS) -> np.ndarray:
+def spectrum_weights(
+    signal: np.ndarray,
+    background: np.ndarray,
+    bins: int = BINS,
+    background_min: int = BACKGROUND_MIN,
+) -> np.ndarray:
     """Weights (m,) of background values with which their histogram is that of the signal.
 
     The bins hold equal numbers of signal values, so each has the same statistical error; values
-    beyond the signal's range count in the outermost bins. A bin without background is joined with
-    the one below it (at the lower end, above it).
+    beyond the signal's range count in the outermost bins. A bin with too little background is
+    joined with its neighbour.
 
     Args:
         signal: (n,) values.
         background: (m,) values of the same quantity.
         bins: at most.
+        background_min: background values in a bin, at least (unless there are fewer in all).
 
     Returns:
         Weights with the mean 1.
 
-    >>> spectrum_weights(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 1.5, 2.0, 3.5]), bins=2)
+    >>> spectrum_weights(np.arange(1.0, 5.0), np.array([1.0, 1.5, 2.0, 3.5]), 2, background_min=1)
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
     """
     edges = np.unique(np.quantile(signal, np.linspace(0, 1, bins + 1)[1:-1]))
     counts = np.bincount(np.searchsorted(edges, background), minlength=len(edges) + 1)
-    # An edge stays where there is background on both of its sides, back to the last one that did.
+    # An edge stays where there is enough background above it, and below it back to the last one.
+    above = len(background) - np.cumsum(counts)
     kept, since = [], 0
-    for edge, below in zip(edges, counts[:-1], strict=True):
-        since += below
-        if since and counts[np.searchsorted(edges, edge) + 1 :].any():
+    for edge, here, rest in zip(edges, counts[:-1], above[:-1], strict=True):
+        since += here
+        if min(since, rest) >= background_min:
             kept.append(edge)
             since = 0
     wanted, found = (

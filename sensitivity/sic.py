@@ -7,7 +7,7 @@ from a bootstrap over events; where fewer than 25 background scores pass, they a
 of the Clopper-Pearson interval of eps_B, for a bootstrap of few events is too narrow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,8 @@ class SICPoint:
     """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf.
 
     Attributes:
-        background_count: background scores that pass, unweighted.
+        background_count: background scores that pass; of weighted ones the number with the same
+            relative error.
         resampled: (bootstraps,) the SIC of each resampling, for differences between classifiers of
             the same events; infinite where no background passes.
     """
@@ -71,17 +72,29 @@ class MaximumSIC(Estimate):
     background_count: int
     resampled: np.ndarray
 
-    def over(self, other: "MaximumSIC") -> Estimate:
-        """The ratio to that of another classifier of the same events; the bootstrap is paired.
 
-        Example:
-            >>> a, b = (MaximumSIC(v, 1, 0.3, 9, np.array([v, 2 * v])) for v in (6.0, 3.0))
-            >>> a.over(b)
-            Estimate(value=2.0, error=0.0)
-        """
-        there = np.isfinite(self.resampled) & np.isfinite(other.resampled)
-        ratios = self.resampled[there] / other.resampled[there]
-        return Estimate(self.value / other.value, float(np.std(ratios, ddof=1)))
+def ratio_of_means(
+    better: Sequence[MaximumSIC | SICPoint], worse: Sequence[MaximumSIC | SICPoint]
+) -> Estimate:
+    """Ratio of two classifiers, each trained from several seeds and tested on the same events.
+
+    The error holds the test events, by the bootstrap that all share, and where there are several
+    seeds their spread.
+
+    Example:
+        >>> a, b = ([MaximumSIC(v, 1, 0.3, 9, np.array([v, 2 * v]))] for v in (6.0, 3.0))
+        >>> ratio_of_means(a, b)
+        Estimate(value=2.0, error=0.0)
+    """
+    of_events = []
+    for some in (better, worse):
+        of_events.append(np.mean([one.resampled for one in some], axis=0))
+    there = np.isfinite(of_events[0]) & np.isfinite(of_events[1]) & (of_events[1] > 0)
+    values = [np.array([one.value for one in some]) for some in (better, worse)]
+    ratio = float(values[0].mean() / values[1].mean())
+    of_seeds = [v.var(ddof=1) / len(v) / v.mean() ** 2 if len(v) > 1 else 0.0 for v in values]
+    spread = np.std(of_events[0][there] / of_events[1][there], ddof=1)
+    return Estimate(ratio, float(np.hypot(spread, ratio * sum(of_seeds) ** 0.5)))
 
 
 @dataclass(frozen=True)
@@ -416,12 +429,14 @@ class _Scan:
                 for sums in cuts.resampled(bootstraps, seed)
             ]
         )
-        self.background_count = above = cuts.background_above[at]
+        above = cuts.background_above[at]
         # The unweighted count with the relative error of the weighted sum: (sum w)^2 / sum w^2.
         weight = cuts.background.weight
         sums, squares = cumulative(weight), cumulative(weight**2)
         some = np.where(sums[above] > 0, above, len(weight))
         self.effective_trials = sums[some] * sums[-1] / squares[some]
+        effective = np.where(sums[above] > 0, sums[above] ** 2 / squares[some], 0)
+        self.background_count = np.floor(effective * (1 + 1e-12)).astype(int)
 
     def background_interval(self, confidence: float) -> tuple[np.ndarray, np.ndarray]:
         """Clopper-Pearson interval of the background efficiency."""

@@ -2,7 +2,8 @@
 
 Trains the study's MaxViT once as it stands, then again with each step of `STEPS`, all seeds of the
 study each, on the same jets; the trees over the three jets follow. A step is judged on validation
-jets; the numbers of held-out events beside it decide nothing.
+jets; the numbers of held-out events beside it decide nothing. Errors hold the test events, and with
+several seeds their spread.
 
 Reads   the sample of the study.
 Writes  Data/<study>_<step>/, a study of its own each; doc/results/<study>_beyond.csv.
@@ -14,6 +15,7 @@ import argparse
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +23,29 @@ import numpy as np
 
 from figures.results import Results, read_results
 from products import atomic_write, read_csv, read_manifest, run, write_csv
-from sensitivity.sic import SICPoint, sic_at
+from sensitivity.sic import SICPoint, ratio_of_means, sic_at
 from study import Study, load_study, to_toml
 from training.plan import Training
 
 NETWORK, DEFINITION = "MaxViT", "AK14"
 AS_IT_STANDS = "as it stands"
-STEPS: dict[str, dict] = {
-    AS_IT_STANDS: {},
-    "reflection": {"reflect": True},
-    "rotation": {"reflect": True, "rotate": True},
-    "sqrt": {"pixel_scale": "sqrt"},
-    "log": {"pixel_scale": "log"},
-    "cosine": {"cosine_schedule": True},
-    "weight decay": {"weight_decay": 0.05},
-    "batch 256": {"batch_size": 256, "learning_rate": 1e-3},  # the square root of 4 as much
+STEPS: dict[str, Callable[[Study], dict]] = {
+    AS_IT_STANDS: lambda study: {},
+    "reflection": lambda study: {"reflect": True},
+    "rotation": lambda study: {"oriented": False, "reflect": True, "rotate": True},
+    "linear": lambda study: {"pixel_scale": "linear"},
+    "sqrt": lambda study: {"pixel_scale": "sqrt"},
+    "log": lambda study: {"pixel_scale": "log"},
+    "cosine": lambda study: {"cosine_schedule": True},
+    "weight decay": lambda study: {"weight_decay": 0.05},
+    # The rule for Adam: the square root of the batch.
+    "batch times 4": lambda study: {
+        "batch_size": 4 * study.batch_size,
+        "learning_rate": 2 * study.learning_rate,
+    },
 }
-SCRIPTS = ("setup.py", "train.py --all", "predict_base_model_mass.py", "fit_xgb.py")
+USE_A_DEVICE = ("train.py --all", "predict_base_model_mass.py")
+SCRIPTS = ("setup.py", *USE_A_DEVICE, "fit_xgb.py")
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Outcome:
 
 def variant(study: Study, step: str) -> Study:
     """The study with one step changed, MaxViT on AK14 alone."""
-    changes = {"networks": (NETWORK,), "jet_definitions": (DEFINITION,), **STEPS[step]}
+    changes = {"networks": (NETWORK,), "jet_definitions": (DEFINITION,), **STEPS[step](study)}
     name = f"{study.name}_{step.replace(' ', '_')}"
     return dataclasses.replace(study, name=name, sample=study.sample_dir.name, **changes)
 
@@ -68,7 +76,7 @@ def measure(study: Study, device: str | None) -> Outcome:
     with atomic_write(stated) as temporary:
         temporary.write_text(to_toml(study))
     for script in SCRIPTS:
-        chosen = ["--device", device] if device and "--all" in script else []
+        chosen = ["--device", device] if device and script in USE_A_DEVICE else []
         command = [sys.executable, *script.split(), "--study", str(stated), *chosen]
         if status := subprocess.run(command, check=False).returncode:
             sys.exit(status)
@@ -84,12 +92,9 @@ def measure(study: Study, device: str | None) -> Outcome:
 
 def _points(results: Results) -> dict[str, list[SICPoint]]:
     study = results.study
-    jets, events = results.repeats_of_jets(DEFINITION), results.of_events
-    fits = [f"{DEFINITION}_{NETWORK}"]
-    fits += [f"{fits[0]}_{seed}" for seed in study.seeds[1:]]
     chosen = {
-        "jets": (jets, [f"{NETWORK}/{seed}" for seed in study.seeds], study.background_jets_min),
-        "events": (events, fits, study.background_events_min),
+        "jets": (results.repeats_of_jets(DEFINITION), study.background_jets_min),
+        "events": (results.repeats_of_events(DEFINITION), study.background_events_min),
     }
     return {
         what: [
@@ -99,25 +104,10 @@ def _points(results: Results) -> dict[str, list[SICPoint]]:
                 background_min=floor,
                 bootstraps=study.bootstraps,
             )
-            for name in names
+            for name in classifiers.score
         ]
-        for what, (classifiers, names, floor) in chosen.items()
+        for what, (classifiers, floor) in chosen.items()
     }
-
-
-def gain(points: list[SICPoint], reference: list[SICPoint]) -> tuple[float, float]:
-    """Mean over seeds of SIC minus the reference's, and its error.
-
-    The error holds the test events (by the bootstrap, which both share) and the seeds.
-    """
-    means = [np.mean([p.resampled for p in some], axis=0) for some in (points, reference)]
-    difference = means[0] - means[1]
-    of_events = np.std(difference[np.isfinite(difference)], ddof=1)
-    values = [np.array([p.value for p in some]) for some in (points, reference)]
-    of_seeds = [v.var(ddof=1) / len(v) if len(v) > 1 else 0.0 for v in values]
-    return float(values[0].mean() - values[1].mean()), float(
-        np.hypot(of_events, sum(of_seeds) ** 0.5)
-    )
 
 
 def main() -> None:
@@ -132,6 +122,10 @@ def main() -> None:
     study = load_study(options.study)
     rows, reference = [], None
     for step in dict.fromkeys([AS_IT_STANDS, *options.steps]):
+        changes = STEPS[step](study)
+        if changes and all(getattr(study, name) == value for name, value in changes.items()):
+            print(f"{step}: the study has it already")
+            continue
         outcome = measure(variant(study, step), options.device)
         reference = reference or outcome
         change = outcome.validation - reference.validation
@@ -143,11 +137,13 @@ def main() -> None:
             if len(change) > 1 else f"{change.mean():+.4f}",
         }  # fmt: skip
         for what, points in outcome.points.items():
-            value, error = gain(points, reference.points[what])
-            sign = ">" if any(point.is_lower_limit for point in points) else ""
+            limited = any(one.is_lower_limit for one in (*points, *reference.points[what]))
             mean = np.mean([point.value for point in points])
-            row[f"SIC at eps_S = {study.working_point:g}, {what}"] = f"{sign}{mean:.2f}"
-            row[f"gain, {what}"] = f"{value:+.2f} ± {error:.2f}"
+            row[f"SIC at eps_S = {study.working_point:g}, {what}"] = f"{mean:.2f}"
+            gain = ratio_of_means(points, reference.points[what])
+            row[f"relative to {AS_IT_STANDS}, {what}"] = (
+                "lower limits" if limited else f"{gain.value:.3f} ± {gain.error:.3f}"
+            )
         row["training, relative"] = f"{outcome.seconds / reference.seconds:.2f}"
         rows.append(row)
         print(row, flush=True)

@@ -3,12 +3,13 @@
 Runs all steps of a study, each of which skips what is done, then shows what they found.
 
 Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
-Writes  what the steps write; doc/results/<study>_summary.csv and <study>_sample.csv; the tables of
-        doc/ordering.md between its marks; doc/figures/<study>_*.png with their CSV files.
-Takes   the study `ordering_cpu`, on two cores: see doc/ordering.md.
+Writes  what the steps write; doc/results/ordering_summary.csv and ordering_sample.csv; the tables
+        of doc/ordering.md between its marks; doc/figures/ordering_*.png with their CSV files. All
+        of them are of the study that was run last, which the page names.
+Takes   the study `ordering_cpu` some two and a half hours of two cores, without the variations.
 
-    python -m studies.ordering --study studies/ordering_cpu.toml
-    python -m studies.ordering --study studies/ordering.toml --skip simulate variations
+    python -m studies.ordering --study studies/ordering_cpu.toml --skip variations
+    python -m studies.ordering --study studies/ordering.toml --device cuda
 """
 
 import argparse
@@ -46,6 +47,7 @@ TABLES = {
     "trees_weighted": "Trees, background weighted",
     "ratios": "The paper's ordering",
     "seeds": "Mean and standard deviation over seeds",
+    "against_mass": "SIC at eps_S",
     "excluded": "Excluded stop mass",
     "gain": "Gain in excluded stop mass",
     "added": "What the scores add to DS2",
@@ -102,7 +104,7 @@ def settings(study: Study) -> Rows:
     return [
         {"setting": name, "readme": _words(getattr(usual, name)), study.name: _words(value)}
         for name, value in dataclasses.asdict(study).items()
-        if value != getattr(usual, name) and name not in ("name", "sample", "published_files")
+        if value != getattr(usual, name) and name not in ("sample", "published_files")
     ]
 
 
@@ -137,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--study", default="studies/ordering.toml", help="(default: %(default)s)")
+    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
     parser.add_argument("--skip", nargs="+", choices=STEPS, default=[], help="steps to leave out")
     parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
@@ -154,9 +156,9 @@ def main() -> None:
 
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
     rows = read_csv(study.data_dir / "summary.csv")
-    write_csv(Path(f"doc/results/{study.name}_summary.csv"), rows)
+    write_csv(Path("doc/results/ordering_summary.csv"), rows)
     files = sample(study)
-    write_csv(Path(f"doc/results/{study.name}_sample.csv"), files)
+    write_csv(Path("doc/results/ordering_sample.csv"), files)
     tables = {
         "environment": environment(),
         "settings": settings(study),
@@ -167,8 +169,8 @@ def main() -> None:
         show(PAGE, name, found or [{"": "not run"}])
     for name in FIGURES:
         for path in study.plots_dir.glob(f"{name}.*"):
-            shutil.copy(path, Path("doc/figures") / f"{study.name}_{path.name}")
-    print(f"{PAGE}: {len(tables)} tables; doc/figures/{study.name}_*: {len(FIGURES)} figures")
+            shutil.copy(path, Path("doc/figures") / f"ordering_{path.name}")
+    print(f"{PAGE}: {len(tables)} tables; doc/figures/ordering_*: {len(FIGURES)} figures")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from jets.split import TRAIN, VALIDATION
 from models import create_model
 from models.pretrained import save_weights
 from predict_base_model_mass import read_trained
-from products import atomic_write, read_csv, read_manifest, run
+from products import InputError, atomic_write, read_csv, read_manifest, run
 from studies.ordering import table
 from studies.pages import environment, show
 from study import add_study_option, load_study
@@ -39,6 +39,10 @@ def main() -> None:
     training = Training(options.jet_definition, options.network, options.seed)
 
     manifest = training.directory(study) / "manifest.json"
+    if training.seed != study.seeds[0]:
+        raise InputError(
+            f"{training}: the tables are of seed {study.seeds[0]}, expected that one to be shipped"
+        )
     trained = read_trained(manifest, study)
     record = read_manifest(manifest, made_by="train.py")
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
@@ -52,6 +56,7 @@ def main() -> None:
         "jet_definition": training.jet_definition,
         "pixels": some.side,
         "width": study.width,
+        "oriented": study.oriented,
         "pixel_scale": study.pixel_scale,
         "standardised_mass": study.standardised_mass,
         "mass_mean": some.mass_mean,  # TeV, of the training jets

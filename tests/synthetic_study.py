@@ -34,6 +34,7 @@ STUDY = """
 base = "demo"
 name = "synthetic"
 networks = ["CNN", "CoAtNet", "MaxViT", "ViT"]
+seeds = [0, 1]
 bootstraps = 20
 folds = 3
 trees = 10

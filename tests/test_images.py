@@ -52,6 +52,19 @@ def test_the_image_is_turned_and_not_reflected():
     assert np.argwhere(mirrored == 10)[0, 2] == 31 - int(0.3 / PIXEL_WIDTH)
 
 
+def test_without_orientation_eta_is_right_and_phi_is_up():
+    pt, eta, phi, kind, offsets, axis_eta, axis_phi = random_jets(spread=0.3)
+    found = dense(draw(pt, eta, phi, kind, offsets, axis_eta, axis_phi, 64, oriented=False), 64)
+    edges = PIXEL_WIDTH * np.arange(-32, 33)
+    for jet, image in enumerate(found):
+        rows = slice(offsets[jet], offsets[jet + 1])
+        around = (phi[rows] - axis_phi[jet] + np.pi) % (2 * np.pi) - np.pi
+        expected, *_ = np.histogram2d(
+            around, eta[rows] - axis_eta[jet], bins=(edges, edges), weights=pt[rows]
+        )
+        np.testing.assert_allclose(image.sum(axis=0), expected[::-1], rtol=1e-5, atol=1e-4)
+
+
 def test_channels_follow_the_detector():
     image = one_jet(
         [5, 4, 3, 2, 1], [0] * 5, [0.01] * 5, [CHARGED, NEUTRAL, PHOTON, ELECTRON, MUON]

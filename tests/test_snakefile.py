@@ -127,6 +127,11 @@ def test_published_files_are_taken_unless_a_simulation_is_asked_for(tmp_path):
     assert order(jobs) == ["simulate", *STEPS]
 
 
+def test_whether_to_simulate_is_true_or_false(tmp_path):
+    with pytest.raises(AssertionError, match="simulate=perhaps: expected true or false"):
+        planned(tmp_path, "study=demo", "simulate=perhaps")
+
+
 @pytest.mark.slow
 def test_a_real_run_and_what_is_done_after_it(tmp_path):
     """One file of collisions, four small trainings and the rest of the chain: 2.5 minutes."""

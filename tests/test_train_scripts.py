@@ -155,7 +155,7 @@ def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
 
 def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):
     """Rebuilt jet by jet from dense images."""
-    scores = read_scores(toy / "scores.h5")
+    scores = read_scores(toy / "scores.h5", (0,))
     packed = read_jets(toy / "AK10.h5", HELD_OUT)
     network = create_model("CNN", SIDE, 0.125).eval()
     folder = toy / "models" / "AK10_CNN_0"
@@ -177,7 +177,7 @@ def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):
 
 
 def test_held_out_jets_are_told_apart_and_missing_ones_marked(toy):
-    scores = read_scores(toy / "scores.h5")
+    scores = read_scores(toy / "scores.h5", (0,))
     with h5py.File(toy / "events.h5") as file:
         events = file["events"][()]
     np.testing.assert_array_equal(scores.event, np.flatnonzero(events["split"] == HELD_OUT))

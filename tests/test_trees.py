@@ -65,7 +65,7 @@ def test_columns_are_three_scores_a_network_and_four_or_nine_features(finished):
 
 
 def test_every_event_is_scored_once_and_missing_jets_not_at_all(finished):
-    scores = read_scores(finished / "Data/synthetic/scores.h5")
+    scores = read_scores(finished / "Data/synthetic/scores.h5", (0, 1))
     trees = read_trees(finished / "Data/synthetic/trees.h5")
     assert np.array_equal(trees.event, scores.event)
     assert set(np.unique(trees.fold)) == {0, 1, 2}

@@ -1,4 +1,9 @@
-"""Symmetries of a jet: mirrored, or turned about its axis, it is as likely as it was."""
+"""Symmetries of a jet: mirrored, or turned about its axis, it is as likely as it was.
+
+On pixels both have a limit. An image whose hardest deposit was turned upwards has it in column p/2,
+its mirror image in column p/2 - 1. Turning moves centres of pixels to the nearest pixel, where some
+meet, so turned images have fewer and brighter pixels than the images that are tested.
+"""
 
 from typing import NamedTuple
 

@@ -134,8 +134,8 @@ def train_epoch(
             if processes.number > 1:
                 now = time.perf_counter()
                 seconds, agreed = processes.largest(round(1000 * (now - agreed))) / 1000, now
-                steps = int(SECONDS_BETWEEN_AGREEMENTS / max(seconds, 1e-3) * taken)
-                taken = min(max(steps, 1), STEPS_BETWEEN_AGREEMENTS)
+                possible = int(SECONDS_BETWEEN_AGREEMENTS / max(seconds, 1e-3) * taken)
+                taken = min(max(possible, 1), STEPS_BETWEEN_AGREEMENTS)
                 until_agreement = taken - 1
     keep()
 
