@@ -4,8 +4,8 @@ Runs all steps of a study, each of which skips what is done, then shows what the
 
 Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
 Writes  what the steps write; doc/results/ordering_summary.csv and ordering_sample.csv; the tables
-        of doc/ordering.md between its marks; doc/figures/ordering_*.png with their CSV files. All
-        of them are of the study that was run last, which the page names.
+        of doc/ordering.md and README.md between their marks; doc/figures/ordering_*.png with their
+        CSV files. All of them are of the study that was run last, which the page names.
 Takes   the study `ordering_cpu` some two and a half hours of two cores, without the variations.
 
     python -m studies.ordering --study studies/ordering_cpu.toml --skip variations
@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from figures.results import TREES_OF_ONE_JET
 from figures.table import cell
 from jets.events import read_events
 from products import InputError, fingerprint, read_csv, read_manifest, run, write_csv
@@ -134,6 +135,42 @@ def table(rows: Iterable[dict], begins: str) -> Rows:
     return [{column: line.get(column, "") for column in columns} for line in lines.values()]
 
 
+def headline(rows: Iterable[dict], definition: str = "AK14") -> Rows:
+    """The README's table: each classifier on one jet, at the signal's pT, and over events."""
+    found = {
+        (row["section"].partition(" (")[0], row["classifier"], row["quantity"]): row for row in rows
+    }
+    single, weighted, trees = (
+        TABLES[name] for name in ("single_jets", "single_jets_weighted", "trees")
+    )
+    weighted += " to the signal's jet pT"
+    fit_of = {"jet mass": "mass", "jet pT": "pt"}
+    fit_of |= {name: fit for fit, name in TREES_OF_ONE_JET.items()}
+    names = [row.removeprefix(f"{definition} ") for section, row, quantity in found
+             if (section, quantity) == (single, "AUC") and row.startswith(definition)]  # fmt: skip
+
+    def value(section: str, row: str, quantity: str) -> str:
+        number = found.get((section, row, quantity))
+        return cell(number | {"published": "", "background": ""}) if number else ""
+
+    return [
+        {
+            f"{definition} jets": name,
+            "AUC": value(single, f"{definition} {name}", "AUC"),
+            "AUC, background with the signal's pT": value(weighted, f"{definition} {name}", "AUC"),
+            "max SIC": value(single, f"{definition} {name}", "max SIC"),
+            "published": found[single, f"{definition} {name}", "max SIC"]["published"],
+            "max SIC over events, trees on three jets": value(
+                trees, f"{definition}_{fit_of.get(name, name)}", "max SIC"
+            ),
+            "published, over events": found.get(
+                (trees, f"{definition}_{fit_of.get(name, name)}", "max SIC"), {}
+            ).get("published", ""),
+        }
+        for name in names
+    ]
+
+
 def main() -> None:
     """Run the steps, show what they found."""
     parser = argparse.ArgumentParser(
@@ -167,6 +204,7 @@ def main() -> None:
     }
     for name, found in tables.items():
         show(PAGE, name, found or [{"": "not run"}])
+    show(Path("README.md"), "results", headline(rows))
     for name in FIGURES:
         for path in study.plots_dir.glob(f"{name}.*"):
             shutil.copy(path, Path("doc/figures") / f"ordering_{path.name}")

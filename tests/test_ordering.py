@@ -91,3 +91,28 @@ def test_a_step_that_fails_ends_with_its_status(tmp_path, monkeypatch, capfd):
         ordering.main()
     assert end.value.code == 2
     assert "no samples" in capfd.readouterr().err
+
+
+def test_the_headline_puts_one_jet_and_three_side_by_side():
+    summary = Summary()
+    single, weighted = (
+        "Single jets, held out (x)",
+        "Single jets, background weighted to the signal's jet pT (x)",
+    )
+    for name in ("CNN", "jet pT"):
+        summary.add_estimate(single, "AUC", f"AK14 {name}", Estimate(0.9, 0.01))
+        summary.add_estimate(
+            single, "max SIC", f"AK14 {name}", Estimate(5.0, 0.12), 4.4, background=30
+        )
+        summary.add_estimate(weighted, "AUC", f"AK14 {name}", Estimate(0.8, 0.01))
+    for fit in ("CNN", "pt"):
+        summary.add_estimate(
+            "Trees, events held out (x)", "max SIC", f"AK14_{fit}", Estimate(7.0, 0.22)
+        )
+    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
+    found = ordering.headline(rows)
+    assert [row["AK14 jets"] for row in found] == ["CNN", "jet pT"]
+    for row in found:
+        assert row["AUC, background with the signal's pT"] == "0.800 ± 0.010"
+        assert row["max SIC"] == "5.00 ± 0.12" and row["published"] == "4.4"
+        assert row["max SIC over events, trees on three jets"] == "7.00 ± 0.22"
