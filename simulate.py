@@ -7,7 +7,7 @@ Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5
         other showers, train_data/<sample>/<sample>_<variation>/ttbar_0.h5. Chunks on the way lie in
         chunks/ beside the files; a second call goes on from them, and the files do not depend on
         the number of workers.
-Takes   per fully selected event and core, about 1 s (top pairs) and 0.25 s (stop pairs).
+Takes   per fully selected event and core 0.5 to 1 s (top pairs) and 0.06 to 0.25 s (stop pairs).
 
     python simulate.py --study demo
     python simulate.py --study readme --only stop_900_300 ttbar_0 --workers 16
