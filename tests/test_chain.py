@@ -57,7 +57,7 @@ def write_variation(folder: Path) -> None:
     events = read_events(DEMO / "ttbar_1.h5")
     chosen = events.fully_selected & (np.arange(len(events)) % 4 == 0)
     folder.mkdir()
-    write_events(folder / "ttbar_0.h5", events.take(chosen))
+    write_events(folder / "ttbar_1.h5", events.take(chosen))
 
 
 def run_steps(folder: Path, published: bool) -> list[str]:
@@ -119,7 +119,7 @@ def test_another_shower_is_held_out_and_shifts_the_background(from_collisions):
     rows = read_csv(folder / "plots/few/summary.csv")
     shifts = [row for row in rows if row["section"].startswith("Shift of eps_B")]
     assert {row["quantity"] for row in shifts} == {"damped"}
-    of_ds2 = next(row for row in shifts if row["classifier"] == "DS2")
+    of_ds2 = next(row for row in shifts if row["classifier"].startswith("DS2"))
     low, value, high = (float(of_ds2[name]) for name in ("low", "value", "high"))
     assert abs(value) < 4 * (high - low) / 2  # the same shower after all
 

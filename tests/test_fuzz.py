@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ READERS = {
     "events.h5": read_event_table,
     "AK14.h5": read_jets,
     "AK10.h5": read_jet_table,
-    "scores.h5": read_scores,
+    "scores.h5": partial(read_scores, seeds=(0,)),
     "trees.h5": read_trees,
 }
 TAKEN = {"events.h5": "events", "AK14.h5": "pixels", "AK10.h5": "jets"} | dict.fromkeys(
