@@ -7,7 +7,7 @@ summary.txt (also in Data/<study>/), and plots.json. Working point, bootstraps a
 background behind a point are settings of the study. The published files hold no event observables
 and no efficiencies: with them the figures that need either are left out, each with its reason.
 
-    python plots.py --study demo              # 20 s on two cores
+    python plots.py --study demo              # 11 s on two cores
     python plots.py                           # study readme
 """
 
