@@ -299,8 +299,9 @@ def one_training(
     yield row("network alone", *network.rate(jets), "jets/s")
     yield row("training", *together.rate(jets), "jets/s")
     yield row("step", 1000 * together.median / steps, 1000 * together.spread / steps, "ms")
-    waiting = max(1 - network.median / together.median, 0.0)
-    yield row("waiting for data", 100 * waiting, 50 * together.spread / together.median, "%")
+    # On a GPU the host makes the next batch while the device is busy with this one.
+    waiting = min(alone.median, max(together.median - network.median, 0.0))
+    yield row("waiting for data", 100 * waiting / together.median, "", "%")
     yield row("utilisation", 100 * cost * jets / together.median / matrix_rate, "", "%")
     if device.type == "cuda":
         yield row("peak memory", peak_memory(device), "", "GiB")

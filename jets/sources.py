@@ -77,7 +77,7 @@ class Collisions:
         if path in self._process and not found.fully_selected.all():
             raise InputError(
                 f"{path}: {np.sum(~found.fully_selected)} events with 5 or 6 jets, expected fully "
-                f"selected ones of another shower; make it with simulate.py --variations"
+                f"selected ones of another shower; make it with simulate.py --variations NAME"
             )
         events = np.zeros(len(found), EVENT_DTYPE)
         events["process"] = self._process.get(path, TTBAR) if background else STOP
