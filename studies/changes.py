@@ -1,0 +1,323 @@
+"""What does one changed setting do? One step at a time, for CNN and MaxViT on AK14.
+
+Trains both networks as the study stands, then again with each step of `STEPS`, all seeds of the
+study each; the trees over the three jets follow. The first steps ask why the ordering of the
+networks may differ from the published one, the others what raises SIC. A step is judged on
+validation jets; the numbers of held-out events beside it decide nothing.
+
+The error of a gain on validation jets is the spread of the paired differences between the seeds,
+pooled over all steps, for each has few; errors of ratios hold the test events and the step's own
+spread between seeds.
+
+Reads   the sample of the study.
+Writes  Data/<study>_<step>/, a study of its own each; two tables of doc/ordering.md, also as
+        doc/results/<study>_{ordering,gains}.csv, with every step that is done.
+
+    python -m studies.changes --study studies/ordering.toml
+    python -m studies.changes --study studies/changes_cpu.toml --steps "as it stands" reflection
+"""
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from figures.results import read_results
+from figures.table import Summary, cell
+from jets.split import TRAIN
+from products import InputError, atomic_write, read_csv, read_manifest, run, write_csv
+from sensitivity.auc import auc
+from sensitivity.bootstrap import Estimate
+from sensitivity.sic import MaximumSIC, SICPoint, max_sic, ratio_of_means, sic_at
+from studies.pages import Rows, show
+from study import Study, load_study, to_toml
+from training.batches import read_split
+from training.plan import Training, trainings
+
+PAGE = Path("doc/ordering.md")
+NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
+JUDGED = NETWORKS[-1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change.
+
+    Attributes:
+        settings: study -> the settings that differ, and their values.
+        options: network -> what train.py is told besides.
+    """
+
+    settings: Callable[[Study], dict] = lambda study: {}
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+AS_IT_STANDS = "as it stands"
+STEPS = {
+    AS_IT_STANDS: Step(),
+    # Why the ordering may differ.
+    "half the jets": Step(
+        lambda study: {"training_jets_per_mass_point": study.training_jets_per_mass_point // 2}
+    ),
+    "more jets": Step(  # the published split, for most of the signal is held out otherwise
+        lambda study: {
+            "split": (0.5, 0.2, 0.3),
+            "training_jets_per_mass_point": 3 * study.training_jets_per_mass_point,
+        }
+    ),
+    "three times the epochs": Step(
+        lambda study: {
+            "epochs": 3 * study.epochs,
+            "learning_rate_decay": study.learning_rate_decay ** (1 / 3),
+        }
+    ),
+    "published preprocessing": Step(
+        lambda study: {"pixel_scale": "linear", "standardised_mass": False}
+    ),
+    "published momentum": Step(options={"MaxViT": ("--published-batch-norm-momentum",)}),
+    # What may raise SIC.
+    "reflection": Step(lambda study: {"reflect": True}),
+    "rotation": Step(lambda study: {"oriented": False, "reflect": True, "rotate": True}),
+    "linear pixels": Step(lambda study: {"pixel_scale": "linear"}),
+    "square roots": Step(lambda study: {"pixel_scale": "sqrt"}),
+    "logarithms": Step(lambda study: {"pixel_scale": "log"}),
+    "cosine schedule": Step(lambda study: {"cosine_schedule": True}),
+    "weight decay": Step(lambda study: {"weight_decay": 0.05}),
+    "batch times 4": Step(  # the rule for Adam: the square root of the batch
+        lambda study: {
+            "batch_size": 4 * study.batch_size,
+            "learning_rate": 2 * study.learning_rate,
+        }
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one training found.
+
+    Attributes:
+        validation: AUC of the validation jets in the best epoch.
+        best_epoch: from 1.
+        seconds: of the whole training.
+        auc, maximum: of single held-out jets.
+        points: SIC at the working point of what was tested, `jets` and `events`.
+    """
+
+    validation: float
+    best_epoch: int
+    seconds: float
+    auc: Estimate
+    maximum: MaximumSIC
+    points: dict[str, SICPoint]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step gave.
+
+    Attributes:
+        jets: trained on.
+        trained: network -> of each seed.
+    """
+
+    jets: int
+    trained: dict[str, list[Trained]]
+
+    def validation(self, network: str) -> np.ndarray:
+        """(seeds,) AUC of the validation jets."""
+        return np.array([one.validation for one in self.trained[network]])
+
+    def seconds(self, network: str) -> float:
+        """Of one training, mean over seeds."""
+        return float(np.mean([one.seconds for one in self.trained[network]]))
+
+    def auc(self, network: str) -> Estimate:
+        """Of held-out jets, mean over seeds; its error holds the test events and the seeds."""
+        some = [one.auc for one in self.trained[network]]
+        values = np.array([one.value for one in some])
+        of_seeds = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        of_events = np.mean([one.error for one in some])  # all seeds are tested on the same
+        return Estimate(float(values.mean()), float(np.hypot(of_events, of_seeds)))
+
+
+def is_done_by(step: str, study: Study) -> bool:
+    """Whether the study has the settings of this step as it stands."""
+    change = STEPS[step]
+    changes = change.settings(study)
+    return (
+        step != AS_IT_STANDS
+        and not change.options
+        and all(getattr(study, name) == value for name, value in changes.items())
+    )
+
+
+def variant(study: Study, step: str) -> Study:
+    """The study with one step changed, its two networks on AK14 alone."""
+    changes = {"networks": NETWORKS, "jet_definitions": (DEFINITION,)}
+    return dataclasses.replace(
+        study,
+        name=f"{study.name}_{step.replace(' ', '_')}",
+        sample=study.sample_dir.name,
+        **changes | STEPS[step].settings(study),
+    )
+
+
+def run_scripts(study: Study, step: Step, device: str | None) -> None:
+    """All steps of the analysis, each of which skips what is done."""
+    stated = study.data_dir / "study.toml"
+    with atomic_write(stated) as temporary:
+        temporary.write_text(to_toml(study))
+    chosen = ["--device", device] if device else []
+    commands = [["setup.py"]]
+    for training in trainings(study):
+        options = step.options.get(training.network, ())
+        commands.append(["train.py", *str(training).split(), *options, *chosen])
+    commands += [["predict_base_model_mass.py", *chosen], ["fit_xgb.py"]]
+    for command in commands:
+        command = [sys.executable, *command, "--study", str(stated)]
+        if status := subprocess.run(command, check=False).returncode:
+            sys.exit(status)
+
+
+def measure(study: Study) -> Outcome:
+    """Read what a step found."""
+    results = read_results(study, {})
+    tested = {
+        "jets": (results.repeats_of_jets(DEFINITION), study.background_jets_min),
+        "events": (results.repeats_of_events(DEFINITION), study.background_events_min),
+    }
+
+    def found(training: Training) -> Trained:
+        folder, name = training.directory(study), f"{training.network}/{training.seed}"
+        manifest = read_manifest(folder / "manifest.json", made_by="train.py")
+        jets, floor = tested["jets"]
+        return Trained(
+            validation=manifest["best"]["auc"],
+            best_epoch=manifest["best_epoch"] + 1,
+            seconds=sum(float(row["seconds"]) for row in read_csv(folder / "history.csv")),
+            auc=auc(*jets.pair(name), bootstraps=study.bootstraps),
+            maximum=max_sic(
+                *jets.pair(name),
+                signal_efficiency_min=study.signal_efficiency_min,
+                background_min=floor,
+                bootstraps=study.bootstraps,
+            ),
+            points={
+                what: sic_at(
+                    *classifiers.pair(name),
+                    study.working_point,
+                    background_min=floor,
+                    bootstraps=study.bootstraps,
+                )
+                for what, (classifiers, floor) in tested.items()
+            },
+        )
+
+    return Outcome(
+        len(read_split(study, DEFINITION, TRAIN)),
+        {n: [found(Training(DEFINITION, n, seed)) for seed in study.seeds] for n in NETWORKS},
+    )
+
+
+def error_of_gain(outcomes: Mapping[str, Outcome], network: str) -> float:
+    """Of a step's mean gain on validation jets, from the spread that all steps share.
+
+    NaN with one seed, or one step.
+    """
+    before = outcomes[AS_IT_STANDS].validation(network)
+    gains = [one.validation(network) - before for one in outcomes.values()]
+    of_seeds = [gain.var(ddof=1) for gain in gains if gain.any()]
+    if len(before) < 2 or not of_seeds:
+        return float("nan")
+    return float(np.sqrt(np.mean(of_seeds) / len(before)))
+
+
+def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
+    """Does a step mend the ordering? Both networks on single held-out jets."""
+    rows = []
+    for step, outcome in outcomes.items():
+        row = {"step": step, "jets trained on": f"{outcome.jets:,}"}
+        for network in NETWORKS:
+            epochs = (str(one.best_epoch) for one in outcome.trained[network])
+            row[f"best epochs, {network}"] = ", ".join(epochs)
+        for network in NETWORKS:
+            row[f"AUC, {network}"] = written(outcome.auc(network))
+        maxima = ([one.maximum for one in outcome.trained[network]] for network in NETWORKS[::-1])
+        row[f"max SIC, {' / '.join(NETWORKS[::-1])}"] = written(ratio_of_means(*maxima))
+        rows.append(row)
+    return rows
+
+
+def gains(outcomes: Mapping[str, Outcome], working_point: float) -> Rows:
+    """What does a step give? MaxViT, against itself as the study stands."""
+    rows, reference = [], outcomes[AS_IT_STANDS]
+    error = error_of_gain(outcomes, JUDGED)
+    before = reference.validation(JUDGED).mean()
+    for step, outcome in outcomes.items():
+        mean = outcome.validation(JUDGED).mean()
+        row = {"step": step, "AUC of validation jets": f"{mean:.4f}"}
+        row["gain"] = "" if outcome is reference else f"{mean - before:+.4f} ± {error:.4f}"
+        for what in ("jets", "events"):
+            points, usual = (
+                [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
+            )
+            is_limit = any(one.is_lower_limit for one in (*points, *usual))
+            row[f"SIC at eps_S = {working_point:g}, {what}"] = (
+                f"{np.mean([point.value for point in points]):.2f}"
+            )
+            row[f"relative, {what}"] = (
+                "lower limits" if is_limit else written(ratio_of_means(points, usual))
+            )
+        seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)
+        row["training time, relative"] = f"{seconds:.2f}"
+        rows.append(row)
+    return rows
+
+
+def written(estimate: Estimate) -> str:
+    """A number with its error, to two digits of it."""
+    summary = Summary()
+    summary.add_estimate("", "", "", estimate)
+    return cell(summary.rows[0])
+
+
+def main() -> None:
+    """Run the steps, show all that are done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
+    parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS), metavar="STEP")
+    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
+    options = parser.parse_args()
+    study = load_study(options.study)
+    for step in options.steps:
+        if is_done_by(step, study):
+            print(f"{step}: the study has it already")
+        else:
+            print(f"{step}:", flush=True)
+            run_scripts(variant(study, step), STEPS[step], options.device)
+
+    variants = {step: variant(study, step) for step in STEPS}
+    done = {step: one for step, one in variants.items() if (one.data_dir / "trees.json").is_file()}
+    if AS_IT_STANDS not in done:
+        raise InputError(
+            f"{variants[AS_IT_STANDS].data_dir}: nothing to compare with; "
+            f'run this with --steps "{AS_IT_STANDS}"'
+        )
+    outcomes = {step: measure(one) for step, one in done.items()}
+    tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study.working_point)}
+    for name, rows in tables.items():
+        write_csv(Path(f"doc/results/{study.name}_{name}.csv"), rows)
+        show(PAGE, f"changes_{name}", rows)
+    print(f"{PAGE}: {len(outcomes)} of {len(STEPS)} steps")
+
+
+if __name__ == "__main__":
+    run(main)
