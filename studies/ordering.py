@@ -123,14 +123,17 @@ def table(rows: Iterable[dict], begins: str) -> Rows:
     """
     chosen = [row for row in rows if row["section"].startswith(begins)]
     by_mass = any(row["neutralino_mass"] for row in chosen)
-    published = {row["quantity"] for row in chosen if row["published"]}
+
+    def column(row: dict) -> str:
+        return f"{row['neutralino_mass']} GeV" if by_mass else row["quantity"]
+
+    published = {column(row) for row in chosen if row["published"]}
     lines: dict[str, dict[str, str]] = {}
     for row in chosen:
         line = lines.setdefault(row["classifier"], {"": row["classifier"]})
-        column = f"{row['neutralino_mass']} GeV" if by_mass else row["quantity"]
-        line[column] = cell(row | {"published": ""})
-        if row["quantity"] in published:
-            line[f"{column}, published"] = row["published"]
+        line[column(row)] = cell(row | {"published": ""})
+        if column(row) in published:
+            line[f"{column(row)}, published"] = row["published"]
     columns = dict.fromkeys(column for line in lines.values() for column in line)
     return [{column: line.get(column, "") for column in columns} for line in lines.values()]
 

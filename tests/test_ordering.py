@@ -39,10 +39,12 @@ def test_a_section_becomes_a_table_with_published_values_beside():
 
 def test_masses_become_columns():
     summary = Summary()
-    for mass, status in ((100, "measured"), (500, "upper limit")):
-        summary.add("Gain", "gain", "CNN", 9.0, 8.0, 10.0, status, neutralino_mass=mass)
+    for mass, status, published in ((100, "measured", 8), (500, "upper limit", None)):
+        summary.add("Gain", "gain", "CNN", 9.0, 8.0, 10.0, status, published, mass)
     rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert ordering.table(rows, "Gain") == [{"": "CNN", "100 GeV": "9.0 ± 1.0", "500 GeV": "< 9"}]
+    assert ordering.table(rows, "Gain") == [
+        {"": "CNN", "100 GeV": "9.0 ± 1.0", "100 GeV, published": "8", "500 GeV": "< 9"}
+    ]
 
 
 def test_the_sample_is_told_file_by_file_and_in_sum(monkeypatch):
@@ -64,7 +66,7 @@ def test_settings_are_those_that_differ():
     assert found["background_files"] == "5" and "batch_size" not in found
 
 
-@pytest.mark.parametrize("name", ["ordering", "ordering_cpu"])
+@pytest.mark.parametrize("name", ["ordering", "ordering_cpu", "changes_cpu"])
 def test_the_studies_share_one_sample(name):
     study = load_study(str(ROOT / f"studies/{name}.toml"))
     full = load_study(str(ROOT / "studies/ordering.toml"))
