@@ -19,7 +19,7 @@ from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy.special import expit
 
 from jets.angularities import ANGULARITIES, angularities
-from jets.packed import PackedJets, read_event_table
+from jets.packed import PackedJets, read_event_table, read_training_sha256
 from jets.scores import write_scores
 from jets.split import HELD_OUT
 from models import create_model
@@ -137,14 +137,13 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     if not (
         is_seen_alike
         and training.directory(study) == manifest.parent
-        and is_finished(manifest, settings, [jets])
+        and settings.get("jets_sha256") == read_training_sha256(jets)
     ):
         raise InputError(
             f"{manifest.parent}: holds {training}, but its settings, jets or checkpoints are no "
             "longer those of the study; delete the folder and run train.py again"
         )
     del settings["epochs"]
-    settings["jets_sha256"] = record["inputs"][str(jets)]["sha256"]
     return Trained(
         training, checkpoint.checkpoint_path(manifest.parent, record["best_epoch"]), settings
     )

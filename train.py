@@ -27,9 +27,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from jets.packed import read_training_sha256
 from jets.split import TRAIN, VALIDATION
 from models import create_model
-from products import InputError, fingerprint, is_finished, run, write_manifest
+from products import InputError, is_finished, read_manifest, run, write_manifest
 from study import Study, add_study_option, load_study
 from training import checkpoint
 from training.batches import read_split
@@ -142,9 +143,11 @@ def train_one(
     directory = training.directory(study)
     manifest = directory / "manifest.json"
     jets = study.data_dir / f"{training.jet_definition}.h5"
+    read_manifest(study.data_dir / "setup.json", made_by="setup.py")
     decisive = training.settings(study, **network_options)
+    decisive["jets_sha256"] = read_training_sha256(jets)
     settings = decisive | {"epochs": study.epochs}
-    if is_finished(manifest, settings, [jets]):
+    if is_finished(manifest, settings, []):
         print(f"{training}: already finished, see {directory}")
         return
     samples = [
@@ -178,7 +181,7 @@ def train_one(
             *samples,
             study,
             training.seed,
-            decisive | {"jets_sha256": fingerprint(jets)["sha256"]},
+            decisive,
             directory,
             watch,
             lambda row: say(f"epoch {row['epoch'] + 1}/{study.epochs}: {measured(row)}"),
@@ -197,7 +200,7 @@ def train_one(
         write_manifest(
             manifest,
             settings,
-            [jets],
+            [],  # the jets are named by their hash: held-out ones decide nothing
             outputs,
             best_epoch=best,
             best=history[best],

@@ -6,10 +6,11 @@ contiguous range (layouts: doc/data-format.md).
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from jets import hdf5
 from jets.images import SparseImages
-from jets.split import SPLITS, TRAIN
+from jets.split import HELD_OUT, SPLITS, TRAIN
 from products import atomic_write
 from study import CHANNELS, FOX_WOLFRAM_ORDERS
 
@@ -156,7 +157,7 @@ class JetWriter:
         with atomic_write(self.path) as temporary, h5py.File(temporary, "w") as file:
             for name in ("jets", "pixels", "values"):
                 self._lay_down(file, name)
-            counts = np.concatenate([*self._parts("counts"), []]).astype(np.int64)
+            counts = np.concatenate([*self._parts("counts", self._scratch), []]).astype(np.int64)
             offsets = np.concatenate([[0], np.cumsum(counts)])
             file.create_dataset("offsets", data=offsets, **_STORED)
             jets = file["jets"][()]
@@ -167,7 +168,16 @@ class JetWriter:
                 channels=list(CHANNELS),
                 mass_mean=mass.mean(),
                 mass_std=mass.std(),
+                training_sha256=self._training_sha256(),
             )
+
+    def _training_sha256(self) -> str:
+        """Of all that decides a training; held-out jets may come and go without a new one."""
+        digest = hashlib.sha256(f"{self.jet_definition} {self.side}".encode())
+        for name in _COLUMNS:
+            for part in self._parts(name, self._scratch[:HELD_OUT]):
+                digest.update(part)
+        return digest.hexdigest()
 
     def _lay_down(self, file: h5py.File, name: str) -> None:
         """One dataset from the scratch files of all splits, some chunks at a time."""
@@ -176,14 +186,14 @@ class JetWriter:
         chunk = (min(CHUNK, n_rows),)
         dataset = file.create_dataset(name, (n_rows,), dtype, chunks=chunk, **_STORED)
         first = 0
-        for part in self._parts(name):
+        for part in self._parts(name, self._scratch):
             dataset[first : first + len(part)] = part
             first += len(part)
 
-    def _parts(self, name: str) -> Iterator[np.ndarray]:
-        """One column of all splits, in order, some chunks at a time."""
+    def _parts(self, name: str, splits: Iterable[dict]) -> Iterator[np.ndarray]:
+        """One column of the scratch files of some splits, in order, some chunks at a time."""
         dtype = _COLUMNS[name]
-        for scratch in self._scratch:
+        for scratch in splits:
             scratch[name].seek(0)
             while part := scratch[name].read(16 * CHUNK * dtype.itemsize):
                 yield np.frombuffer(part, dtype)
@@ -220,6 +230,16 @@ def read_jet_table(path: Path) -> np.ndarray:
     """
     with hdf5.opened(path, REMEDY) as file:
         return _dataset(file, "jets")[()]
+
+
+def read_training_sha256(path: Path) -> str:
+    """SHA-256 of the packed jets of training and validation, with their images.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    with hdf5.opened(path, REMEDY) as file:
+        return str(file.attrs["training_sha256"])
 
 
 def read_jets(path: Path, split: int | None = None) -> PackedJets:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from toy_jets import SIDE, write_study
+from toy_jets import SIDE, make_events, make_jets, write_jets, write_study
 
 import predict_base_model_mass
 import train
@@ -20,7 +20,7 @@ from jets.packed import read_jets
 from jets.scores import read_scores
 from jets.split import HELD_OUT
 from models import create_model
-from products import run
+from products import run, write_manifest
 from sensitivity.auc import auc
 from study import JET_DEFINITIONS, MISSING_DELTA_R, load_study
 
@@ -245,6 +245,29 @@ def test_predict_names_the_step_or_the_training_that_is_missing(toy, call):
     shutil.rmtree(toy / "models" / "AK14_CNN_0_shuffled")
     status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
     assert status == 2 and "run train.py AK14 CNN 0 --shuffle-labels" in complaint
+
+
+def test_trainings_outlive_a_change_of_held_out_jets_but_not_of_their_own(toy, call):
+    """Top pairs of other showers may be made when everything is trained."""
+    study = load_study("toy.toml")
+    jets, images = make_jets(make_events(300), list(JET_DEFINITIONS).index("AK14"))
+    held_out = jets["split"] == HELD_OUT
+
+    def pack(kept):
+        write_jets(study, "AK14", jets[kept], images.take(np.flatnonzero(kept)))
+        outputs = [toy / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
+        write_manifest(toy / "setup.json", {}, [], outputs)
+
+    pack(~held_out | (np.cumsum(held_out) > 20))
+    status, said, _ = call(train, "--all", "--study", "toy.toml")
+    assert status == 0 and said.count("already finished") == 4
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 0 and f"AK14: {held_out.sum() - 20} jets" in said
+    pack(held_out | (np.cumsum(~held_out) > 1))
+    status, _, complaint = call(train, "AK14", "CNN", "--study", "toy.toml")
+    assert status == 2 and "its jets_sha256 is" in complaint
+    status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 2 and "jets or checkpoints are no longer" in complaint
 
 
 @pytest.mark.parametrize("exchanged", ["manifest.json", "epoch_01.pt", "the jets", "the folder"])
