@@ -28,18 +28,17 @@ from pathlib import Path
 import numpy as np
 
 from figures.results import read_results
-from figures.table import Summary, cell
 from jets.split import TRAIN
 from products import InputError, atomic_write, read_csv, read_manifest, run, write_csv
 from sensitivity.auc import auc
 from sensitivity.bootstrap import Estimate
 from sensitivity.sic import MaximumSIC, SICPoint, max_sic, ratio_of_means, sic_at
-from studies.pages import Rows, show
+from studies.ordering import PAGE
+from studies.pages import Rows, show, written
 from study import Study, load_study, to_toml
 from training.batches import read_split
 from training.plan import Training, trainings
 
-PAGE = Path("doc/ordering.md")
 NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
 JUDGED = NETWORKS[-1]
 
@@ -278,13 +277,6 @@ def gains(outcomes: Mapping[str, Outcome], working_point: float) -> Rows:
         row["training time, relative"] = f"{seconds:.2f}"
         rows.append(row)
     return rows
-
-
-def written(estimate: Estimate) -> str:
-    """A number with its error, to two digits of it."""
-    summary = Summary()
-    summary.add_estimate("", "", "", estimate)
-    return cell(summary.rows[0])
 
 
 def main() -> None:

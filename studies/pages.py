@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from figures.table import Summary, cell
 from products import InputError, atomic_write, machine, versions
+from sensitivity.bootstrap import Estimate
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -42,3 +44,14 @@ def show(page: Path, name: str, rows: Rows) -> None:
         raise InputError(f"{page}: no mark <!-- {name} --> ... <!-- end -->; put it back")
     with atomic_write(page) as temporary:
         temporary.write_text(text)
+
+
+def written(estimate: Estimate) -> str:
+    """A number with its error, to two digits of it.
+
+    >>> written(Estimate(0.91234, 0.002))
+    '0.9123 ± 0.0020'
+    """
+    summary = Summary()
+    summary.add_estimate("", "", "", estimate)
+    return cell(summary.rows[0])

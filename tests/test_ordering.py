@@ -5,13 +5,16 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from figures.results import MASS, PT, Classifiers
 from figures.table import Summary
 from jets.events import read_events
+from jets.packed import EVENT_DTYPE
 from products import InputError
 from sensitivity.bootstrap import Estimate
-from studies import ordering
+from studies import leakage, ordering
 from studies.pages import show
 from study import PRESETS, load_study
 
@@ -118,3 +121,31 @@ def test_the_headline_puts_one_jet_and_three_side_by_side():
         assert row["AUC, background with the signal's pT"] == "0.800 ± 0.010"
         assert row["max SIC"] == "5.00 ± 0.12" and row["published"] == "4.4"
         assert row["max SIC over events, trees on three jets"] == "7.00 ± 0.22"
+
+
+def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
+    """Two mass points in other shares: weighted, what learns nothing does not differ."""
+    generator = np.random.default_rng(0)
+    events = np.zeros(9000, EVENT_DTYPE)
+    events["m_stop"] = np.arange(9000) % 3 * 100 + 700
+    is_signal = np.arange(9000) < 4000
+    seen = np.arange(2000)[(events["m_stop"][:2000] > 700) | (np.arange(2000) % 4 == 0)]
+    mass = generator.normal((events["m_stop"] - 600) / 50 * is_signal, 3)
+    learned = mass + 2 * np.isin(np.arange(9000), seen)
+    classifiers = Classifiers(
+        dict.fromkeys((MASS, PT, "CNN/0", "MaxViT/0"), mass),
+        np.arange(9000), is_signal, mass, np.ones(9000),
+    )  # fmt: skip
+    scores = {MASS: mass[seen], PT: mass[seen], "CNN/0": mass[seen], "MaxViT/0": learned[seen]}
+    rows = leakage.compare(classifiers, scores, seen, events, DEMO)
+    found = {row["classifier"]: row for row in rows}
+
+    def value(row: str, column: str) -> float:
+        return float(found[row][column].split()[0])
+
+    aucs = [value(MASS, f"AUC, signal {kind}") for kind in ("held out", "trained on")]
+    assert abs(aucs[0] - aucs[1]) < 0.02  # 0.05 without the weights
+    assert value("MaxViT/0", "AUC, signal trained on") > aucs[1] + 0.02
+    ratio = "MaxViT / CNN"
+    assert value(ratio, "max SIC, signal held out") == 1
+    assert value(ratio, "max SIC, signal trained on") > 1.2
