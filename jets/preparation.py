@@ -163,11 +163,11 @@ def jets_of(
         jets[name] = large_r[name][exists]
     jets["delta_r"] = large_r["delta_r"][exists].min(axis=1)
     jets["classified"] = (jets["label"] == 0) | matched(jets)
-    images = _summed(draw_events(events, jet_definition, exists, oriented), jet_definition, side)
+    images = at_side(draw_events(events, jet_definition, exists, oriented), jet_definition, side)
     return PackedJets(jets, images, side, mass_mean, mass_std, jet_definition)
 
 
-def _summed(images: SparseImages, jet_definition: str, side: int) -> SparseImages:
+def at_side(images: SparseImages, jet_definition: str, side: int) -> SparseImages:
     """Images of the published size with n x n pixels summed, to have `side` pixels along a side."""
     published = JET_DEFINITIONS[jet_definition].pixels
     return images if side == published else sum_pixels(images, published, published // side)
@@ -199,7 +199,7 @@ def pack(
             for name, images in source.images(sample, wanted).items():
                 rows = chosen[name][1]
                 begin, end = np.searchsorted(rows["event"], [first, last])
-                images = _summed(images, name, study.image_pixels(name))
+                images = at_side(images, name, study.image_pixels(name))
                 writers[name].add(rows[begin:end], images)
         for writer in writers.values():
             writer.finish()

@@ -30,7 +30,7 @@ import numpy as np
 from figures.results import read_results
 from jets.split import TRAIN
 from products import InputError, atomic_write, read_csv, read_manifest, run, write_csv
-from sensitivity.auc import auc
+from sensitivity.auc import auc, mean_of_seeds
 from sensitivity.bootstrap import Estimate
 from sensitivity.sic import MaximumSIC, SICPoint, max_sic, ratio_of_means, sic_at
 from studies.ordering import PAGE
@@ -136,14 +136,6 @@ class Outcome:
         """Of one training, mean over seeds."""
         return float(np.mean([one.seconds for one in self.trained[network]]))
 
-    def auc(self, network: str) -> Estimate:
-        """Of held-out jets, mean over seeds; its error holds the test events and the seeds."""
-        some = [one.auc for one in self.trained[network]]
-        values = np.array([one.value for one in some])
-        of_seeds = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        of_events = np.mean([one.error for one in some])  # all seeds are tested on the same
-        return Estimate(float(values.mean()), float(np.hypot(of_events, of_seeds)))
-
 
 def is_done_by(step: str, study: Study) -> bool:
     """Whether the study has the settings of this step as it stands."""
@@ -246,7 +238,8 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
             epochs = (str(one.best_epoch) for one in outcome.trained[network])
             row[f"best epochs, {network}"] = ", ".join(epochs)
         for network in NETWORKS:
-            row[f"AUC, {network}"] = written(outcome.auc(network))
+            aucs = [one.auc for one in outcome.trained[network]]
+            row[f"AUC, {network}"] = written(mean_of_seeds(aucs))
         maxima = ([one.maximum for one in outcome.trained[network]] for network in NETWORKS[::-1])
         row[f"max SIC, {' / '.join(NETWORKS[::-1])}"] = written(ratio_of_means(*maxima))
         rows.append(row)
