@@ -263,9 +263,8 @@ def gains(outcomes: Mapping[str, Outcome], working_point: float) -> Rows:
             row[f"SIC at eps_S = {working_point:g}, {what}"] = (
                 f"{np.mean([point.value for point in points]):.2f}"
             )
-            row[f"relative, {what}"] = (
-                "lower limits" if is_limit else written(ratio_of_means(points, usual))
-            )
+            ratio = "lower limits" if is_limit else written(ratio_of_means(points, usual))
+            row[f"relative, {what}"] = "" if outcome is reference else ratio
         seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)
         row["training time, relative"] = f"{seconds:.2f}"
         rows.append(row)
