@@ -95,7 +95,7 @@ def figures(folder: Path) -> set[str]:
 def from_collisions(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collisions")
     write_few(folder / "train_data" / "few")
-    write_variation(folder / "train_data" / "few" / "few_damped")
+    write_variation(folder / "train_data" / "few" / "few_power_shower")
     return folder, run_steps(folder, published=False)
 
 
@@ -111,14 +111,14 @@ def test_another_shower_is_held_out_and_shifts_the_background(from_collisions):
     folder, _ = from_collisions
     with h5py.File(folder / "Data/few/events.h5") as file:
         events = file["events"][()]
-    varied = events[events["process"] == VARIED["damped"]]
+    varied = events[events["process"] == VARIED["power_shower"]]
     assert len(varied) > 100 and (varied["split"] == HELD_OUT).all()
     with h5py.File(folder / "Data/few/AK14.h5") as file:
         jets = file["jets"][()]
     assert not jets["classified"][events["process"][jets["event"]] > STOP].any()
     rows = read_csv(folder / "plots/few/summary.csv")
     shifts = [row for row in rows if row["section"].startswith("Shift of eps_B")]
-    assert {row["quantity"] for row in shifts} == {"damped"}
+    assert {row["quantity"] for row in shifts} == {"power_shower"}
     of_ds2 = next(row for row in shifts if row["classifier"].startswith("DS2"))
     low, value, high = (float(of_ds2[name]) for name in ("low", "value", "high"))
     assert abs(value) < 4 * (high - low) / 2  # the same shower after all

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sensitivity.cross_sections import stop_pair_cross_section
+from study import SHOWER_VARIATIONS
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
@@ -135,6 +136,35 @@ def test_a_seed_that_pythia_would_ignore_is_refused():
 def test_a_wrong_setting_is_not_passed_over():
     with pytest.raises(RuntimeError, match="Top:nonsense"):
         generate(dataclasses.replace(ttbar(), settings=("Top:nonsense = on",)), 1, seed=1)
+
+
+def test_each_shower_is_another_one():
+    """Coupling and power showers do what they say; a setting that is the default does nothing."""
+    at_partons = ("HadronLevel:all = off", "PartonLevel:MPI = off")
+
+    def partons(*shower: str) -> tuple[np.ndarray, np.ndarray]:
+        """Final partons of each event, and the sum of the pT of those above 30 GeV."""
+        settings = (*ttbar().settings, *at_partons, *shower)
+        batch = generate(dataclasses.replace(ttbar(), settings=settings), 2_000, 7, veto=False)
+        record = Record.of(batch.particles)
+        final = record.rows(record.status > 0)
+        ht = final.pt * (final.pt > 30)
+        return tuple(np.bincount(final.event, weight) for weight in (np.ones(len(ht)), ht))
+
+    def above(of_one: np.ndarray, of_other: np.ndarray) -> float:
+        """Difference of the means in standard errors."""
+        variance = sum(values.var(ddof=1) / len(values) for values in (of_one, of_other))
+        return (of_one.mean() - of_other.mean()) / np.sqrt(variance)
+
+    number, ht = partons()
+    showers = {name: partons(*shower) for name, shower in SHOWER_VARIATIONS.items()}
+    assert (
+        above(showers["half_scale"][0], number) > 5 > -5 > above(showers["double_scale"][0], number)
+    )
+    assert above(showers["power_shower"][1], ht) > 5
+    # The default is damped for top pairs already, which other processes are told to be by a 1.
+    same = partons("SpaceShower:pTdampMatch = 1")
+    assert np.array_equal(same[0], number) and np.array_equal(same[1], ht)
 
 
 # --- Detector ---

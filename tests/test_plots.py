@@ -322,7 +322,7 @@ def test_other_showers_shift_what_passes_the_cut(results):
     """A variation drawn from the same model shifts nothing; one nearer to signal passes more."""
     random = np.random.default_rng(5)
     trees = results.trees.take(results.events["process"] != STOP)
-    shifts = {"half_scale": 0.0, "damped": 0.7}
+    shifts = {"half_scale": 0.0, "power_shower": 0.7}
     varied = {}
     for name, shift in shifts.items():
         n = 4_000
@@ -336,8 +336,8 @@ def test_other_showers_shift_what_passes_the_cut(results):
     assert abs(found["half_scale"]["value"]) < 3 * error < 1
     # At eps_S = 0.5 the cut lies at d = 1.8.
     expected = norm.sf(DS2 - 0.7) / norm.sf(DS2) - 1
-    error = (found["damped"]["high"] - found["damped"]["low"]) / 2
-    assert abs(found["damped"]["value"] - expected) < 3 * error
+    error = (found["power_shower"]["high"] - found["power_shower"]["low"]) / 2
+    assert abs(found["power_shower"]["value"] - expected) < 3 * error
 
 
 def test_auc_of_the_summary_is_the_closed_form(finished):
