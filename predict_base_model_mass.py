@@ -43,9 +43,10 @@ JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training, its best checkpoint, and the settings that this was made with."""
+    """A finished training, its best epoch from 0, that checkpoint, and what it was made with."""
 
     training: Training
+    best_epoch: int
     best: Path
     settings: dict
 
@@ -144,9 +145,8 @@ def read_trained(manifest: Path, study: Study) -> Trained:
             "longer those of the study; delete the folder and run train.py again"
         )
     del settings["epochs"]
-    return Trained(
-        training, checkpoint.checkpoint_path(manifest.parent, record["best_epoch"]), settings
-    )
+    epoch = record["best_epoch"]
+    return Trained(training, epoch, checkpoint.checkpoint_path(manifest.parent, epoch), settings)
 
 
 def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:

@@ -6,7 +6,7 @@ CMS search SUS-19-004, arXiv:2102.06976, whose preselection it follows) and [our
 is silent. Settings are the fields of `Study`; its presets are `demo`, `readme` and `paper`, and a
 TOML file can state a study of your own:
 
-    base = "readme"          # any preset
+    base = "readme"          # any preset, or another such file beside it, whose sample it shares
     epochs = 10              # and what differs from it
 
 Energies, momenta and masses are in GeV throughout, c = 1.
@@ -242,10 +242,17 @@ def load_study(name: str) -> Study:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error})") from None
     base = stated.pop("base", "readme")
-    if not isinstance(base, str) or base not in PRESETS:
-        raise InputError(f"{path}: base is {base!r}, expected one of {', '.join(PRESETS)}")
+    if isinstance(base, str) and base in PRESETS:
+        start = PRESETS[base]
+    elif isinstance(base, str) and base.endswith(".toml") and base != path.name:
+        start = load_study(str(path.parent / base))
+        start = dataclasses.replace(start, sample=start.sample_dir.name)
+    else:
+        raise InputError(
+            f"{path}: base is {base!r}, expected one of {', '.join(PRESETS)} or another TOML file"
+        )
     stated.setdefault("name", path.stem)
-    fields = {field.name: getattr(PRESETS[base], field.name) for field in dataclasses.fields(Study)}
+    fields = {field.name: getattr(start, field.name) for field in dataclasses.fields(Study)}
     for key, value in stated.items():
         if key not in fields:
             raise InputError(

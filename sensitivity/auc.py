@@ -1,6 +1,5 @@
 """Area under the ROC curve, and differences of it between classifiers of the same jets."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,19 +118,3 @@ class _Ranking:
         beaten = weight @ (background[self.below] + background[self.not_above])
         with np.errstate(invalid="ignore"):
             return beaten / (2.0 * weight.sum() * background[-1])
-
-
-def mean_of_seeds(aucs: Sequence[Estimate]) -> Estimate:
-    """Mean AUC of one classifier trained from several seeds and tested on the same events.
-
-    The error holds the test events, whose fluctuation all seeds share, and the seeds' spread.
-
-    Example:
-        >>> mean = mean_of_seeds([Estimate(0.90, 0.003), Estimate(0.908, 0.003)])
-        >>> round(mean.value, 4), round(mean.error, 4)  # 0.003 and 0.004
-        (0.904, 0.005)
-    """
-    values = np.array([auc.value for auc in aucs])
-    of_seeds = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    of_events = np.mean([auc.error for auc in aucs])
-    return Estimate(float(values.mean()), float(np.hypot(of_events, of_seeds)))

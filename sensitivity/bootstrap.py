@@ -1,6 +1,6 @@
 """Scores of one class, and the bootstrap over the events that they come from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,22 @@ class Estimate:
 
     value: float
     error: float
+
+
+def mean_of_seeds(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of one classifier trained from several seeds and tested on the same events.
+
+    The error holds the test events, whose fluctuation all seeds share, and the seeds' spread.
+
+    Example:
+        >>> mean = mean_of_seeds([Estimate(0.90, 0.003), Estimate(0.908, 0.003)])
+        >>> round(mean.value, 4), round(mean.error, 4)  # 0.003 and 0.004
+        (0.904, 0.005)
+    """
+    values = np.array([one.value for one in estimates])
+    of_seeds = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    of_events = np.mean([one.error for one in estimates])
+    return Estimate(float(values.mean()), float(np.hypot(of_events, of_seeds)))
 
 
 @dataclass(frozen=True)

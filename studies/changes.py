@@ -5,9 +5,10 @@ study each; the trees over the three jets follow. The first steps ask why the or
 networks may differ from the published one, the others what raises SIC. A step is judged on
 validation jets; the numbers of held-out events beside it decide nothing.
 
-The error of a gain on validation jets is the spread of the paired differences between the seeds,
-pooled over all steps, for each has few; errors of ratios hold the test events and the step's own
-spread between seeds.
+The error of a gain holds the validation jets, which step and reference share where the step does
+not change them, and the trainings: the spread between seeds, pooled over all steps, for each has
+few. Errors of ratios hold the test events and the step's own spread between seeds. Among a dozen
+steps one gain of two errors is to be expected.
 
 Reads   the sample of the study.
 Writes  Data/<study>_<step>/, a study of its own each; two tables of doc/ordering.md, also as
@@ -21,22 +22,25 @@ import argparse
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from figures.results import read_results
-from jets.split import TRAIN
-from products import InputError, atomic_write, read_csv, read_manifest, run, write_csv
-from sensitivity.auc import auc, mean_of_seeds
-from sensitivity.bootstrap import Estimate
+from jets.split import TRAIN, VALIDATION
+from predict_base_model_mass import read_trained, signal_probability
+from products import InputError, atomic_write, read_csv, run, write_csv
+from sensitivity.auc import CorrelatedAUCs, auc, correlated_aucs
+from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, max_sic, ratio_of_means, sic_at
 from studies.ordering import PAGE
 from studies.pages import Rows, show, written
 from study import Study, load_study, to_toml
-from training.batches import read_split
+from training.batches import JetImages, read_split
+from training.learner import choose_device
 from training.plan import Training, trainings
 
 NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
@@ -101,14 +105,14 @@ class Trained:
     """What one training found.
 
     Attributes:
-        validation: AUC of the validation jets in the best epoch.
+        validation: (n,) scores of the validation jets by the best epoch.
         best_epoch: from 1.
         seconds: of the whole training.
         auc, maximum: of single held-out jets.
         points: SIC at the working point of what was tested, `jets` and `events`.
     """
 
-    validation: float
+    validation: np.ndarray
     best_epoch: int
     seconds: float
     auc: Estimate
@@ -122,15 +126,13 @@ class Outcome:
 
     Attributes:
         jets: trained on.
+        validation: structured (n,), the validation jets.
         trained: network -> of each seed.
     """
 
     jets: int
+    validation: np.ndarray
     trained: dict[str, list[Trained]]
-
-    def validation(self, network: str) -> np.ndarray:
-        """(seeds,) AUC of the validation jets."""
-        return np.array([one.validation for one in self.trained[network]])
 
     def seconds(self, network: str) -> float:
         """Of one training, mean over seeds."""
@@ -176,21 +178,31 @@ def run_scripts(study: Study, step: Step, device: str | None) -> None:
             sys.exit(status)
 
 
-def measure(study: Study) -> Outcome:
+def is_done(study: Study) -> bool:
+    """Whether all scripts have run, with the study as it is now."""
+    stated = study.data_dir / "study.toml"
+    return (study.data_dir / "trees.json").is_file() and stated.read_text() == to_toml(study)
+
+
+def measure(study: Study, device: str | None) -> Outcome:
     """Read what a step found."""
     results = read_results(study, {})
     tested = {
         "jets": (results.repeats_of_jets(DEFINITION), study.background_jets_min),
         "events": (results.repeats_of_events(DEFINITION), study.background_events_min),
     }
+    validation = read_split(study, DEFINITION, VALIDATION)
+    images = JetImages(
+        validation, study.pixel_scale, study.standardised_mass, choose_device(device)
+    )
 
     def found(training: Training) -> Trained:
         folder, name = training.directory(study), f"{training.network}/{training.seed}"
-        manifest = read_manifest(folder / "manifest.json", made_by="train.py")
+        trained = read_trained(folder / "manifest.json", study)
         jets, floor = tested["jets"]
         return Trained(
-            validation=manifest["best"]["auc"],
-            best_epoch=manifest["best_epoch"] + 1,
+            validation=signal_probability(trained, study, images),
+            best_epoch=trained.best_epoch + 1,
             seconds=sum(float(row["seconds"]) for row in read_csv(folder / "history.csv")),
             auc=auc(*jets.pair(name), bootstraps=study.bootstraps),
             maximum=max_sic(
@@ -212,21 +224,43 @@ def measure(study: Study) -> Outcome:
 
     return Outcome(
         len(read_split(study, DEFINITION, TRAIN)),
+        validation.jets[["event", "k", "label"]],
         {n: [found(Training(DEFINITION, n, seed)) for seed in study.seeds] for n in NETWORKS},
     )
 
 
-def error_of_gain(outcomes: Mapping[str, Outcome], network: str) -> float:
-    """Of a step's mean gain on validation jets, from the spread that all steps share.
+def validation_aucs(outcomes: Sequence[Outcome], bootstraps: int) -> CorrelatedAUCs:
+    """Of all seeds of the network that is judged, outcome by outcome, on the same jets."""
+    scores = np.stack([one.validation for some in outcomes for one in some.trained[JUDGED]])
+    jets = outcomes[0].validation
+    classes = (
+        Scores(scores[:, jets["label"] == label], jets["event"][jets["label"] == label])
+        for label in (1, 0)
+    )
+    return correlated_aucs(*classes, bootstraps=bootstraps)
 
-    NaN with one seed, or one step.
+
+def spread_of_trainings(outcomes: Iterable[Outcome]) -> float:
+    """Standard deviation of the validation AUC of one training, pooled; 0 with one seed."""
+    aucs = [validation_aucs([one], bootstraps=2).value for one in outcomes]
+    return float(np.mean([some.var(ddof=1) for some in aucs]) ** 0.5) if len(aucs[0]) > 1 else 0.0
+
+
+def gain(outcome: Outcome, reference: Outcome, spread: float, bootstraps: int) -> Estimate:
+    """Of the mean AUC of validation jets.
+
+    Args:
+        spread: of trainings, see `spread_of_trainings`.
     """
-    before = outcomes[AS_IT_STANDS].validation(network)
-    gains = [one.validation(network) - before for one in outcomes.values()]
-    of_seeds = [gain.var(ddof=1) for gain in gains if gain.any()]
-    if len(before) < 2 or not of_seeds:
-        return float("nan")
-    return float(np.sqrt(np.mean(of_seeds) / len(before)))
+    pair = (reference, outcome)
+    is_paired = np.array_equal(*(one.validation for one in pair))
+    groups = [pair] if is_paired else [(one,) for one in pair]
+    aucs = [validation_aucs(group, bootstraps) for group in groups]
+    n = len(outcome.trained[JUDGED])
+    sign = np.repeat([-1.0, 1.0], n) / n
+    of_jets = sign @ block_diag(*(some.covariance for some in aucs)) @ sign
+    value = sign @ np.concatenate([some.value for some in aucs])
+    return Estimate(float(value), float(np.sqrt(of_jets + 2 * spread**2 / n)))
 
 
 def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
@@ -246,27 +280,29 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
     return rows
 
 
-def gains(outcomes: Mapping[str, Outcome], working_point: float) -> Rows:
+def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     """What does a step give? MaxViT, against itself as the study stands."""
     rows, reference = [], outcomes[AS_IT_STANDS]
-    error = error_of_gain(outcomes, JUDGED)
-    before = reference.validation(JUDGED).mean()
+    spread = spread_of_trainings(outcomes.values())
     for step, outcome in outcomes.items():
-        mean = outcome.validation(JUDGED).mean()
-        row = {"step": step, "AUC of validation jets": f"{mean:.4f}"}
-        row["gain"] = "" if outcome is reference else f"{mean - before:+.4f} ± {error:.4f}"
+        mean = validation_aucs([outcome], study.bootstraps).value.mean()
+        row = {"step": step, "AUC of validation jets": f"{mean:.4f}", "gain": ""}
+        if outcome is not reference:
+            row["gain"] = written(gain(outcome, reference, spread, study.bootstraps))
         for what in ("jets", "events"):
             points, usual = (
                 [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
             )
-            is_limit = any(one.is_lower_limit for one in (*points, *usual))
-            row[f"SIC at eps_S = {working_point:g}, {what}"] = (
-                f"{np.mean([point.value for point in points]):.2f}"
-            )
-            ratio = "lower limits" if is_limit else written(ratio_of_means(points, usual))
+            count = np.mean([point.background_count for point in points])
+            ratio = written(ratio_of_means(points, usual))
+            errors = (Estimate(one.value, (one.high - one.low) / 2) for one in points)
+            sic = f"{written(mean_of_seeds(list(errors)))} ({count:.0f})"
+            if any(point.is_lower_limit for point in points):
+                sic = ratio = f"fewer than ten ({count:.0f})"
+            row[f"SIC at eps_S = {study.working_point:g}, {what}"] = sic
             row[f"relative, {what}"] = "" if outcome is reference else ratio
         seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)
-        row["training time, relative"] = f"{seconds:.2f}"
+        row["training time, relative"] = f"{seconds:.1f}"
         rows.append(row)
     return rows
 
@@ -289,14 +325,14 @@ def main() -> None:
             run_scripts(variant(study, step), STEPS[step], options.device)
 
     variants = {step: variant(study, step) for step in STEPS}
-    done = {step: one for step, one in variants.items() if (one.data_dir / "trees.json").is_file()}
+    done = {step: one for step, one in variants.items() if is_done(one)}
     if AS_IT_STANDS not in done:
         raise InputError(
             f"{variants[AS_IT_STANDS].data_dir}: nothing to compare with; "
             f'run this with --steps "{AS_IT_STANDS}"'
         )
-    outcomes = {step: measure(one) for step, one in done.items()}
-    tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study.working_point)}
+    outcomes = {step: measure(one, options.device) for step, one in done.items()}
+    tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study)}
     for name, rows in tables.items():
         write_csv(Path(f"doc/results/{study.name}_{name}.csv"), rows)
         show(PAGE, f"changes_{name}", rows)

@@ -31,7 +31,7 @@ from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, un
 from models import create_model
 from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
-from sensitivity.auc import mean_of_seeds
+from sensitivity.bootstrap import mean_of_seeds
 from sensitivity.sic import ratio_of_means, sic_at
 from studies.changes import AS_IT_STANDS, variant
 from studies.ordering import PAGE

@@ -14,13 +14,15 @@ from studies.changes import (
     STEPS,
     Outcome,
     Trained,
-    error_of_gain,
+    gain,
     gains,
     is_done_by,
     ordering,
+    spread_of_trainings,
+    validation_aucs,
     variant,
 )
-from study import load_study, to_toml
+from study import PRESETS, load_study, to_toml
 from training.plan import DECISIVE, trainings
 
 STUDIES = Path(__file__).parent.parent / "studies"
@@ -30,21 +32,24 @@ def point(value: float, resampled: list[float]) -> SICPoint:
     return SICPoint(value, value - 1, value + 1, 30, False, np.array(resampled))
 
 
-def outcome(*validation: float, sic: float = 5.0) -> Outcome:
-    """Of seeds with these AUCs; every SIC is the same."""
+def outcome(*distances: float, sic: float = 5.0, first: int = 0, noise: int = 0) -> Outcome:
+    """Of seeds whose scores of 400 validation jets lie this far apart; every SIC is the same."""
     shared = np.array([1.0, 1.5, 0.5, 2.0])
+    jets = np.zeros(400, [("event", "<i8"), ("k", "u1"), ("label", "u1")])
+    jets["event"], jets["label"] = first + np.arange(400), np.arange(400) % 2
+    hardness = np.random.default_rng(noise).normal(size=400)
     trained = [
         Trained(
-            validation=auc,
+            validation=hardness + distance * jets["label"],
             best_epoch=3,
             seconds=60.0,
-            auc=Estimate(auc, 0.003),
+            auc=Estimate(0.9, 0.003),
             maximum=MaximumSIC(sic, 0.1, 0.3, 30, sic * shared),
             points={what: point(sic, sic * shared) for what in ("jets", "events")},
         )
-        for auc in validation
+        for distance in distances
     ]
-    return Outcome(1000, dict.fromkeys(NETWORKS, trained))
+    return Outcome(1000, jets, dict.fromkeys(NETWORKS, trained))
 
 
 @pytest.mark.parametrize("name", ["ordering", "changes_cpu"])
@@ -68,22 +73,35 @@ def test_a_step_changes_what_it_says_and_nothing_else(step, name, tmp_path):
     assert load_study(str(stated)) == study
 
 
-def test_the_error_of_a_gain_is_pooled_over_the_steps():
-    """Two seeds, paired gains (1, 3) and (2, 6): variances 2 and 8, so 5 / 2 of the mean."""
-    outcomes = {AS_IT_STANDS: outcome(10, 20), "a": outcome(11, 23), "b": outcome(12, 26)}
-    assert error_of_gain(outcomes, "CNN") == pytest.approx(np.sqrt(5 / 2))
-    assert np.isnan(error_of_gain({AS_IT_STANDS: outcome(10)}, "CNN"))
+def test_a_gain_on_shared_jets_forgets_their_fluctuation():
+    """Jets are as hard for the step as for the reference, unless they are others."""
+    reference, step = outcome(2.0), outcome(2.1)
+    paired = gain(step, reference, 0.0, 50)
+    assert 0 < paired.error < 0.2 * paired.value
+    others = gain(outcome(2.1, first=1000, noise=1), reference, 0.0, 50)
+    assert others.error > 5 * paired.error
+    assert gain(reference, reference, 0.0, 50) == Estimate(0.0, 0.0)
+
+
+def test_the_error_of_a_gain_holds_the_trainings():
+    """Of two means over two seeds each: twice the variance of a training over two."""
+    same = outcome(2.0, 2.0)
+    assert gain(same, same, 0.004, 50).error == pytest.approx(0.004)
+    assert spread_of_trainings([same, same]) == 0
+    assert spread_of_trainings([outcome(2.0)]) == 0
+    aucs = [validation_aucs([outcome(distance)], 2).value[0] for distance in (1.5, 2.5)]
+    pooled = spread_of_trainings([outcome(1.5, 2.5), same])
+    assert pooled == pytest.approx(abs(aucs[1] - aucs[0]) / 2)  # variances d^2 / 2 and 0
 
 
 def test_tables_of_changes_are_relative_to_the_study():
-    outcomes = {AS_IT_STANDS: outcome(0.9, 0.92), "a": outcome(0.94, 0.94, sic=6.0)}
-    usual, changed = gains(outcomes, 0.3)
-    assert usual["gain"] == "" and changed["gain"] == "+0.0300 ± 0.0100"
-    assert changed["SIC at eps_S = 0.3, jets"] == "6.00"
+    outcomes = {AS_IT_STANDS: outcome(2.0, 2.1), "a": outcome(2.2, 2.3, sic=6.0)}
+    usual, changed = gains(outcomes, dataclasses.replace(PRESETS["demo"], bootstraps=20))
+    assert usual["gain"] == "" and changed["gain"].startswith("0.0")
+    assert changed["SIC at eps_S = 0.5, jets"] == "6.0 ± 1.0 (30)"
     assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2")
-    row = ordering(outcomes)[0]
-    assert row["AUC, CNN"] == "0.910 ± 0.010"  # the seeds' 0.010 and the test events' 0.003
-    assert row["max SIC, MaxViT / CNN"] == "1"
+    assert changed["training time, relative"] == "1.0"
+    assert ordering(outcomes)[0]["max SIC, MaxViT / CNN"] == "1"
 
 
 def test_a_ratio_of_means_is_paired():

@@ -24,6 +24,14 @@ def test_what_the_publication_states():
     assert 2 * 861 * paper.training_jets_per_mass_point == pytest.approx(6e6, rel=0.01)
 
 
+def test_a_study_may_be_based_on_another_and_shares_its_sample(tmp_path):
+    (tmp_path / "first.toml").write_text('base = "demo"\nepochs = 7')
+    (tmp_path / "second.toml").write_text('base = "first.toml"\nwidth = 0.5')
+    first, second = (load_study(str(tmp_path / f"{name}.toml")) for name in ("first", "second"))
+    assert second == dataclasses.replace(first, name="second", sample="first", width=0.5)
+    assert second.sample_dir == first.sample_dir and second.epochs == 7
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -42,6 +50,8 @@ def test_what_the_publication_states():
         ('epochs = "five"', "a value like 5"),
         ("epoch = 5", "unknown setting"),
         ('base = "mine"', "readme"),
+        ('base = "mine.toml"', "readme"),
+        ("base = [1]", "readme"),
         ("epochs = ", "TOML"),
     ],
 )
