@@ -1,16 +1,17 @@
 #!/usr/bin/env python
 """Step 4: gradient-boosted trees over the scores of an event's jets and over event features.
 
-Reads Data/<study>/events.h5 and scores.h5, writes Data/<study>/trees.h5 and trees.json. All fits
-see held-out events only, which no base classifier was trained on, and share their folds: an event
-is scored once, by trees that were grown on the other folds. A jet that does not exist has the
-score -1 and is passed to the trees as it is.
+Reads Data/<study>/events.h5, scores.h5 and the training jets of AK08.h5, AK10.h5 and AK14.h5,
+writes Data/<study>/trees.h5 and trees.json. All fits but one are grown on held-out events only,
+which no base classifier was trained on, and share their folds: an event is scored once, by trees
+that were grown on the other folds. A jet that does not exist has the score -1 and is passed to the
+trees as it is.
 
 The fits are the 23 of the paper and three for each network beyond its three (and one with DS2);
 the three jets' scores once more for every further seed of a network; and what all of them are to be
-compared with: trees on mass, pT and angularities of the three jets and of one jet alone, and trees
-grown and tested on permuted labels. Fits whose inputs do not exist are left out, each with its
-reason.
+compared with: trees on mass, pT and angularities of the three jets and of one jet alone, the latter
+also grown on the very jets that train the networks, and trees grown and tested on permuted labels.
+Fits whose inputs do not exist are left out, each with its reason.
 
     python fit_xgb.py --study demo            # 18 s on two cores
     python fit_xgb.py --device cuda           # study readme
@@ -26,10 +27,10 @@ import xgboost
 from tqdm import tqdm
 
 import products
-from jets.angularities import ANGULARITIES
-from jets.packed import OBSERVABLES, EventTable, read_event_table
+from jets.angularities import ANGULARITIES, angularities
+from jets.packed import OBSERVABLES, EventTable, PackedJets, read_event_table, read_jets
 from jets.scores import BaseScores, TreeScores, read_scores, write_trees
-from jets.split import STOP, TTBAR, lowest, mass_point, uniform
+from jets.split import STOP, TRAIN, TTBAR, lowest, mass_point, uniform
 from products import InputError
 from study import (
     JET_DEFINITIONS,
@@ -49,7 +50,8 @@ CLASSICAL = {  # what trees see of a jet in place of a network's score
     "mass_pt": ("mass", "pt"),
     "angularities": ("mass", "pt", *ANGULARITIES),
 }
-OF_ONE_JET = ("mass_pt", "angularities")  # the others need no trees
+SAME_JETS = "same_jets"  # angularities too, but by trees grown on the jets that train the networks
+OF_ONE_JET = ("mass_pt", "angularities", SAME_JETS)  # the others need no trees
 
 
 def fits(networks: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -160,6 +162,24 @@ def folds_and_offered(
     return fold, (events["process"] == TTBAR) | (is_signal & chosen)
 
 
+def grow(features: np.ndarray, is_signal: np.ndarray, study: Study, device: str) -> xgboost.Booster:
+    """Trees on features (n, f), in one thread."""
+    # Both classes weigh the same, as in the paper, where they are equally many.
+    weight = np.where(is_signal, 0.5 / is_signal.mean(), 0.5 / (1.0 - is_signal.mean()))
+    return xgboost.train(
+        {
+            "objective": "binary:logistic",
+            "eta": study.tree_learning_rate,
+            "tree_method": "hist",
+            "device": device,
+            "nthread": 1,
+            "seed": 0,
+        },
+        xgboost.DMatrix(features, is_signal, weight=weight, nthread=1),
+        num_boost_round=study.trees,
+    )
+
+
 def cross_fit(
     features: np.ndarray,
     is_signal: np.ndarray,
@@ -186,21 +206,7 @@ def cross_fit(
 
     def grow_and_score(tested: np.ndarray) -> np.ndarray:
         rows = offered & ~tested
-        label = is_signal[rows]
-        # Both classes weigh the same, as in the paper, where they are equally many.
-        weight = np.where(label, 0.5 / label.mean(), 0.5 / (1.0 - label.mean()))
-        trees = xgboost.train(
-            {
-                "objective": "binary:logistic",
-                "eta": study.tree_learning_rate,
-                "tree_method": "hist",
-                "device": device,
-                "nthread": 1,
-                "seed": 0,
-            },
-            xgboost.DMatrix(features[rows], label, weight=weight, nthread=1),
-            num_boost_round=study.trees,
-        )
+        trees = grow(features[rows], is_signal[rows], study, device)
         return trees.predict(xgboost.DMatrix(features[tested], nthread=1))
 
     tests = [fold == number for number in range(study.folds)]
@@ -224,6 +230,24 @@ def scores_of_one_jet(
     return score
 
 
+def scores_by_same_jets(
+    jets: np.ndarray, packed: PackedJets, names: tuple[str, ...], study: Study, device: str
+) -> np.ndarray:
+    """Trees on these columns of one jet, grown on the `packed` jets, which train the networks.
+
+    Returns:
+        (m, 3), -1 without a jet.
+    """
+    shapes = angularities(packed.images, packed.side, packed.jet_definition)
+    columns = [(shapes if name in ANGULARITIES else packed.jets)[name] for name in names]
+    trees = grow(np.stack(columns, axis=1), packed.jets["label"] == 1, study, device)
+    score = np.full(jets.shape, MISSING_SCORE, np.float32)
+    exists = jets["pt"] > 0
+    features = np.stack([jets[name][exists] for name in names], axis=1)
+    score[exists] = trees.predict(xgboost.DMatrix(features, nthread=1))
+    return score
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -244,6 +268,7 @@ def main() -> None:
 
     settings = {
         "fits": fits(study.networks) | comparisons(),
+        "of_one_jet": OF_ONE_JET,
         "folds": study.folds,
         "trees": study.trees,
         "learning_rate": study.tree_learning_rate,
@@ -289,8 +314,13 @@ def main() -> None:
         found[name], inputs[name] = fit(features, every), list(seen)
         progress.update()
     for definition, what in of_one_jet:
-        name, seen = f"{definition}/{what}", CLASSICAL[what]
-        found[name] = scores_of_one_jet(scores.jets[definition], seen, fit)
+        name, jets = f"{definition}/{what}", scores.jets[definition]
+        seen = CLASSICAL["angularities" if what == SAME_JETS else what]
+        if what == SAME_JETS:
+            packed = read_jets(study.data_dir / f"{definition}.h5", TRAIN)
+            found[name] = scores_by_same_jets(jets, packed, seen, study, options.device)
+        else:
+            found[name] = scores_of_one_jet(jets, seen, fit)
         inputs[name] = list(seen)
         progress.update()
     every_column = columns(tuple(scores.networks), scores, table)

@@ -2,24 +2,26 @@
 
 Reads   a file of collisions in our layout (doc/data-format.md), and models/weights/, whose README
         says what the network was trained on and where its scores mean nothing.
-Writes  Data/tags/<sample>_<file>.csv: a row a jet, with the probability of signal.
+Writes  Data/tags/<sample>_<file>.csv: a row a jet, with the event's number of R = 0.4 jets and the
+        probability of signal.
 Takes   5 s for a file of 500 events on two cores.
 
     python tag.py train_data/demo/stop_900_300.h5
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import expit
 
-from jets.events import read_events
+from jets.events import Events, read_events
 from jets.preparation import jets_of
 from models.pretrained import load_weights
 from products import InputError, run, write_csv
-from study import MATCHING_RADIUS, MISSING_SCORE
+from study import JET_DEFINITIONS, MATCHING_RADIUS, MISSING_SCORE, PIXEL_SCALES
 from training.batches import JetImages
 from training.learner import choose_device
 from training.loop import score
@@ -28,11 +30,13 @@ WEIGHTS = Path(__file__).parent / "models/weights/AK14_MaxViT.safetensors"
 COLUMNS = ("event", "k", "pt", "eta", "phi", "mass", "delta_r")
 
 
-def tag(path: Path, weights: Path, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def tag(
+    events: Events, weights: Path, title: str, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
     """The jets of a file, structured `JET_DTYPE` (n,), and their probability of signal (n,).
 
     Raises:
-        InputError: either file is missing or damaged.
+        InputError: the weights are missing or damaged.
     """
     try:
         network, facts = load_weights(weights)
@@ -41,11 +45,15 @@ def tag(path: Path, weights: Path, device: torch.device) -> tuple[np.ndarray, np
             facts[name] == "True" for name in ("standardised_mass", "oriented")
         )
         mean, std = float(facts["mass_mean"]), float(facts["mass_std"])
-    except (ValueError, KeyError, FileNotFoundError) as error:
+        if definition not in JET_DEFINITIONS or scale not in PIXEL_SCALES:
+            raise ValueError(f"of {definition} jets on a {scale} scale")
+        if not (math.isfinite(mean) and 0 < std < math.inf):
+            raise ValueError(f"mass mean {mean}, standard deviation {std}")
+    except (ValueError, KeyError, OSError) as error:
         raise InputError(f"{weights}: no weights of a network ({error}); fetch it again") from None
-    jets = jets_of(read_events(path), definition, int(facts["pixels"]), mean, std, oriented)
+    jets = jets_of(events, definition, int(facts["pixels"]), mean, std, oriented)
     images = JetImages(jets, scale, standardised, device)
-    logits = score(network.to(device), images, path.name).astype(float)
+    logits = score(network.to(device), images, title).astype(float)
     probability = expit(logits[:, 1] - logits[:, 0])
     return jets.jets, np.where(jets.images.counts() > 0, probability, MISSING_SCORE)
 
@@ -61,16 +69,18 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device(options.device)
     for path in options.files:
-        jets, probability = tag(path, options.weights, device)
+        events = read_events(path)
+        jets, probability = tag(events, options.weights, path.name, device)
+        n_jets = events.observables["n_jets"][jets["event"]].tolist()
         rows = [
             {name: f"{value:.6g}" for name, value in zip(COLUMNS, row, strict=True)}
-            | {"probability": f"{p:.4f}"}
-            for row, p in zip(jets[list(COLUMNS)].tolist(), probability, strict=True)
+            | {"n_jets": n, "probability": f"{p:.4f}"}
+            for row, n, p in zip(jets[list(COLUMNS)].tolist(), n_jets, probability, strict=True)
         ]
         output = Path("Data/tags") / f"{path.resolve().parent.name}_{path.stem}.csv"
         write_csv(output, rows)
         near = jets["delta_r"] < MATCHING_RADIUS
-        for what, of_kind in (("near a true neutralino", near), ("others", ~near)):
+        for what, of_kind in (("near a true neutralino", near), ("elsewhere", ~near)):
             if of_kind.any():
                 median = np.median(probability[of_kind])
                 print(f"{path}: {of_kind.sum()} jets {what}: median probability {median:.3f}")

@@ -135,6 +135,8 @@ def measured(
 ) -> None:
     """Points of a classifier with their error bars, and open arrows where they are limits.
 
+    No line leads to a limit: how high it stands says only how few events there are.
+
     Args:
         x: (m,)
         interval: (3, m) value, lower and upper end; NaN is not drawn.
@@ -144,10 +146,10 @@ def measured(
     limit = np.zeros(len(x), int) if limit is None else limit
     value, low, high = interval
     drawn = look(name)
-    axis.plot(x, value, **drawn | {"marker": "", "linewidth": 0.7, "alpha": 0.6})
+    known = np.where(limit == 0, value, np.nan)
+    axis.plot(x, known, **drawn | {"marker": "", "linewidth": 0.7, "alpha": 0.6})
     points = drawn | {"linestyle": "", "elinewidth": 0.9}
-    errors = np.where(limit == 0, [value - low, high - value], np.nan)
-    axis.errorbar(x, np.where(limit == 0, value, np.nan), errors, **points, label=name)
+    axis.errorbar(x, known, [known - low, high - known], **points, label=name)
     for sign in (1, -1):
         at = limit == sign
         axis.plot(x[at], value[at], **drawn | {"linestyle": ""}, markerfacecolor="white")

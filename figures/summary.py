@@ -175,6 +175,8 @@ def _figures_of_merit(
             summary.add_estimate(section, "AUC - AUC of mass", row, difference)
         maximum = _max_sic(classifiers, name, results)
         count = maximum.background_count
+        if count == study.background_jets_min:
+            count = f"{count}, the least allowed"
         summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
         if study.working_point != PUBLISHED_WORKING_POINT:
             at_point = None

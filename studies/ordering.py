@@ -1,15 +1,17 @@
 """Does the paper's ordering of the networks hold? Every table and figure of doc/ordering.md.
 
-Runs all steps of a study, each of which skips what is done, then shows what they found.
+Runs all steps of a study, each of which skips what is done, then shows what they found; after that
+the studies of why, which fill their own tables of the page.
 
 Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
-Writes  what the steps write; doc/results/ordering_summary.csv and ordering_sample.csv; the tables
-        of doc/ordering.md and README.md between their marks; doc/figures/ordering_*.png with their
-        CSV files. All of them are of the study that was run last, which the page names.
-Takes   the study `ordering_cpu` some two and a half hours of two cores, without the variations.
+Writes  what the steps write; doc/results/ordering_{summary,sample,trainings}.csv; the tables of
+        doc/ordering.md and README.md between their marks; doc/figures/ordering_*.png with their CSV
+        files. All of them are of the study that was run last, which the page names.
+Takes   the study `ordering_cpu` seven hours of two cores: variations and the studies of why are
+        four and a half of them.
 
-    python -m studies.ordering --study studies/ordering_cpu.toml --skip variations
     python -m studies.ordering --study studies/ordering.toml --device cuda
+    python -m studies.ordering --study studies/ordering_cpu.toml --changes studies/changes_cpu.toml
 """
 
 import argparse
@@ -21,12 +23,15 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from figures.results import TREES_OF_ONE_JET
 from figures.table import cell
 from jets.events import read_events
 from products import InputError, fingerprint, read_csv, read_manifest, run, write_csv
 from studies.pages import Rows, environment, show
 from study import PRESETS, SHOWER_VARIATIONS, Study, load_study
+from training.plan import trainings
 
 PAGE = Path("doc/ordering.md")
 STEPS = {
@@ -38,7 +43,8 @@ STEPS = {
     "fit": ["fit_xgb.py"],
     "plots": ["plots.py"],
 }
-USE_A_DEVICE = ("train", "predict")
+WHY = ("changes", "three_jets", "leakage")  # files beside this one
+USE_A_DEVICE = ("train", "predict", *WHY)
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
 # Table of the page -> how the sections of the summary begin that it shows.
 TABLES = {
@@ -105,8 +111,31 @@ def settings(study: Study) -> Rows:
     return [
         {"setting": name, "readme": _words(getattr(usual, name)), study.name: _words(value)}
         for name, value in dataclasses.asdict(study).items()
-        if value != getattr(usual, name) and name not in ("sample", "published_files")
+        if value != getattr(usual, name) and name not in ("name", "sample", "published_files")
     ]
+
+
+def trained(study: Study) -> Rows:
+    """Every training: its best epoch, by validation loss, and how much it overfits after it."""
+    rows = []
+    for training in trainings(study):
+        folder = training.directory(study)
+        epochs = read_csv(folder / "history.csv")
+        best = epochs[read_manifest(folder / "manifest.json", made_by="train.py")["best_epoch"]]
+        rows.append(
+            {
+                "training": str(training),
+                "best epoch": f"{int(best['epoch']) + 1} of {len(epochs)}",
+                **{
+                    f"{what} loss, {when}": f"{float(row[name]):.3f}"
+                    for when, row in (("best", best), ("last", epochs[-1]))
+                    for what, name in (("training", "training_loss"), ("validation", "loss"))
+                },
+                "AUC of validation jets, best": f"{float(best['auc']):.4f}",
+                "jets/s": f"{np.mean([float(row['jets_per_second']) for row in epochs]):.0f}",
+            }
+        )
+    return rows
 
 
 def _words(value: object) -> str:
@@ -180,29 +209,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
-    parser.add_argument("--skip", nargs="+", choices=STEPS, default=[], help="steps to leave out")
+    parser.add_argument(
+        "--changes", metavar="FILE", help="study whose settings are changed (default: the same)"
+    )
+    parser.add_argument(
+        "--skip", nargs="+", choices=(*STEPS, *WHY), default=[], help="steps to leave out"
+    )
     parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
     study = load_study(options.study)
-    for step, command in STEPS.items():
-        if step in options.skip:
-            continue
-        device = ["--device", options.device] if options.device and step in USE_A_DEVICE else []
-        status = subprocess.run(
-            [sys.executable, *command, "--study", options.study, *device], check=False
-        ).returncode
-        if status:
-            sys.exit(status)
 
+    def call(step: str, command: list[str], of_study: str) -> None:
+        device = ["--device", options.device] if options.device and step in USE_A_DEVICE else []
+        if step not in options.skip:
+            command = [sys.executable, *command, "--study", of_study, *device]
+            if status := subprocess.run(command, check=False).returncode:
+                sys.exit(status)
+
+    for step, command in STEPS.items():
+        call(step, command, options.study)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
     rows = read_csv(study.data_dir / "summary.csv")
     write_csv(Path("doc/results/ordering_summary.csv"), rows)
-    files = sample(study)
+    files, of_training = sample(study), trained(study)
     write_csv(Path("doc/results/ordering_sample.csv"), files)
+    write_csv(Path("doc/results/ordering_trainings.csv"), of_training)
     tables = {
         "environment": environment(),
         "settings": settings(study),
         "sample": sample_by_kind(files),
+        "trainings": of_training,
         **{name: table(rows, begins) for name, begins in TABLES.items()},
     }
     for name, found in tables.items():
@@ -212,6 +248,9 @@ def main() -> None:
         for path in study.plots_dir.glob(f"{name}.*"):
             shutil.copy(path, Path("doc/figures") / f"ordering_{path.name}")
     print(f"{PAGE}: {len(tables)} tables; doc/figures/ordering_*: {len(FIGURES)} figures")
+    for step in WHY:
+        is_of_changes = step != "leakage" and options.changes
+        call(step, ["-m", f"studies.{step}"], options.changes if is_of_changes else options.study)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from figures.results import MASS, PT, Classifiers
 from figures.table import Summary
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
-from products import InputError
+from products import InputError, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
 from studies.pages import show
 from study import PRESETS, load_study
+from training.plan import trainings
 
 ROOT = Path(__file__).parent.parent
 DEMO = PRESETS["demo"]
@@ -61,6 +62,33 @@ def test_the_sample_is_told_file_by_file_and_in_sum(monkeypatch):
     kinds = {row["files"]: row for row in ordering.sample_by_kind(rows)}
     assert kinds["ttbar"]["number"] == 2 and kinds["stop_900"]["number"] == 3
     assert kinds["ttbar"]["fully selected"] == "2,523"
+
+
+def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = load_study(str(ROOT / "studies/changes_cpu.toml"))
+    for training in trainings(study):
+        history = [
+            {"epoch": i, "training_loss": 0.5 - 0.1 * i, "loss": abs(i - 1) + 0.4, "auc": 0.9,
+             "jets_per_second": 100 + 20 * i}
+            for i in range(3)
+        ]  # fmt: skip
+        folder = training.directory(study)
+        write_csv(folder / "history.csv", history)
+        outputs = [folder / "history.csv"]
+        write_manifest(folder / "manifest.json", {}, [], outputs, best_epoch=1)
+    rows = ordering.trained(study)
+    assert [row["training"] for row in rows][-1] == "AK14 CNN 0 --shuffle-labels"
+    assert rows[0] == {
+        "training": "AK14 CNN 0",
+        "best epoch": "2 of 3",
+        "training loss, best": "0.400",
+        "validation loss, best": "0.400",
+        "training loss, last": "0.300",
+        "validation loss, last": "1.400",
+        "AUC of validation jets, best": "0.9000",
+        "jets/s": "120",
+    }
 
 
 def test_settings_are_those_that_differ():

@@ -44,27 +44,40 @@ def test_weights_come_back_to_the_precision_of_bfloat16_and_statistics_exactly(t
     torch.testing.assert_close(found(images, mass), network(images, mass), rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "missing", "another network"])
+WRONG = {
+    "another network": {"network": "ViT"},
+    "unknown jets": {"jet_definition": "AK12"},
+    "unknown scale": {"pixel_scale": "cubic"},
+    "no spread": {"mass_std": "0"},
+    "no mean": {"mass_mean": "nan"},
+}
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "missing", "a folder", *WRONG])
 def test_damaged_weights_are_one_sentence(tmp_path, damage):
     path = tmp_path / "small.safetensors"
-    facts = FACTS | ({"network": "ViT"} if damage == "another network" else {})
-    save_weights(path, small_network(), facts)
-    if damage == "cut":
+    complete = FACTS | {"jet_definition": "AK14", "pixel_scale": "sqrt", "mass_mean": "0.2"}
+    complete |= {"mass_std": "0.1", "standardised_mass": "True", "oriented": "True"}
+    save_weights(path, small_network(), complete | WRONG.get(damage, {}))
+    if damage == "a folder":
+        path = tmp_path
+    elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "text":
         path.write_text("weights")
     elif damage == "missing":
         path.unlink()
     with pytest.raises(InputError, match="no weights of a network"):
-        tag.tag(DEMO / "stop_900_300.h5", path, CPU)
+        tag.tag(read_events(DEMO / "stop_900_300.h5"), path, "", CPU)
 
 
 def test_our_weights_tell_the_jets_of_the_demo_apart(tmp_path):
     """Far above the jet mass alone (0.83), on collisions that no training has seen."""
     jets, probability, label = [], [], []
     for name in ("ttbar_1", "stop_900_300"):
-        some, p = tag.tag(DEMO / f"{name}.h5", tag.WEIGHTS, CPU)
-        tight = read_events(DEMO / f"{name}.h5").fully_selected[some["event"]]
+        events = read_events(DEMO / f"{name}.h5")
+        some, p = tag.tag(events, tag.WEIGHTS, name, CPU)
+        tight = events.fully_selected[some["event"]]
         chosen = np.flatnonzero(tight & some["classified"])[:400]
         jets.append(some[chosen])
         probability.append(p[chosen])
@@ -83,6 +96,7 @@ def test_the_command_writes_a_row_a_jet(tmp_path, monkeypatch, capsys):
         rows = read_csv(Path("Data/tags/demo_stop_1100_100.csv"))
     large_r = read_events(source).large_r["AK14"]
     assert len(rows) == np.count_nonzero(large_r["pt"] > 0)
+    assert int(rows[0]["n_jets"]) == read_events(source).observables["n_jets"][0]
     assert float(rows[0]["pt"]) == pytest.approx(large_r["pt"][0, 0], rel=1e-5)
     assert all(0 <= float(row["probability"]) <= 1 for row in rows)
     assert "median probability" in capsys.readouterr().out

@@ -11,10 +11,12 @@ import pytest
 import torch
 from scipy import stats
 from synthetic_study import OF_JETS, write_study
+from toy_jets import packed, select
 
 import fit_xgb
+from jets.angularities import ANGULARITIES
 from jets.scores import read_scores, read_trees
-from jets.split import IDENTITY, STOP
+from jets.split import IDENTITY, STOP, TRAIN
 from products import InputError
 from sensitivity.auc import auc
 from study import JET_DEFINITIONS, Study
@@ -128,6 +130,24 @@ def test_trees_never_see_the_fold_that_they_score():
     again = fit_xgb.cross_fit(features, changed, fold, everywhere, study, "cpu")
     assert np.array_equal(again[fold == 0], score[fold == 0])
     assert not np.array_equal(again[fold == 1], score[fold == 1])
+
+
+def test_trees_of_the_same_jets_grow_on_what_trains_the_networks():
+    """There heavy jets are signal; a jet that does not exist is not scored."""
+    jets = packed(300)
+    jets.jets["mass"] = 100 + 100 * jets.jets["label"]
+    training = select(jets, TRAIN)
+    held_out = np.zeros((5, 3), [(name, "f4") for name in ("pt", "mass", *ANGULARITIES)])
+    held_out["pt"][:, :2] = 300
+    held_out["mass"] = (90, 210, 210)
+    seen = fit_xgb.CLASSICAL["angularities"]
+    score = fit_xgb.scores_by_same_jets(held_out, training, seen, Study("x", trees=20), "cpu")
+    assert (score[:, 0] < 0.2).all() and (score[:, 1] > 0.8).all() and (score[:, 2] == -1).all()
+    jets.jets["label"][jets.jets["split"] == TRAIN] ^= 1
+    opposite = fit_xgb.scores_by_same_jets(
+        held_out, select(jets, TRAIN), seen, Study("x", trees=20), "cpu"
+    )
+    assert (opposite[:, 0] > 0.8).all()
 
 
 def test_classes_weigh_the_same():
