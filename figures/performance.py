@@ -8,7 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from figures import style
-from figures.results import Classifiers, Results, three_jets, with_observables
+from figures.results import (
+    MASS,
+    TREES_OF_ONE_JET,
+    Classifiers,
+    Results,
+    three_jets,
+    with_observables,
+)
 from jets.packed import OBSERVABLES
 from jets.split import STOP
 from sensitivity.sic import sic_at, sic_curve
@@ -33,9 +40,15 @@ def sic_of_jets(results: Results) -> style.Drawing:
 
 
 def sic_of_events(results: Results) -> style.Drawing:
-    """SIC of events by trees on the scores of their three jets, one panel a jet definition."""
+    """SIC of events by trees on what is known of their three jets, one panel a jet definition.
+
+    That are the scores of a network, or the masses, or mass, pT and angularities.
+    """
     groups = {
-        name: results.of_events.named(three_jets(name, results.networks(name)))
+        name: results.of_events.named(
+            three_jets(name, results.networks(name))
+            | {f"{name}_mass": MASS, f"{name}_angularities": TREES_OF_ONE_JET["angularities"]}
+        )
         for name in results.scores.jets
     }
     return _sic_curves(
@@ -70,14 +83,14 @@ def sic_with_observables(results: Results) -> style.Drawing:
     """The same for trees on AK14 scores and the event features DS1 and DS2."""
     networks = results.study.networks
     groups = {
-        "AK14 MaxViT and DS1": {
+        "AK14 MaxViT and event features": {
             "AK14_MaxViT": "MaxViT, scores alone",
             "AK14_MaxViT_DS1": "MaxViT + DS1",
             "AK14_MaxViT_DS2": "MaxViT + DS2",
             "DS1": "DS1",
             "DS2": "DS2",
         },
-        "AK14 and DS2": with_observables(networks),
+        "AK14 networks and DS2": with_observables(networks),
     }
     return _against_mass(
         results, {title: results.of_events.named(names) for title, names in groups.items()}
@@ -190,10 +203,10 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
     axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
     style.legend(figure, axes)
     limits = sum(point["is_lower_limit"] for point in points)
-    note = "Errors: 68 %; points are shifted sideways to be told apart."
+    note = "Errors: 68 %; points are shifted sideways."
     if limits:
         note += (
-            f" Open arrows: lower limits (95 %), where fewer than {study.background_events_min} "
+            f" Open arrows: lower limits (95 %), fewer than {study.background_events_min} "
             "background events pass."
         )
     figure.suptitle(note)

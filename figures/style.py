@@ -41,9 +41,10 @@ _LOOKS = {
     "AK10": (SKY, ">", "-"),
     "AK14": (PURPLE, "d", "-"),
     "jet mass": (GREY, "<", "--"),
-    "jet pT": (GREY, ">", ":"),
+    "jet pT": (SKY, ">", "--"),
     "trees on (mass, pT)": (BLACK, "d", "-."),
     "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
+    "trees on (mass, pT, angularities), the networks' jets": (PURPLE, "P", ":"),
     "DS1": (SKY, "<", "--"),
     "DS2": (BLACK, ">", "--"),
 }
