@@ -20,7 +20,7 @@ Resources are roomy requests: readme and paper have not been run at full size.
 
 import sys
 
-from study import PRESETS, load_study
+from study import PRESETS, SHOWER_VARIATIONS, load_study
 from training.plan import trainings
 
 STUDY = config.get("study", "readme")
@@ -43,7 +43,7 @@ if SIMULATE == "true":
         threads: 4
         resources: mem="8GB", runtime="12h"
         shell:
-            "{PYTHON} {SCRIPTS}/simulate.py --study {STUDY}"
+            "{PYTHON:q} {SCRIPTS:q}/simulate.py --study {STUDY:q}"
             " --only {wildcards.name} --workers {threads}"
 
 else:
@@ -51,11 +51,16 @@ else:
     SAMPLE = sorted(study.sample_dir.glob("*.h5")) or sorted(published)
 
 
+VARIATIONS = [
+    path for name in SHOWER_VARIATIONS for path in study.variation_dir(name).glob("*.h5")
+]
+
+
 rule setup:
-    input: SAMPLE, [] if STUDY in PRESETS else STUDY
+    input: SAMPLE, VARIATIONS, [] if STUDY in PRESETS else STUDY
     output: update(f"{study.data_dir}/setup.json")
     resources: mem="32GB", runtime="6h"
-    shell: "{PYTHON} {SCRIPTS}/setup.py --study {STUDY}"
+    shell: "{PYTHON:q} {SCRIPTS:q}/setup.py --study {STUDY:q}"
 
 
 rule train:
@@ -64,7 +69,7 @@ rule train:
     params: arguments=lambda wildcards: str(TRAININGS[wildcards.training])
     threads: 4
     resources: gpu=1, mem="16GB", runtime="12h"
-    shell: "{PYTHON} {SCRIPTS}/train.py {params.arguments} --study {STUDY}"
+    shell: "{PYTHON:q} {SCRIPTS:q}/train.py {params.arguments} --study {STUDY:q}"
 
 
 rule predict:
@@ -72,7 +77,7 @@ rule predict:
     output: update(f"{study.data_dir}/scores.json")
     threads: 4
     resources: gpu=1, mem="32GB", runtime="6h"
-    shell: "{PYTHON} {SCRIPTS}/predict_base_model_mass.py --study {STUDY}"
+    shell: "{PYTHON:q} {SCRIPTS:q}/predict_base_model_mass.py --study {STUDY:q}"
 
 
 rule fit:
@@ -80,14 +85,14 @@ rule fit:
     output: update(f"{study.data_dir}/trees.json")
     threads: study.folds
     resources: mem="32GB", runtime="6h"
-    shell: "{PYTHON} {SCRIPTS}/fit_xgb.py --study {STUDY}"
+    shell: "{PYTHON:q} {SCRIPTS:q}/fit_xgb.py --study {STUDY:q}"
 
 
 rule plots:
     input: rules.fit.output
     output: update(f"{study.plots_dir}/plots.json")
     resources: mem="16GB", runtime="2h"
-    shell: "{PYTHON} {SCRIPTS}/plots.py --study {STUDY}"
+    shell: "{PYTHON:q} {SCRIPTS:q}/plots.py --study {STUDY:q}"
 
 
 rule all:  # each step by name: Snakemake would not miss a training that lies behind the figures

@@ -22,10 +22,12 @@ Parts:
 
 import argparse
 import contextlib
+import copy
 import dataclasses
+import gc
+import math
 import os
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -113,10 +115,13 @@ def timed(call: Callable[[], object], device: torch.device, repeats: int = 4) ->
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB that were in use at most: on a GPU since the last reset, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / GIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    """GiB of a GPU that were taken at most since the last reset, unused parts included."""
+    return torch.cuda.max_memory_reserved(device) / GIB
+
+
+def memory_of(device: torch.device) -> float:
+    """GiB of a GPU in all."""
+    return torch.cuda.get_device_properties(device).total_memory / GIB
 
 
 # --- Jets ---------------------------------------------------------------------------------------
@@ -228,8 +233,10 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
         jets = repeated(demo_jets(definition), 40 * max(BATCHES[device.type]))
         sample = sample_of(jets, device)
         for name in networks:
-            cost = 3 * forward_cost(create_model(name, side), side)  # backward: twice the forward
             network = create_model(name, side)
+            # Backward is twice the forward, but for the gradient of the images, which nobody needs.
+            cost = 3 * forward_cost(create_model(name, side), side)
+            cost -= cost_of_first_layer(network, side)
             eight = next(sample.images.batches(np.arange(8), np.array([8])))
             per_jet = needed_gib(network.to(device), eight.images, eight.mass) / 8
             fixed = 16 * sum(p.numel() for p in network.parameters()) / GIB
@@ -248,7 +255,23 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
             for batch_size in BATCHES[device.type]:
                 for way, plain in ways.items():
                     row = partial(Row, "training", name, side, batch_size, way)
-                    yield from one_training(row, name, sample, batch_size, plain, cost, rates[way])
+                    try:
+                        yield from one_training(
+                            row, name, sample, batch_size, plain, cost, rates[way]
+                        )
+                    except torch.OutOfMemoryError:
+                        yield row("out of memory: more than", memory_of(device), "", "GiB")
+                    gc.collect()
+                    if device.type == "cuda":
+                        torch.cuda.empty_cache()
+
+
+def cost_of_first_layer(network: nn.Module, side: int) -> int:
+    """Floating-point operations of the convolution that sees the image; a product-sum is two."""
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    with torch.device("meta"):
+        output = copy.deepcopy(first).to("meta")(torch.empty(1, first.in_channels, side, side))
+    return 2 * output.numel() * first.in_channels * math.prod(first.kernel_size)
 
 
 def one_training(

@@ -30,7 +30,7 @@ import products
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import OBSERVABLES, EventTable, PackedJets, read_event_table, read_jets
 from jets.scores import BaseScores, TreeScores, read_scores, write_trees
-from jets.split import STOP, TRAIN, TTBAR, lowest, mass_point, uniform
+from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, uniform
 from products import InputError
 from study import (
     JET_DEFINITIONS,
@@ -264,7 +264,8 @@ def main() -> None:
     output = study.data_dir / "trees.h5"
     read = [study.data_dir / name for name in ("events.h5", "scores.h5")]
     products.read_manifest(study.data_dir / "setup.json", "setup.py")
-    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py")
+    scored = [study.data_dir / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
+    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py", scored)
 
     settings = {
         "fits": fits(study.networks) | comparisons(),
@@ -280,6 +281,7 @@ def main() -> None:
 
     table, scores = read_event_table(read[0]), read_scores(read[1], study.seeds)
     events = table.events[scores.event]
+    assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
     is_signal = events["process"] == STOP
     fold, offered = folds_and_offered(events, is_signal, study)
     shuffled = np.random.default_rng(0).permutation(is_signal)

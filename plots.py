@@ -79,8 +79,10 @@ def main() -> None:
     study = load_study(parser.parse_args().study)
     folder, manifest = study.plots_dir, study.plots_dir / "plots.json"
     products.read_manifest(study.data_dir / "setup.json", "setup.py")
-    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py")
-    fits = products.read_manifest(study.data_dir / "trees.json", "fit_xgb.py")
+    scored = [study.data_dir / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
+    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py", scored)
+    grown = [study.data_dir / f"{name}.h5" for name in ("events", "scores")]
+    fits = products.read_manifest(study.data_dir / "trees.json", "fit_xgb.py", grown)
     settings = {
         name: getattr(study, name)
         for name in (

@@ -15,7 +15,7 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -166,17 +166,25 @@ def write_manifest(
         temporary.write_text(json.dumps(record, indent=1, default=str) + "\n")
 
 
-def read_manifest(path: Path, made_by: str) -> dict:
+def read_manifest(path: Path, made_by: str, made_from: Iterable[Path] = ()) -> dict:
     """The manifest of an earlier step, whose products lie there as it left them.
 
+    Args:
+        made_by: the script.
+        made_from: those of its inputs that have to be what they were then.
+
     Raises:
-        InputError: it is missing or damaged, or a product has changed; the sentence names the step
-            to run.
+        InputError: it is missing or damaged, or a file has changed; the sentence names the step to
+            run.
     """
     try:
         record = json.loads(path.read_text())
         outputs = record["outputs"].items()
         changed = [file for file, facts in outputs if not _unchanged(Path(file), facts)]
+        known = [
+            (file, facts) for file, facts in record["inputs"].items() if Path(file) in made_from
+        ]
+        others = [file for file, facts in known if not _unchanged(Path(file), facts)]
     except FileNotFoundError:
         raise InputError(f"{path}: not there yet; run {made_by} first") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -185,6 +193,8 @@ def read_manifest(path: Path, made_by: str) -> dict:
         ) from None
     if changed:
         raise InputError(f"{changed[0]}: no longer what {made_by} wrote; run {made_by} again")
+    if others:
+        raise InputError(f"{others[0]}: no longer what {made_by} read; run {made_by} again")
     return record
 
 

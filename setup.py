@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run step 1."""
     study = load_study(parse(sys.argv[1:] if arguments is None else arguments).study)
     # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
+    from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
     from jets.sources import find_source, missing_samples
     from jets.split import events_in_two_splits
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     source = find_source(study)
     print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")
     manifest = study.data_dir / "setup.json"
-    settings = {name: getattr(study, name) for name in SETTINGS}
+    settings = {name: getattr(study, name) for name in SETTINGS} | {"layout": LAYOUT}
     if is_finished(manifest, settings, source.paths):
         print(f"nothing to do: {study.data_dir}/ was made from these files with these settings")
         return

@@ -265,7 +265,10 @@ def take_up(sample: Sample) -> None:
     """
 
     def facts(path: Path) -> list[dict]:
-        attributes = read_events(path, may_be_empty=True).attributes
+        try:
+            attributes = read_events(path, may_be_empty=True).attributes
+        except InputError as error:
+            raise InputError(f"{error} (delete it first)") from None
         for name, value in sample.settings().items():
             if attributes.get(name) != value:
                 raise InputError(

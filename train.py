@@ -117,8 +117,10 @@ def main() -> None:
         if wanted[0].network != "MaxViT":
             raise InputError("--published-batch-norm-momentum is an option of MaxViT; leave it out")
         network_options["published_batch_norm_momentum"] = True
-    watch = Watch(options.every_minutes, options.max_minutes)
     with joined(device) as processes:
+        # One clock decides when to save, or each process would ask for a checkpoint of its own.
+        every_minutes = options.every_minutes if processes.rank == 0 else math.inf
+        watch = Watch(every_minutes, options.max_minutes)
         try:
             for training in wanted:
                 train_one(training, study, network_options, device, options.plain, processes, watch)
@@ -147,7 +149,13 @@ def train_one(
     decisive = training.settings(study, **network_options)
     decisive["jets_sha256"] = read_training_sha256(jets)
     settings = decisive | {"epochs": study.epochs}
-    if is_finished(manifest, settings, []):
+    finished = is_finished(manifest, settings, [])
+    if not processes.agree(finished):
+        raise InputError(
+            f"{directory}: finished for some processes and not for others; put it where all of "
+            "them see the same files"
+        )
+    if finished:
         print(f"{training}: already finished, see {directory}")
         return
     samples = [

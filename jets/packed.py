@@ -49,6 +49,7 @@ JET_DTYPE = np.dtype(
 )
 OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
 REMEDY = "run setup.py again"
+LAYOUT = 2  # of the files described here: setup.py makes older ones again
 CHUNK = 2**16  # rows of a chunk on disk
 _STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 _COLUMNS = {

@@ -65,9 +65,12 @@ FILES = ("ttbar_0", "stop_700_100", "stop_1100_500")
 TRAINING = "AK14_MaxViT_0"
 # Script -> its options, and the products that must be the same.
 SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
-    "train.py": (("AK14", "MaxViT", "--every-minutes", "0.002"), f"Data/small/models/{TRAINING}"),
+    "train.py": (
+        ("AK14", "MaxViT", "--every-minutes", "0.002", "--device", "cpu"),
+        f"Data/small/models/{TRAINING}",
+    ),
     "simulate.py": (("--workers", "1"), "train_data/collisions"),
-    "predict_base_model_mass.py": ((), "Data/small/scores.h5"),
+    "predict_base_model_mass.py": (("--device", "cpu"), "Data/small/scores.h5"),
     "fit_xgb.py": ((), "Data/small/trees.h5"),
 }
 

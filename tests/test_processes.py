@@ -7,6 +7,7 @@ the weights in its second: what the test below compares with one process.
 import csv
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,33 @@ def test_two_processes_learn_what_one_does(tmp_path):
         assert max(moved) > 1e-2
         for key, weight in one.items():
             torch.testing.assert_close(two[key], weight, rtol=0, atol=1e-6)
+
+
+def test_processes_agree_on_where_they_are(tmp_path, monkeypatch):
+    """A second machine that does not see the first one's checkpoints must not go on by itself."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.toml").write_text(STUDY)
+    write_study(load_study("toy.toml"), 100)
+    options = ["AK14", "ViT", "--study", "toy.toml", "--device", "cpu"]
+    subprocess.run([sys.executable, ROOT / "train.py", *options, "--epochs", "1"], check=True)
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "elsewhere/Data/toy/models")
+    apart = tmp_path / "apart.py"
+    apart.write_text(
+        "import os, runpy, sys\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    os.chdir('elsewhere')\n"
+        f"sys.argv = ['train.py', *{options!r}]\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    before = sorted(tmp_path.glob("Data/toy/models/*/*"))
+    ended = subprocess.run(
+        [*TORCHRUN, str(apart)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    assert "find different checkpoints" in ended.stderr
+    assert sorted(tmp_path.glob("Data/toy/models/*/*")) == before
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:

@@ -10,13 +10,20 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import toy_jets
 from toy_events import toy_events
 
 import products
 import setup
 from jets.events import Events, read_events, write_events
 from jets.images import dense, draw_events, sum_pixels
-from jets.packed import OBSERVABLES, read_event_table, read_jets
+from jets.packed import (
+    OBSERVABLES,
+    jet_writer,
+    read_event_table,
+    read_jets,
+    read_training_sha256,
+)
 from jets.published import write_published
 from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION
 from study import JET_DEFINITIONS, PRESETS, load_study
@@ -405,3 +412,42 @@ def test_no_place_to_write_is_one_sentence(folder, capsys):
 def test_a_folder_that_may_not_be_read_is_not_an_empty_one(folder, capsys, monkeypatch):
     monkeypatch.setattr("jets.sources.os.access", lambda path, mode: path.name != "tiny")
     assert "train_data/tiny: no permission" in refusal(capsys, "--study", "tiny.toml")
+
+
+@pytest.mark.parametrize("changed", ["a value", "a pixel", "a label", "a mass", "the split"])
+def test_everything_that_trains_is_in_the_hash(tmp_path, changed):
+    jets = toy_jets.packed(40)
+
+    def found(name: str) -> str:
+        path = tmp_path / f"{name}.h5"
+        with jet_writer(path, "AK14", jets.side) as writer:
+            writer.add(jets.jets, jets.images)
+            writer.finish()
+        return read_training_sha256(path)
+
+    before, again = found("before"), found("again")
+    held_out = np.flatnonzero(jets.jets["split"] == HELD_OUT)
+    jets.images.values[jets.images.offsets[held_out[0]]] += 1
+    jets.jets["mass"][held_out[1]] += 1
+    assert before == again == found("held out")
+    jet = np.flatnonzero(jets.jets["split"] == VALIDATION)[0]
+    pixel = jets.images.offsets[jet]
+    if changed == "a value":
+        jets.images.values[pixel] *= 1.001
+    elif changed == "a pixel":
+        jets.images.pixels[pixel] -= 1
+    elif changed == "the split":
+        jets.jets["split"][jet] = TRAIN
+    else:
+        jets.jets[changed.removeprefix("a ")][jet] += 1
+    assert found("after") != before
+
+
+def test_files_of_an_older_layout_are_made_again(folder, capsys):
+    setup.main(["--study", "tiny.toml"])
+    manifest = folder / "Data/tiny/setup.json"
+    record = json.loads(manifest.read_text())
+    del record["settings"]["layout"]
+    manifest.write_text(json.dumps(record))
+    setup.main(["--study", "tiny.toml"])
+    assert "nothing to do" not in capsys.readouterr().out

@@ -17,7 +17,7 @@ import fit_xgb
 from jets.angularities import ANGULARITIES
 from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
-from products import InputError
+from products import InputError, write_manifest
 from sensitivity.auc import auc
 from study import JET_DEFINITIONS, Study
 
@@ -223,3 +223,21 @@ def test_bad_input_names_the_step_to_run(tmp_path):
     with pytest.raises(InputError, match=r"run predict_base_model_mass\.py first"):
         run(tmp_path)
     assert not (tmp_path / "Data/synthetic/trees.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["events", "AK14"])
+def test_scores_of_other_events_or_jets_are_refused(tmp_path, name):
+    """Another split leaves scores of events that are no longer held out."""
+    write_study(tmp_path, signal=10, background=200)
+    data = tmp_path / "Data" / "synthetic"
+    packed = [f"Data/synthetic/{one}.h5" for one in ("events", *JET_DEFINITIONS)]
+    with contextlib.chdir(tmp_path):
+        paths = [Path(one) for one in packed]
+        write_manifest(data / "scores.json", {}, paths, [Path("Data/synthetic/scores.h5")])
+        with h5py.File(f"Data/synthetic/{name}.h5", "a") as file:
+            file.attrs["another"] = "split"
+        write_manifest(data / "setup.json", {}, [], paths)
+    with pytest.raises(
+        InputError, match=rf"{name}\.h5: no longer what predict_base_model_mass\.py"
+    ):
+        run(tmp_path)

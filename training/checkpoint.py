@@ -41,6 +41,10 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def digest(self) -> int:
+        """A number that tells one progress from another."""
+        return int.from_bytes(hashlib.sha256(repr(asdict(self)).encode()).digest()[:7], "big")
+
 
 def checkpoint_path(directory: Path, epoch: int, step: int = 0) -> Path:
     """`epoch_00.pt` is what the first epoch left, `epoch_01_step_000200.pt` 200 steps later."""
@@ -91,7 +95,7 @@ def tidy(directory: Path, kept: int = KEPT) -> None:
     """Delete what nobody needs: checkpoints made within epochs, but for those among the newest
     `kept` of all, and half-written ones of a process that was killed."""
     for path in directory.glob(".epoch_*.tmp"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     for path in _newest_first(directory)[kept:]:
         if "step" in path.name:
             path.unlink()

@@ -193,6 +193,11 @@ def train(
     """
     network, processes = learner.network, learner.processes
     progress = checkpoint.resume(directory, network, learner.optimiser, settings, study.epochs)
+    if not processes.agree(progress.digest()):
+        raise InputError(
+            f"{directory}: the processes of this training find different checkpoints there; put it "
+            "where all of them see the same files"
+        )
 
     def save() -> None:
         if processes.rank == 0:
@@ -225,7 +230,8 @@ def train(
                 )
             metrics = evaluate(logits, label, validation.event, study)
         except KeyboardInterrupt:
-            save()
+            with watch.listening():
+                save()
             raise
         row = {
             "epoch": progress.epoch,
@@ -238,7 +244,8 @@ def train(
         row["seconds"] = time.perf_counter() - begin
         history = [*progress.history, row]
         progress = checkpoint.Progress(epoch=progress.epoch + 1, history=history)
-        save()
+        with watch.listening():
+            save()
         report(row)
         if progress.epoch < study.epochs:
             Wish(processes.largest(watch.wish())).leave()

@@ -88,6 +88,10 @@ class Processes:
         distributed.all_reduce(agreed, distributed.ReduceOp.MAX)
         return int(agreed)
 
+    def agree(self, number: int) -> bool:
+        """Whether all processes hold the same number; all get the same answer."""
+        return self.largest(number) == number == -self.largest(-number)
+
 
 ALONE = Processes()
 
