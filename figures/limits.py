@@ -346,7 +346,7 @@ def _gain_note(points: Sequence[dict]) -> str:
     note = f"Expected exclusion at $Z = {EXCLUSION_LEVEL}$. Errors: 68 %."
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:
-        note += "\nOpen arrows: all, or none, of the grid's masses are excluded: no gain."
+        note += "\nOpen arrows: all, or none, of the grid is excluded: no gain."
     if any(point["loosened_cuts"] for point in points):
         note += "\nCuts are loosened where too little background passes."
     return note

@@ -18,7 +18,7 @@ MASS, PT = "jet mass", "jet pT"
 TREES_OF_ONE_JET = {
     "mass_pt": "trees on (mass, pT)",
     "angularities": "trees on (mass, pT, angularities)",
-    "same_jets": "trees on (mass, pT, angularities), the networks' jets",
+    "same_jets": "trees on the networks' jets",
 }
 PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where events are reweighted
 

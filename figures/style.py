@@ -44,7 +44,7 @@ _LOOKS = {
     "jet pT": (SKY, ">", "--"),
     "trees on (mass, pT)": (BLACK, "d", "-."),
     "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
-    "trees on (mass, pT, angularities), the networks' jets": (PURPLE, "P", ":"),
+    "trees on the networks' jets": (PURPLE, "P", ":"),
     "DS1": (SKY, "<", "--"),
     "DS2": (BLACK, ">", "--"),
 }
