@@ -4,7 +4,7 @@
     snakemake --profile profiles/slurm --config study=my.toml     # on a cluster
 
 What `--config` knows:
-    study     demo, readme (default), paper or a TOML file that states one
+    study     demo, readme (default), paper, best or a TOML file that states one
     simulate  True: make what is missing of the study's own sample, a job for each of its files.
               False: take what lies in train_data/ as setup.py does, published files or a part of
               a sample. Without it, only studies that take no published files simulate.
@@ -15,7 +15,7 @@ Snakemake would delete them otherwise before it starts a step again. A chunk of 
 epoch of a training are what a killed job loses at most. A changed TOML file starts every step
 again, and each skips what the change does not concern.
 
-Resources are roomy requests: readme and paper have not been run at full size.
+Resources are roomy requests: readme, paper and best have not been run at full size.
 """
 
 import sys
