@@ -3,8 +3,8 @@
 Everything below imports from here and this file imports nothing of ours but `products`.
 Definitions are module constants, marked [paper] where they are those of arXiv:2406.03096 (with the
 CMS search SUS-19-004, arXiv:2102.06976, whose preselection it follows) and [ours] where the paper
-is silent. Settings are the fields of `Study`; its presets are `demo`, `readme`, `paper` and `best`, and a
-TOML file can state a study of your own:
+is silent. Settings are the fields of `Study`; its presets are `demo`, `readme`, `paper` and `best`,
+and a TOML file can state a study of your own:
 
     base = "readme"          # any preset, or another such file beside it, whose sample it shares
     epochs = 10              # and what differs from it
