@@ -6,9 +6,9 @@ networks may differ from the published one, the others what raises SIC. A step i
 validation jets; the numbers of held-out events beside it decide nothing.
 
 The error of a gain holds the validation jets, which step and reference share where the step does
-not change them, and the trainings: the spread between seeds, pooled over all steps, for each has
-few. Errors of ratios hold the test events and the step's own spread between seeds. Among a dozen
-steps one gain of two errors is to be expected.
+not change them, and the trainings: the spread between seeds, its median over all steps, for each
+has few, or the step's own if that is larger. Errors of ratios hold the test events and the step's
+own spread between seeds. Among a dozen steps one gain of two errors is to be expected.
 
 Reads   the sample of the study.
 Writes  Data/<study>_<step>/, a study of its own each; two tables of doc/ordering.md, also as
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.linalg import block_diag
+from scipy.stats import chi2
 
 from figures.results import read_results
 from jets.split import TRAIN, VALIDATION
@@ -240,17 +241,25 @@ def validation_aucs(outcomes: Sequence[Outcome], bootstraps: int) -> CorrelatedA
     return correlated_aucs(*classes, bootstraps=bootstraps)
 
 
-def spread_of_trainings(outcomes: Iterable[Outcome]) -> float:
-    """Standard deviation of the validation AUC of one training, pooled; 0 with one seed."""
+def usual_variance(outcomes: Iterable[Outcome]) -> float:
+    """Of the validation AUC between trainings of one step, from all steps; 0 with one seed.
+
+    With n seeds the variance of a step is spread as chi squared with n - 1 degrees of freedom over
+    n - 1; its median over the steps is not moved by a step whose trainings are wild.
+    """
     aucs = [validation_aucs([one], bootstraps=2).value for one in outcomes]
-    return float(np.mean([some.var(ddof=1) for some in aucs]) ** 0.5) if len(aucs[0]) > 1 else 0.0
+    freedom = len(aucs[0]) - 1
+    if not freedom:
+        return 0.0
+    of_steps = [some.var(ddof=1) for some in aucs]
+    return float(np.median(of_steps) * freedom / chi2.median(freedom))
 
 
-def gain(outcome: Outcome, reference: Outcome, spread: float, bootstraps: int) -> Estimate:
+def gain(outcome: Outcome, reference: Outcome, usual: float, bootstraps: int) -> Estimate:
     """Of the mean AUC of validation jets.
 
     Args:
-        spread: of trainings, see `spread_of_trainings`.
+        usual: variance between trainings, see `usual_variance`; a step's own counts if larger.
     """
     pair = (reference, outcome)
     is_paired = np.array_equal(*(one.validation for one in pair))
@@ -259,8 +268,10 @@ def gain(outcome: Outcome, reference: Outcome, spread: float, bootstraps: int) -
     n = len(outcome.trained[JUDGED])
     sign = np.repeat([-1.0, 1.0], n) / n
     of_jets = sign @ block_diag(*(some.covariance for some in aucs)) @ sign
-    value = sign @ np.concatenate([some.value for some in aucs])
-    return Estimate(float(value), float(np.sqrt(of_jets + 2 * spread**2 / n)))
+    values = np.concatenate([some.value for some in aucs]).reshape(2, n)
+    own = values.var(axis=1, ddof=1) if n > 1 else np.zeros(2)
+    of_trainings = np.maximum(own, usual).sum() / n
+    return Estimate(float(sign @ values.ravel()), float(np.sqrt(of_jets + of_trainings)))
 
 
 def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
@@ -283,18 +294,18 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
 def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     """What does a step give? MaxViT, against itself as the study stands."""
     rows, reference = [], outcomes[AS_IT_STANDS]
-    spread = spread_of_trainings(outcomes.values())
+    usual = usual_variance(outcomes.values())
     for step, outcome in outcomes.items():
         mean = validation_aucs([outcome], study.bootstraps).value.mean()
         row = {"step": step, "AUC of validation jets": f"{mean:.4f}", "gain": ""}
         if outcome is not reference:
-            row["gain"] = written(gain(outcome, reference, spread, study.bootstraps))
+            row["gain"] = written(gain(outcome, reference, usual, study.bootstraps))
         for what in ("jets", "events"):
-            points, usual = (
+            points, before = (
                 [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
             )
             count = np.mean([point.background_count for point in points])
-            ratio = written(ratio_of_means(points, usual))
+            ratio = written(ratio_of_means(points, before))
             errors = (Estimate(one.value, (one.high - one.low) / 2) for one in points)
             sic = f"{written(mean_of_seeds(list(errors)))} ({count:.0f})"
             if any(point.is_lower_limit for point in points):

@@ -18,7 +18,7 @@ from studies.changes import (
     gains,
     is_done_by,
     ordering,
-    spread_of_trainings,
+    usual_variance,
     validation_aucs,
     variant,
 )
@@ -85,13 +85,22 @@ def test_a_gain_on_shared_jets_forgets_their_fluctuation():
 
 def test_the_error_of_a_gain_holds_the_trainings():
     """Of two means over two seeds each: twice the variance of a training over two."""
-    same = outcome(2.0, 2.0)
-    assert gain(same, same, 0.004, 50).error == pytest.approx(0.004)
-    assert spread_of_trainings([same, same]) == 0
-    assert spread_of_trainings([outcome(2.0)]) == 0
-    aucs = [validation_aucs([outcome(distance)], 2).value[0] for distance in (1.5, 2.5)]
-    pooled = spread_of_trainings([outcome(1.5, 2.5), same])
-    assert pooled == pytest.approx(abs(aucs[1] - aucs[0]) / 2)  # variances d^2 / 2 and 0
+    same, wild = outcome(2.0, 2.0), outcome(1.5, 2.5)
+    assert gain(same, same, 0.004**2, 50).error == pytest.approx(0.004)
+    own = validation_aucs([wild], 2).value.var(ddof=1)
+    shared = gain(outcome(2.0, 2.0), outcome(2.0, 2.0), 0.0, 50).error
+    assert gain(wild, same, 0.0, 50).error > np.sqrt(own / 2) > shared == 0
+    assert usual_variance([same, same, wild]) == 0
+    assert usual_variance([outcome(2.0)]) == 0
+
+
+def test_the_usual_variance_is_that_of_normal_trainings():
+    """Many steps of three seeds whose AUC scatters alike."""
+    scatter = np.random.default_rng(1).normal(2.0, 0.05, (60, 3))
+    aucs = np.array([validation_aucs([outcome(*some)], 2).value for some in scatter])
+    expected = aucs.var(axis=1, ddof=1).mean()
+    found = usual_variance([outcome(*some) for some in scatter])
+    assert found == pytest.approx(expected, rel=0.35)
 
 
 def test_tables_of_changes_are_relative_to_the_study():
