@@ -43,12 +43,20 @@ JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training, its best epoch from 0, that checkpoint, and what it was made with."""
+    """A finished training.
+
+    Attributes:
+        best_epoch: from 0.
+        best: the checkpoint of that epoch.
+        settings: that it was made with.
+        sees_images: or no more than the mass, for a layer is dead.
+    """
 
     training: Training
     best_epoch: int
     best: Path
     settings: dict
+    sees_images: bool
 
 
 def main() -> None:
@@ -146,7 +154,8 @@ def read_trained(manifest: Path, study: Study) -> Trained:
         )
     del settings["epochs"]
     epoch = record["best_epoch"]
-    return Trained(training, epoch, checkpoint.checkpoint_path(manifest.parent, epoch), settings)
+    best = checkpoint.checkpoint_path(manifest.parent, epoch)
+    return Trained(training, epoch, best, settings, record.get("sees_images", True))
 
 
 def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:

@@ -36,7 +36,7 @@ from training import checkpoint
 from training.batches import read_split
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
-from training.loop import best_epoch, make_sample, train
+from training.loop import best_epoch, make_sample, sees_images, train
 from training.plan import Training, trainings
 from training.processes import Processes, joined
 
@@ -202,6 +202,7 @@ def train_one(
             raise InputError(
                 f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
             )
+        is_seeing = sees_images(learner.network, samples[1].images)
         outputs = [directory / "history.csv"]
         epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
         outputs += [path for path in epochs if path.is_file()]  # one may have been removed
@@ -213,8 +214,14 @@ def train_one(
             best_epoch=best,
             best=history[best],
             way=learner.way,
+            sees_images=is_seeing,
         )
         say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
+        if not is_seeing:
+            say(
+                "it sees the jet mass alone, for a layer is dead: all images give the same features;"
+            )
+            say("take another seed or a smaller --learning-rate")
         if training.shuffled_labels:
             distance = (history[best]["auc"] - 0.5) / history[best]["auc_error"]
             say(f"null check: the AUC is {distance:+.1f} standard errors from 0.5")

@@ -108,6 +108,7 @@ class Trained:
     Attributes:
         validation: (n,) scores of the validation jets by the best epoch.
         best_epoch: from 1.
+        sees_images: or no more than the mass, for a layer is dead.
         seconds: of the whole training.
         auc, maximum: of single held-out jets.
         points: SIC at the working point of what was tested, `jets` and `events`.
@@ -115,6 +116,7 @@ class Trained:
 
     validation: np.ndarray
     best_epoch: int
+    sees_images: bool
     seconds: float
     auc: Estimate
     maximum: MaximumSIC
@@ -204,6 +206,7 @@ def measure(study: Study, device: str | None) -> Outcome:
         return Trained(
             validation=signal_probability(trained, study, images),
             best_epoch=trained.best_epoch + 1,
+            sees_images=trained.sees_images,
             seconds=sum(float(row["seconds"]) for row in read_csv(folder / "history.csv")),
             auc=auc(*jets.pair(name), bootstraps=study.bootstraps),
             maximum=max_sic(
@@ -275,17 +278,26 @@ def gain(outcome: Outcome, reference: Outcome, usual: float, bootstraps: int) ->
 
 
 def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
-    """Does a step mend the ordering? Both networks on single held-out jets."""
+    """Does a step mend the ordering? Both networks on single held-out jets.
+
+    A network that sees no images is named and has no part in the means.
+    """
     rows = []
     for step, outcome in outcomes.items():
         row = {"step": step, "jets trained on": f"{outcome.jets:,}"}
+        seeing = {
+            network: [one for one in some if one.sees_images] or some
+            for network, some in outcome.trained.items()
+        }
         for network in NETWORKS:
-            epochs = (str(one.best_epoch) for one in outcome.trained[network])
+            epochs = [
+                str(one.best_epoch) if one.sees_images else "sees the mass alone"
+                for one in outcome.trained[network]
+            ]
             row[f"best epochs, {network}"] = ", ".join(epochs)
-        for network in NETWORKS:
-            aucs = [one.auc for one in outcome.trained[network]]
-            row[f"AUC, {network}"] = written(mean_of_seeds(aucs))
-        maxima = ([one.maximum for one in outcome.trained[network]] for network in NETWORKS[::-1])
+        for network, some in seeing.items():
+            row[f"AUC, {network}"] = written(mean_of_seeds([one.auc for one in some]))
+        maxima = ([one.maximum for one in seeing[network]] for network in NETWORKS[::-1])
         row[f"max SIC, {' / '.join(NETWORKS[::-1])}"] = written(ratio_of_means(*maxima))
         rows.append(row)
     return rows

@@ -42,6 +42,7 @@ def outcome(*distances: float, sic: float = 5.0, first: int = 0, noise: int = 0)
         Trained(
             validation=hardness + distance * jets["label"],
             best_epoch=3,
+            sees_images=True,
             seconds=60.0,
             auc=Estimate(0.9, 0.003),
             maximum=MaximumSIC(sic, 0.1, 0.3, 30, sic * shared),
@@ -111,6 +112,17 @@ def test_tables_of_changes_are_relative_to_the_study():
     assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2")
     assert changed["training time, relative"] == "1.0"
     assert ordering(outcomes)[0]["max SIC, MaxViT / CNN"] == "1"
+
+
+def test_a_network_that_sees_no_images_is_named_and_left_out():
+    seeing, other = outcome(2.0, 2.0), outcome(2.0, sic=9.0).trained["CNN"][0]
+    blind = dataclasses.replace(other, sees_images=False)
+    one = dataclasses.replace(
+        seeing, trained=seeing.trained | {"CNN": [blind, seeing.trained["CNN"][1]]}
+    )
+    row = ordering({AS_IT_STANDS: one})[0]
+    assert row["best epochs, CNN"] == "sees the mass alone, 3"
+    assert row["max SIC, MaxViT / CNN"] == "1"
 
 
 def test_a_ratio_of_means_is_paired():

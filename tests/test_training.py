@@ -20,7 +20,7 @@ from training import checkpoint
 from training.batches import JetImages, read_split
 from training.interruption import PATIENCE, TimeIsUp, Watch, Wish
 from training.learner import Learner, choose_device
-from training.loop import best_epoch, make_sample, train
+from training.loop import best_epoch, make_sample, sees_images, train
 from training.metrics import evaluate
 from training.plan import Training, trainings
 
@@ -426,3 +426,14 @@ def test_trainings_lie_apart():
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="--device abacus"):
         choose_device("abacus")
+
+
+def test_a_network_with_a_dead_layer_is_noticed():
+    jets = packed(n_events=40)
+    images = JetImages(jets, "sqrt", False, CPU)
+    torch.manual_seed(0)
+    network = create_model("CNN", SIDE, 0.25)
+    assert sees_images(network, images)
+    with torch.no_grad():
+        network.backbone[3].bias -= 1e3
+    assert not sees_images(network, images)

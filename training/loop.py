@@ -160,6 +160,17 @@ def score(
     return processes.sum(logits).cpu().numpy()
 
 
+@torch.inference_mode()
+def sees_images(network: nn.Module, jets: JetImages) -> bool:
+    """Whether the features of some 64 jets differ.
+
+    Where every ReLU of a layer has died they do not, and a network knows nothing but the mass.
+    """
+    network.eval()
+    _, images, _ = next(jets.batches(np.arange(len(jets))[:64], np.array([min(len(jets), 64)])))
+    return bool((network.backbone(images).std(dim=0) > 0).any())
+
+
 def train(
     learner: Learner,
     training: Sample,
