@@ -218,10 +218,7 @@ def train_one(
         )
         say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
         if not is_seeing:
-            say(
-                "it sees the jet mass alone, for a layer is dead: all images give the same features;"
-            )
-            say("take another seed or a smaller --learning-rate")
+            say("it sees the jet mass alone: a layer is dead, all images give the same features")
         if training.shuffled_labels:
             distance = (history[best]["auc"] - 0.5) / history[best]["auc_error"]
             say(f"null check: the AUC is {distance:+.1f} standard errors from 0.5")
