@@ -31,7 +31,7 @@ from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, un
 from models import create_model
 from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
-from sensitivity.bootstrap import mean_of_seeds
+from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import ratio_of_means, sic_at
 from studies.changes import AS_IT_STANDS, variant
 from studies.ordering import PAGE
@@ -197,15 +197,18 @@ def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -
         ]  # fmt: skip
         usual = usual or points
         is_limit = any(point.is_lower_limit for point in (*points, *usual))
+        ratio = "lower limits" if is_limit else written(ratio_of_means(points, usual))
+        errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
+        count = np.mean([point.background_count for point in points])
         rows.append(
             {
                 "": f"{NETWORK}, {kind}",
                 "seeds": len(scores),
                 "AUC": written(mean_of_seeds([aucs[i] for i in range(len(scores))])),
                 f"SIC at eps_S = {study.working_point:g}": (
-                    f"{np.mean([point.value for point in points]):.2f}"
+                    f"{written(mean_of_seeds(errors))} ({count:.0f})"
                 ),
-                "relative": "lower limits" if is_limit else written(ratio_of_means(points, usual)),
+                "relative": "" if points is usual else ratio,
             }
         )
     return rows
