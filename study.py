@@ -79,7 +79,7 @@ BACKGROUND_UNCERTAINTY = 0.06  # [paper] relative
 SHOWER_VARIATIONS = {
     "half_scale": ("TimeShower:renormMultFac = 0.25", "SpaceShower:renormMultFac = 0.25"),
     "double_scale": ("TimeShower:renormMultFac = 4", "SpaceShower:renormMultFac = 4"),
-    "power_shower": ("SpaceShower:pTdampMatch = 0",),  # by default damped above the top mass
+    "power_shower": ("SpaceShower:pTdampMatch = 0",),  # by default damped above the hard scale
 }
 
 

@@ -7,8 +7,8 @@ Reads   nothing but the study's file; with --skip simulate what lies in train_da
 Writes  what the steps write; doc/results/ordering_{summary,sample,trainings}.csv; the tables of
         doc/ordering.md and README.md between their marks; doc/figures/ordering_*.png with their CSV
         files. All of them are of the study that was run last, which the page names.
-Takes   the study `ordering_cpu` seven hours of two cores: variations and the studies of why are
-        four and a half of them.
+Takes   the study `ordering_cpu` about seven hours of two cores, added up from its parts: variations
+        and the studies of why are four and a half of them.
 
     python -m studies.ordering --study studies/ordering.toml --device cuda
     python -m studies.ordering --study studies/ordering_cpu.toml --changes studies/changes_cpu.toml

@@ -33,6 +33,7 @@ from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import ratio_of_means, sic_at
+from setup import SETTINGS
 from studies.changes import AS_IT_STANDS, variant
 from studies.ordering import PAGE
 from studies.pages import Rows, show, written
@@ -156,6 +157,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
         training = Training(DEFINITION, NETWORK, seed)
         directory = study.data_dir / "three_jets" / str(seed)
         settings = training.settings(study) | {"three_jets": True, "files": files}
+        settings |= {name: getattr(study, name) for name in SETTINGS}  # who trains, on what
         torch.manual_seed(seed)
         network = ThreeJets(create_model(NETWORK, jets.side, study.width)).to(device)
         learner = Learner(network, study.learning_rate, study.batch_size, plain=True,
@@ -178,7 +180,9 @@ def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -
     """The network of three jets beside the trees, seed by seed."""
     study, trees = results.study, results.repeats_of_events(DEFINITION)
     if not np.array_equal(event, trees.event):
-        raise InputError(f"{study.data_dir}/trees.h5: of other events; run setup.py and so on")
+        raise InputError(
+            f"{study.data_dir}/trees.h5: not of the held-out events; run studies.changes again"
+        )
     kinds = {
         BY_TREES: [trees.score[f"{NETWORK}/{seed}"] for seed in study.seeds],
         AT_ONCE: list(found.values()),

@@ -1,5 +1,6 @@
 """The network of three jets: which jets it sees, and how its events stand beside the study's."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from jets.preparation import look_through
 from jets.sources import find_source
 from jets.split import HELD_OUT, STOP
 from models import create_model
+from products import InputError
 from studies.three_jets import EventImages, ThreeJets, choose_events, draw, train_and_score
 from study import Study, load_study
 from training.batches import JetImages
@@ -95,4 +97,6 @@ def test_the_scored_events_are_those_held_out(study):
     scores, event = train_and_score(study, CPU)
     events = look_through(find_source(study), study).table.events
     assert np.array_equal(event, np.flatnonzero(events["split"] == HELD_OUT))
+    with pytest.raises(InputError, match="its split is"):  # its network has trained on others
+        train_and_score(dataclasses.replace(study, split=(0.1, 0.1, 0.8)), CPU)
     assert list(scores) == [0] and np.isfinite(scores[0]).all() and len(scores[0]) == len(event)
