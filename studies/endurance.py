@@ -4,7 +4,7 @@ Reads   train_data/demo/, some of whose files become a small study in a temporar
 Writes  doc/results/endurance.csv, a row a check.
 
     python -m studies.endurance            # 100 kills of each script and all soaks
-    python -m studies.endurance train.py   # 7 min on one core
+    python -m studies.endurance train.py   # 3 min on one core
 
 Kills: a script is killed with SIGKILL after a random time, uniform over what a whole run takes, and
 started again, so many times, and then left to finish; what it leaves must be what an undisturbed
