@@ -32,7 +32,7 @@ from sensitivity.exclusion import (
     significance,
     significance_plane,
 )
-from sensitivity.sic import Cut, cut_at
+from sensitivity.sic import Cut
 
 REFERENCE = "DS2"
 COLOUR_STEP = 5  # GeV, of the coloured plane; the contours follow every GeV
@@ -166,12 +166,7 @@ def exclusions(results: Results) -> list[Exclusion]:
         cuts = np.full(len(grid), None, object)
         for i, point in enumerate(grid):
             if among[point].any():
-                cuts[i] = cut_at(
-                    *classifiers.pair(name, among[point]),
-                    study.working_point,
-                    background_min=study.background_events_min,
-                    bootstraps=study.bootstraps,
-                )
+                cuts[i] = classifiers.cut_at(name, among[point])
         selected = np.array([efficiency.get(point, np.nan) for point in grid]).reshape(shape)
         return Exclusion(name, neutralino_masses, stop_masses, cuts.reshape(shape), selected)
 

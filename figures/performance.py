@@ -18,7 +18,6 @@ from figures.results import (
 )
 from jets.packed import OBSERVABLES
 from jets.split import STOP
-from sensitivity.sic import sic_at, sic_curve
 from study import JET_DEFINITIONS
 
 DEFINITIONS = " + ".join(JET_DEFINITIONS)
@@ -36,7 +35,7 @@ FEATURE_RANGE = (0.002, 0.995)  # quantiles of both classes together
 def sic_of_jets(results: Results) -> style.Drawing:
     """SIC of single jets, one panel a jet definition, beside jet mass, jet pT and both together."""
     groups = {name: results.of_jets(name) for name in results.scores.jets}
-    return _sic_curves(groups, results.study.background_jets_min, "jets", results.study.bootstraps)
+    return _sic_curves(groups, results.study.background_jets_min, "jets")
 
 
 def sic_of_events(results: Results) -> style.Drawing:
@@ -51,9 +50,7 @@ def sic_of_events(results: Results) -> style.Drawing:
         )
         for name in results.scores.jets
     }
-    return _sic_curves(
-        groups, results.study.background_events_min, "events", results.study.bootstraps
-    )
+    return _sic_curves(groups, results.study.background_events_min, "events")
 
 
 def sic_of_networks(results: Results) -> style.Drawing:
@@ -98,16 +95,14 @@ def sic_with_observables(results: Results) -> style.Drawing:
 
 
 def _sic_curves(
-    groups: Mapping[str, Classifiers], background_min: int, counted: str, bootstraps: int
+    groups: Mapping[str, Classifiers], background_min: int, counted: str
 ) -> style.Drawing:
     """One panel a group, one curve a classifier with its band."""
     figure, axes = style.panels(len(groups), height=2.9, sharey=True)
     points = []
     for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
         for name in classifiers.score:
-            curve = sic_curve(
-                *classifiers.pair(name), background_min=background_min, bootstraps=bootstraps
-            )
+            curve = classifiers.sic_curve(name)
             look = style.look(name) | {"marker": ""}
             axis.plot(curve.signal_efficiency, curve.value, label=name, **look)
             axis.fill_between(
@@ -169,15 +164,7 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
     for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
         shifts = style.dodge(masses, len(classifiers.score))
         for name, shift in zip(classifiers.score, shifts, strict=True):
-            found = [
-                sic_at(
-                    *classifiers.pair(name, of_mass == mass),
-                    study.working_point,
-                    background_min=study.background_events_min,
-                    bootstraps=study.bootstraps,
-                )
-                for mass in masses
-            ]
+            found = [classifiers.sic_at(name, of_mass == mass) for mass in masses]
             style.measured(
                 axis,
                 masses + shift,

@@ -12,6 +12,16 @@ from products import InputError
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores
 from sensitivity.reweighting import spectrum_weights
+from sensitivity.sic import (
+    Cut,
+    MaximumSIC,
+    SICCurve,
+    SICPoint,
+    cut_at,
+    max_sic,
+    sic_at,
+    sic_curve,
+)
 from study import Study
 
 MASS, PT = "jet mass", "jet pT"
@@ -27,7 +37,12 @@ PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where even
 class Classifiers:
     """Scores of several classifiers on the same jets, or on the same events.
 
+    Figures of merit are those of the study: its working point, its least numbers of background
+    scores behind a number, its bootstrap.
+
     Attributes:
+        study: whose they are.
+        background_min: background scores that must pass for a number other than max SIC.
         score: name -> (n,)
         event: (n,) rows of the event table; the bootstrap resamples them whole.
         is_signal: (n,)
@@ -35,6 +50,8 @@ class Classifiers:
         weight: (n,) of the background's spectrum.
     """
 
+    study: Study
+    background_min: int
     score: Mapping[str, np.ndarray]
     event: np.ndarray
     is_signal: np.ndarray
@@ -46,12 +63,40 @@ class Classifiers:
         of_class = (self.is_signal & signal, ~self.is_signal)
         return tuple(self._scores(self.score[name], rows) for rows in of_class)
 
-    def aucs(self, bootstraps: int) -> CorrelatedAUCs:
+    def aucs(self) -> CorrelatedAUCs:
         """AUCs of all, in the order of their names."""
         stacked = np.stack(list(self.score.values()))
         of_class = (self.is_signal, ~self.is_signal)
         pair = (self._scores(stacked, rows) for rows in of_class)
-        return correlated_aucs(*pair, bootstraps=bootstraps)
+        return correlated_aucs(*pair, bootstraps=self.study.bootstraps)
+
+    def max_sic(self, name: str) -> MaximumSIC:
+        """Of a classifier; the study's least signal efficiency and number of background jets hold.
+
+        Over events too at least as many events as the study asks of jets must pass.
+        """
+        return max_sic(
+            *self.pair(name),
+            signal_efficiency_min=self.study.signal_efficiency_min,
+            background_min=self.study.background_jets_min,
+            bootstraps=self.study.bootstraps,
+        )
+
+    def sic_at(self, name: str, signal: np.ndarray | bool = True) -> SICPoint:
+        """Of a classifier at the working point, of all signal or what the (n,) mask keeps."""
+        return sic_at(*self.pair(name, signal), self.study.working_point, **self._counted)
+
+    def cut_at(self, name: str, signal: np.ndarray | bool = True) -> Cut:
+        """The cut of the working point, of all signal or what the (n,) mask keeps."""
+        return cut_at(*self.pair(name, signal), self.study.working_point, **self._counted)
+
+    def sic_curve(self, name: str) -> SICCurve:
+        """Of a classifier."""
+        return sic_curve(*self.pair(name), **self._counted)
+
+    @property
+    def _counted(self) -> dict[str, int]:
+        return {"background_min": self.background_min, "bootstraps": self.study.bootstraps}
 
     def _scores(self, score: np.ndarray, rows: np.ndarray) -> Scores:
         return Scores(score[..., rows], self.event[rows], self.weight[rows])
@@ -135,6 +180,8 @@ class Results:
         classified = jets["classified"]
         event = np.broadcast_to(self.scores.event[:, None], jets.shape)
         return Classifiers(
+            self.study,
+            self.study.background_jets_min,
             {name: score[classified] for name, score in by_name.items()},
             event[classified],
             is_signal[classified],
@@ -167,7 +214,10 @@ class Results:
     def _on_events(self, fits: Mapping[str, np.ndarray], is_signal: np.ndarray) -> Classifiers:
         some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
         pt = some["pt"].max(axis=1)
-        return Classifiers(fits, self.scores.event, is_signal, pt, np.ones(len(pt)))
+        floor = self.study.background_events_min
+        return Classifiers(
+            self.study, floor, fits, self.scores.event, is_signal, pt, np.ones(len(pt))
+        )
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:

@@ -21,15 +21,7 @@ from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import EXCLUSION_LEVEL, INSIDE
-from sensitivity.sic import (
-    MaximumSIC,
-    SICPoint,
-    clopper_pearson,
-    cut_at,
-    max_sic,
-    ratio_of_means,
-    sic_at,
-)
+from sensitivity.sic import MaximumSIC, clopper_pearson, ratio_of_means
 from study import BACKGROUND_UNCERTAINTY
 
 # arXiv:2406.03096, read off its figures: single jets by eye, trees digitised to 0.5 %. At most
@@ -98,14 +90,15 @@ def _single_jets(summary: Summary, results: Results) -> None:
         }
         label = f"{definition} {{}}".format
         _figures_of_merit(
-            summary, f"Single jets, held out ({floor})", results, classifiers,
-            study.background_jets_min, label, published, MASS,
-        )  # fmt: skip
+            summary, f"Single jets, held out ({floor})", classifiers, label, published, MASS
+        )
         _figures_of_merit(
-            summary, f"Single jets, background weighted to the signal's jet pT ({floor})", results,
-            classifiers.reweighted(), study.background_jets_min, label,
-        )  # fmt: skip
-        aucs, mass = classifiers.aucs(study.bootstraps), names.index(MASS)
+            summary,
+            f"Single jets, background weighted to the signal's jet pT ({floor})",
+            classifiers.reweighted(),
+            label,
+        )
+        aucs, mass = classifiers.aucs(), names.index(MASS)
         margins = {}
         for name in results.networks(definition):
             difference = aucs.difference(names.index(name), mass)
@@ -131,10 +124,7 @@ def _trees(summary: Summary, results: Results) -> None:
         for fit, network in three_jets(definition, results.networks(definition)).items()
         if (definition, network) in PUBLISHED
     }
-    _figures_of_merit(
-        summary, f"Trees, events held out ({floor})", results, classifiers,
-        study.background_events_min, str, published,
-    )  # fmt: skip
+    _figures_of_merit(summary, f"Trees, events held out ({floor})", classifiers, str, published)
     weighted = {"all": "all", **with_observables(study.networks)}
     for definition in results.scores.jets:
         weighted |= three_jets(definition, (*results.networks(definition), *CLASSICAL))
@@ -142,16 +132,15 @@ def _trees(summary: Summary, results: Results) -> None:
     _figures_of_merit(
         summary,
         f"Trees, background weighted to the signal's hardest {PT_OF_EVENTS} jet ({floor})",
-        results, named, study.background_events_min, str,
-    )  # fmt: skip
+        named,
+        str,
+    )
 
 
 def _figures_of_merit(
     summary: Summary,
     section: str,
-    results: Results,
     classifiers: Classifiers,
-    background_min: int,
     label: Callable[[str], str],
     published: Mapping[str, tuple] = MappingProxyType({}),
     reference: str | None = None,
@@ -159,28 +148,27 @@ def _figures_of_merit(
     """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
 
     Args:
-        background_min: background scores behind the working point.
         label: name of a classifier -> its row.
         published: name -> published max SIC, SIC at 0.3 and AUC.
         reference: AUCs are also given relative to that of this classifier.
     """
-    study = results.study
+    study = classifiers.study
     names = list(classifiers.score)
-    aucs = classifiers.aucs(study.bootstraps)
+    aucs = classifiers.aucs()
     for i, name in enumerate(names):
         row, (best, at_point, auc) = label(name), published.get(name, (None,) * 3)
         summary.add_estimate(section, "AUC", row, aucs[i], auc)
         if reference not in (None, name):
             difference = aucs.difference(i, names.index(reference))
             summary.add_estimate(section, "AUC - AUC of mass", row, difference)
-        maximum = _max_sic(classifiers, name, results)
+        maximum = classifiers.max_sic(name)
         count = maximum.background_count
         if count == study.background_jets_min:
             count = f"{count}, the least allowed"
         summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
         if study.working_point != PUBLISHED_WORKING_POINT:
             at_point = None
-        point = _point(classifiers, name, results, background_min)
+        point = classifiers.sic_at(name)
         summary.add(
             section, f"SIC at eps_S = {study.working_point:g}", row, point.value, point.low,
             point.high, "lower limit" if point.is_lower_limit else "measured", at_point,
@@ -188,41 +176,21 @@ def _figures_of_merit(
         )  # fmt: skip
 
 
-def _max_sic(classifiers: Classifiers, name: str, results: Results) -> MaximumSIC:
-    """Of jets or events; at least as many background jets or events must pass."""
-    return max_sic(
-        *classifiers.pair(name),
-        signal_efficiency_min=results.study.signal_efficiency_min,
-        background_min=results.study.background_jets_min,
-        bootstraps=results.study.bootstraps,
-    )
-
-
-def _point(classifiers: Classifiers, name: str, results: Results, background_min: int) -> SICPoint:
-    return sic_at(
-        *classifiers.pair(name),
-        results.study.working_point,
-        background_min=background_min,
-        bootstraps=results.study.bootstraps,
-    )
-
-
 def _trainings(summary: Summary, results: Results) -> None:
     """The paper's claims on max SIC, and where there are several seeds their mean and spread."""
     study = results.study
-    for title, background_min, of_seeds in (
-        ("single jets", study.background_jets_min, results.repeats_of_jets),
-        ("trees on three jets", study.background_events_min, results.repeats_of_events),
+    for title, of_seeds in (
+        ("single jets", results.repeats_of_jets),
+        ("trees on three jets", results.repeats_of_events),
     ):
         maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
         for definition in results.scores.jets:
             classifiers = of_seeds(definition)
-            aucs = classifiers.aucs(study.bootstraps).value if classifiers.score else ()
+            aucs = classifiers.aucs().value if classifiers.score else ()
             merits: dict[str, list[tuple[float, float, float]]] = {}
             for name, auc in zip(classifiers.score, aucs, strict=True):
                 network = name.partition("/")[0]
-                maximum = _max_sic(classifiers, name, results)
-                point = _point(classifiers, name, results, background_min)
+                maximum, point = classifiers.max_sic(name), classifiers.sic_at(name)
                 maxima.setdefault((definition, network), []).append(maximum)
                 at_point = np.nan if point.is_lower_limit else point.value
                 merits.setdefault(network, []).append((auc, maximum.value, at_point))
@@ -282,10 +250,7 @@ def _modelling(summary: Summary, results: Results) -> None:
         f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g}; in brackets events passing here, there)"
     )
     for name in classifiers.score if results.varied else ():
-        cut = cut_at(
-            *classifiers.pair(name), study.working_point,
-            background_min=study.background_events_min, bootstraps=study.bootstraps,
-        )  # fmt: skip
+        cut = classifiers.cut_at(name)
         nominal = cut.background_efficiency
         spread = float(np.std(cut.resampled_background_efficiency / nominal, ddof=1))
         for variation, trees in results.varied.items():
@@ -352,7 +317,7 @@ def _observables(summary: Summary, results: Results) -> None:
     names = list(classifiers.score)
     if "DS2" not in names or len(names) < 2:
         return
-    aucs = classifiers.aucs(results.study.bootstraps)
+    aucs = classifiers.aucs()
     reference = names.index("DS2")
     for i, name in enumerate(names):
         if i != reference:
@@ -370,7 +335,7 @@ def _null_check(summary: Summary, results: Results) -> None:
     for title, classifiers in groups.items():
         if not classifiers.score:
             continue
-        aucs = classifiers.aucs(results.study.bootstraps)
+        aucs = classifiers.aucs()
         for i, name in enumerate(classifiers.score):
             row = f"{title} {name}"
             summary.add_estimate(

@@ -34,9 +34,9 @@ from figures.results import read_results
 from jets.split import TRAIN, VALIDATION
 from predict_base_model_mass import read_trained, signal_probability
 from products import InputError, atomic_write, read_csv, run, write_csv
-from sensitivity.auc import CorrelatedAUCs, auc, correlated_aucs
+from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
-from sensitivity.sic import MaximumSIC, SICPoint, max_sic, ratio_of_means, sic_at
+from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
 from studies.ordering import PAGE
 from studies.pages import Rows, show, written
 from study import Study, load_study, to_toml
@@ -190,10 +190,8 @@ def is_done(study: Study) -> bool:
 def measure(study: Study, device: str | None) -> Outcome:
     """Read what a step found."""
     results = read_results(study, {})
-    tested = {
-        "jets": (results.repeats_of_jets(DEFINITION), study.background_jets_min),
-        "events": (results.repeats_of_events(DEFINITION), study.background_events_min),
-    }
+    jets, events = results.repeats_of_jets(DEFINITION), results.repeats_of_events(DEFINITION)
+    aucs = dict(zip(jets.score, jets.aucs(), strict=True))
     validation = read_split(study, DEFINITION, VALIDATION)
     images = JetImages(
         validation, study.pixel_scale, study.standardised_mass, choose_device(device)
@@ -202,28 +200,14 @@ def measure(study: Study, device: str | None) -> Outcome:
     def found(training: Training) -> Trained:
         folder, name = training.directory(study), f"{training.network}/{training.seed}"
         trained = read_trained(folder / "manifest.json", study)
-        jets, floor = tested["jets"]
         return Trained(
             validation=signal_probability(trained, study, images),
             best_epoch=trained.best_epoch + 1,
             sees_images=trained.sees_images,
             seconds=sum(float(row["seconds"]) for row in read_csv(folder / "history.csv")),
-            auc=auc(*jets.pair(name), bootstraps=study.bootstraps),
-            maximum=max_sic(
-                *jets.pair(name),
-                signal_efficiency_min=study.signal_efficiency_min,
-                background_min=floor,
-                bootstraps=study.bootstraps,
-            ),
-            points={
-                what: sic_at(
-                    *classifiers.pair(name),
-                    study.working_point,
-                    background_min=floor,
-                    bootstraps=study.bootstraps,
-                )
-                for what, (classifiers, floor) in tested.items()
-            },
+            auc=aucs[name],
+            maximum=jets.max_sic(name),
+            points={"jets": jets.sic_at(name), "events": events.sic_at(name)},
         )
 
     return Outcome(

@@ -22,9 +22,7 @@ from jets.packed import PackedJets, read_event_table
 from jets.split import TRAIN, mass_point
 from predict_base_model_mass import finished_trainings, signal_probability
 from products import run, write_csv
-from sensitivity.auc import auc
-from sensitivity.bootstrap import Scores
-from sensitivity.sic import max_sic, ratio_of_means
+from sensitivity.sic import MaximumSIC, ratio_of_means
 from studies.ordering import PAGE
 from studies.pages import Rows, show, written
 from study import JETS_MIN, Study, load_study
@@ -66,47 +64,54 @@ def weights_to(wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
     return (n_wanted / n_given * len(given) / n_wanted.sum())[group]
 
 
-def compare(
-    classifiers: Classifiers,
-    seen: dict[str, np.ndarray],
-    event: np.ndarray,
-    events: np.ndarray,
-    study: Study,
-) -> Rows:
-    """Each classifier with signal that is held out and with signal that was trained on.
+def with_signal_seen(
+    classifiers: Classifiers, seen: dict[str, np.ndarray], event: np.ndarray, events: np.ndarray
+) -> Classifiers:
+    """The same classifiers and background, with other signal.
 
     Args:
-        classifiers: of the held-out jets.
         seen: classifier -> (n,) scores of the signal jets that were trained on.
         event: (n,) their rows of the event table.
         events: the event table.
     """
-    point = mass_point(events)
-    weight = weights_to(point[classifiers.event[classifiers.is_signal]], point[event])
-    kinds = ("held out", "trained on")
-    rows, maxima = [], {kind: {} for kind in kinds}
-    for name, score in seen.items():
-        held_out, background = classifiers.pair(name)
-        row = {"classifier": name}
-        for kind, signal in zip(kinds, (held_out, Scores(score, event, weight)), strict=True):
-            found = max_sic(
-                signal,
-                background,
-                signal_efficiency_min=study.signal_efficiency_min,
-                background_min=study.background_jets_min,
-                bootstraps=study.bootstraps,
-            )
-            row[f"AUC, signal {kind}"] = written(auc(signal, background))
-            row[f"max SIC, signal {kind}"] = written(found)
-            maxima[kind].setdefault(name.partition("/")[0], []).append(found)
-        rows.append(row)
-    if {BETTER, WORSE} <= set(maxima[kinds[0]]):
-        ratios = {
-            f"max SIC, signal {kind}": written(ratio_of_means(some[BETTER], some[WORSE]))
-            for kind, some in maxima.items()
-        }
-        rows.append(dict.fromkeys(rows[0], "") | {"classifier": f"{BETTER} / {WORSE}"} | ratios)
-    return rows
+    background, point = ~classifiers.is_signal, mass_point(events)
+    held_out = classifiers.event[classifiers.is_signal]
+
+    def joined(of_signal: np.ndarray, of_all: np.ndarray) -> np.ndarray:
+        return np.concatenate([of_signal, of_all[background]])
+
+    return dataclasses.replace(
+        classifiers,
+        score={name: joined(seen[name], score) for name, score in classifiers.score.items()},
+        event=joined(event, classifiers.event),
+        is_signal=joined(np.ones(len(event), bool), classifiers.is_signal),
+        pt=joined(seen[PT], classifiers.pt),
+        weight=joined(weights_to(point[held_out], point[event]), classifiers.weight),
+    )
+
+
+def compare(of_signal: dict[str, Classifiers]) -> Rows:
+    """Each classifier with signal that is held out and with signal that was trained on.
+
+    Args:
+        of_signal: kind of the signal -> the same classifiers.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    maxima: dict[str, dict[str, list[MaximumSIC]]] = {}
+    for kind, classifiers in of_signal.items():
+        for name, area in zip(classifiers.score, classifiers.aucs(), strict=True):
+            found = classifiers.max_sic(name)
+            row = rows.setdefault(name, {"classifier": name})
+            row |= {f"AUC, signal {kind}": written(area), f"max SIC, signal {kind}": written(found)}
+            maxima.setdefault(kind, {}).setdefault(name.partition("/")[0], []).append(found)
+    if all({BETTER, WORSE} <= set(some) for some in maxima.values()):
+        empty = dict.fromkeys(next(iter(rows.values())), "")
+        ratio = f"{BETTER} / {WORSE}"
+        rows[ratio] = empty | {"classifier": ratio}
+        for kind, some in maxima.items():
+            quotient = ratio_of_means(some[BETTER], some[WORSE])
+            rows[ratio][f"max SIC, signal {kind}"] = written(quotient)
+    return list(rows.values())
 
 
 def main() -> None:
@@ -123,10 +128,11 @@ def main() -> None:
     classifiers = results.repeats_of_jets(DEFINITION)
     alone = results.of_jets(DEFINITION).score
     classifiers = dataclasses.replace(
-        classifiers, score={**classifiers.score, MASS: alone[MASS], PT: alone[PT]}
+        classifiers, score={MASS: alone[MASS], PT: alone[PT], **classifiers.score}
     )
     seen = scores_of(jets, study, options.device)
-    rows = compare(classifiers, seen, jets.jets["event"], results.table.events, study)
+    again = with_signal_seen(classifiers, seen, jets.jets["event"], results.table.events)
+    rows = compare({"held out": classifiers, "trained on": again})
     write_csv(Path(f"doc/results/{study.name}_leakage.csv"), rows)
     show(PAGE, "leakage", rows)
     print(f"{PAGE}: {len(jets)} signal jets that were trained on")

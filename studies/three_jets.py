@@ -32,7 +32,7 @@ from models import create_model
 from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
 from sensitivity.bootstrap import Estimate, mean_of_seeds
-from sensitivity.sic import ratio_of_means, sic_at
+from sensitivity.sic import ratio_of_means
 from setup import SETTINGS
 from studies.changes import AS_IT_STANDS, variant
 from studies.ordering import PAGE
@@ -190,15 +190,7 @@ def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -
     rows, usual = [], None
     for kind, scores in kinds.items():
         classifiers = dataclasses.replace(trees, score=dict(enumerate(scores)))
-        aucs = classifiers.aucs(study.bootstraps)
-        pairs = [classifiers.pair(i) for i in classifiers.score]
-        points = [
-            sic_at(
-                *pair, study.working_point,
-                background_min=study.background_events_min, bootstraps=study.bootstraps,
-            )
-            for pair in pairs
-        ]  # fmt: skip
+        points = [classifiers.sic_at(i) for i in classifiers.score]
         usual = usual or points
         is_limit = any(point.is_lower_limit for point in (*points, *usual))
         ratio = "lower limits" if is_limit else written(ratio_of_means(points, usual))
@@ -208,7 +200,7 @@ def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -
             {
                 "": f"{NETWORK}, {kind}",
                 "seeds": len(scores),
-                "AUC": written(mean_of_seeds([aucs[i] for i in range(len(scores))])),
+                "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
                 f"SIC at eps_S = {study.working_point:g}": (
                     f"{written(mean_of_seeds(errors))} ({count:.0f})"
                 ),

@@ -161,11 +161,12 @@ def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
     mass = generator.normal((events["m_stop"] - 600) / 50 * is_signal, 3)
     learned = mass + 2 * np.isin(np.arange(9000), seen)
     classifiers = Classifiers(
-        dict.fromkeys((MASS, PT, "CNN/0", "MaxViT/0"), mass),
+        DEMO, 10, dict.fromkeys((MASS, PT, "CNN/0", "MaxViT/0"), mass),
         np.arange(9000), is_signal, mass, np.ones(9000),
     )  # fmt: skip
     scores = {MASS: mass[seen], PT: mass[seen], "CNN/0": mass[seen], "MaxViT/0": learned[seen]}
-    rows = leakage.compare(classifiers, scores, seen, events, DEMO)
+    again = leakage.with_signal_seen(classifiers, scores, seen, events)
+    rows = leakage.compare({"held out": classifiers, "trained on": again})
     found = {row["classifier"]: row for row in rows}
 
     def value(row: str, column: str) -> float:
