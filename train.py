@@ -18,11 +18,13 @@ batch under torchrun.
 import argparse
 import contextlib
 import dataclasses
+import fcntl
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -238,11 +240,27 @@ def measured(row: dict[str, float]) -> str:
     )
 
 
+def lock(file: IO, directory: Path) -> None:
+    """Keep a file to this process until it is closed; the kernel frees it when a process dies."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{directory}: another run is training this; let it finish") from None
+    except OSError:  # some network file systems have no locks
+        pass
+
+
 @contextlib.contextmanager
 def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that prints a line and logs it; the log also tells of an early end."""
+    """Yield a function that prints a line and logs it; the log also tells of an early end.
+
+    Raises:
+        InputError: another run has the log open: two of one training would take each other's files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with Path(os.devnull if is_silent else path).open("a") as file:
+        if not is_silent:
+            lock(file, path.parent)
 
         def say(line: str) -> None:
             print(line, file=file, flush=True)

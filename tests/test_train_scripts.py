@@ -1,6 +1,7 @@
 """train.py, train_all.sh and predict_base_model_mass.py through their command lines."""
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -130,6 +131,18 @@ def test_more_epochs_go_on_from_fewer(toy, call):
     status, said, _ = call(train, "AK08", "cnn", "--study", "toy.toml", "--epochs", "3")
     assert status == 0 and "epoch 3/3" in said and "epoch 2/3" not in said
     assert first.stat().st_mtime_ns == before
+
+
+def test_two_runs_do_not_train_the_same(toy, call):
+    command = (train, "AK08", "CNN", "--study", "toy.toml", "--epochs", "3")
+    with (toy / "models" / "AK08_CNN_0" / "log.txt").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = {path: path.stat().st_mtime_ns for path in toy.rglob("*")}
+        status, said, error = call(*command)
+        assert status == 2 and not said and error.count("\n") == 1
+        assert "another run is training this" in error
+        assert {path: path.stat().st_mtime_ns for path in toy.rglob("*")} == before
+    assert call(*command)[0] == 0  # its run has ended
 
 
 @pytest.mark.parametrize("definition", JET_DEFINITIONS)
