@@ -61,6 +61,13 @@ class Step:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+def _longer(study: Study) -> dict:
+    """Three times the epochs, the learning rate falling as much over all of them."""
+    decay = study.learning_rate_decay ** (1 / 3)
+    return {"epochs": 3 * study.epochs, "learning_rate_decay": decay}
+
+
+ROTATED = {"oriented": False, "reflect": True, "rotate": True}
 AS_IT_STANDS = "as it stands"
 STEPS = {
     AS_IT_STANDS: Step(),
@@ -74,19 +81,15 @@ STEPS = {
             "training_jets_per_mass_point": 3 * study.training_jets_per_mass_point,
         }
     ),
-    "three times the epochs": Step(
-        lambda study: {
-            "epochs": 3 * study.epochs,
-            "learning_rate_decay": study.learning_rate_decay ** (1 / 3),
-        }
-    ),
+    "three times the epochs": Step(_longer),
     "published preprocessing": Step(
         lambda study: {"pixel_scale": "linear", "standardised_mass": False}
     ),
     "published momentum": Step(options={"MaxViT": ("--published-batch-norm-momentum",)}),
     # What may raise SIC.
     "reflection": Step(lambda study: {"reflect": True}),
-    "rotation": Step(lambda study: {"oriented": False, "reflect": True, "rotate": True}),
+    "rotation": Step(lambda study: ROTATED),
+    "rotation and three times the epochs": Step(lambda study: ROTATED | _longer(study)),
     "linear pixels": Step(lambda study: {"pixel_scale": "linear"}),
     "square roots": Step(lambda study: {"pixel_scale": "sqrt"}),
     "logarithms": Step(lambda study: {"pixel_scale": "log"}),
