@@ -199,7 +199,13 @@ PRESETS = {
     "paper": Study("paper", epochs=15, training_jets_per_mass_point=3_480),
     # What raised the AUC of validation jets in doc/ordering.md, one setting at a time.
     "best": Study(
-        "best", sample="readme", pixel_scale="sqrt", standardised_mass=True, reflect=True
+        "best",
+        sample="readme",
+        pixel_scale="sqrt",
+        standardised_mass=True,
+        oriented=False,
+        reflect=True,
+        rotate=True,
     ),
     # Each difference from `readme` and its reason is a line of doc/differences.md.
     "demo": Study(

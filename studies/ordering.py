@@ -218,6 +218,8 @@ def main() -> None:
     parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
     study = load_study(options.study)
+    if options.changes:
+        load_study(options.changes)  # an error in it is told now, not after hours
 
     def call(step: str, command: list[str], of_study: str) -> None:
         device = ["--device", options.device] if options.device and step in USE_A_DEVICE else []

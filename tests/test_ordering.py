@@ -12,7 +12,7 @@ from figures.results import MASS, PT, Classifiers
 from figures.table import Summary
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
-from products import InputError, write_csv, write_manifest
+from products import InputError, run, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
 from studies.pages import show
@@ -124,6 +124,17 @@ def test_a_step_that_fails_ends_with_its_status(tmp_path, monkeypatch, capfd):
         ordering.main()
     assert end.value.code == 2
     assert "no samples" in capfd.readouterr().err
+
+
+def test_a_wrong_study_of_changes_is_told_before_the_first_step(tmp_path, monkeypatch, capfd):
+    (tmp_path / "empty.toml").write_text('base = "demo"\n')
+    command = ["ordering", "--study", "empty.toml", "--changes", "nowhere.toml"]
+    monkeypatch.setattr(sys, "argv", command)
+    with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as end:
+        run(ordering.main)
+    assert end.value.code == 2
+    assert "nowhere.toml" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.toml"]
 
 
 def test_the_headline_puts_one_jet_and_three_side_by_side():
