@@ -9,7 +9,6 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.results import (
-    MASS,
     TREES_OF_ONE_JET,
     Classifiers,
     Results,
@@ -46,7 +45,8 @@ def sic_of_events(results: Results) -> style.Drawing:
     groups = {
         name: results.of_events.named(
             three_jets(name, results.networks(name))
-            | {f"{name}_mass": MASS, f"{name}_angularities": TREES_OF_ONE_JET["angularities"]}
+            | {f"{name}_mass": "trees on mass"}
+            | {f"{name}_{fit}": TREES_OF_ONE_JET[fit] for fit in ("mass_pt", "angularities")}
         )
         for name in results.scores.jets
     }

@@ -42,6 +42,7 @@ _LOOKS = {
     "AK14": (PURPLE, "d", "-"),
     "jet mass": (GREY, "<", "--"),
     "jet pT": (SKY, ">", "--"),
+    "trees on mass": (GREY, "<", "--"),
     "trees on (mass, pT)": (BLACK, "d", "-."),
     "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
     "trees on the networks' jets": (PURPLE, "P", ":"),

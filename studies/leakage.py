@@ -3,7 +3,9 @@
 The published code splits by jet and passes the signal of the trainings to the later steps again, so
 some of what it tests on was trained on. Here the AK14 networks of a study score signal jets that
 they were trained on, from fully selected events and weighted to the mass points of the held-out
-signal, against the held-out background. Jet mass and pT, which learn nothing, must not differ.
+signal, against the held-out background: as they are after the epoch that the study takes, and after
+the last one, for what is learned by heart grows. Jet mass and pT, which learn nothing, must not
+differ.
 
 Reads   what the steps of the study wrote, its checkpoints included.
 Writes  doc/results/<study>_leakage.csv and a table of doc/ordering.md.
@@ -13,24 +15,29 @@ Writes  doc/results/<study>_leakage.csv and a table of doc/ordering.md.
 
 import argparse
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from figures.results import MASS, PT, Classifiers, read_results
 from jets.packed import PackedJets, read_event_table
-from jets.split import TRAIN, mass_point
+from jets.split import HELD_OUT, TRAIN, mass_point
 from predict_base_model_mass import finished_trainings, signal_probability
-from products import run, write_csv
+from products import InputError, run, write_csv
 from sensitivity.sic import MaximumSIC, ratio_of_means
 from studies.ordering import PAGE
 from studies.pages import Rows, show, written
 from study import JETS_MIN, Study, load_study
+from training import checkpoint
 from training.batches import JetImages, read_split
 from training.learner import choose_device
 
 DEFINITION = "AK14"
 BETTER, WORSE = "MaxViT", "CNN"  # whose published ratio is the question
+LAST = ", last epoch"
 
 
 def trained_on(study: Study) -> PackedJets:
@@ -41,15 +48,41 @@ def trained_on(study: Study) -> PackedJets:
     return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
 
 
-def scores_of(jets: PackedJets, study: Study, device: str | None) -> dict[str, np.ndarray]:
-    """(n,) of each classifier: mass, pT, and every seed of every network as `MaxViT/0`."""
-    images = JetImages(jets, study.pixel_scale, study.standardised_mass, choose_device(device))
-    found = {MASS: jets.jets["mass"], PT: jets.jets["pt"]}
-    for trained in finished_trainings(study):
+def held_out(study: Study, classifiers: Classifiers) -> PackedJets:
+    """The jets of these classifiers, in their order.
+
+    Raises:
+        InputError: they were scored from other jets.
+    """
+    jets = read_split(study, DEFINITION, HELD_OUT)
+    is_among = jets.jets["classified"] & np.isin(jets.jets["event"], classifiers.event)
+    rows = np.flatnonzero(is_among)
+    rows = rows[np.lexsort((jets.jets["k"][rows], jets.jets["event"][rows]))]
+    if not np.array_equal(jets.jets["mass"][rows], classifiers.score[MASS]):
+        raise InputError(
+            f"{study.data_dir}/scores.h5: not of the jets of {DEFINITION}.h5; run "
+            "predict_base_model_mass.py again"
+        )
+    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
+
+
+def scores_of(
+    jets: PackedJets, study: Study, device: torch.device, epochs: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """(n,) of every seed of every network, as `MaxViT/0`, or as `MaxViT, last epoch/0`.
+
+    Args:
+        epochs: "" for the epoch that the study takes, `LAST` for the last one.
+    """
+    images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
+    found = {}
+    for trained, epoch in itertools.product(finished_trainings(study), epochs):
         one = trained.training
         if one.jet_definition == DEFINITION and not one.shuffled_labels:
-            name = f"{one.network}/{one.seed}"
-            found[name] = signal_probability(trained, study, images)
+            if epoch == LAST:
+                last = checkpoint.checkpoint_path(trained.best.parent, study.epochs - 1)
+                trained = dataclasses.replace(trained, best=last)
+            found[f"{one.network}{epoch}/{one.seed}"] = signal_probability(trained, study, images)
     return found
 
 
@@ -104,13 +137,14 @@ def compare(of_signal: dict[str, Classifiers]) -> Rows:
             row = rows.setdefault(name, {"classifier": name})
             row |= {f"AUC, signal {kind}": written(area), f"max SIC, signal {kind}": written(found)}
             maxima.setdefault(kind, {}).setdefault(name.partition("/")[0], []).append(found)
-    if all({BETTER, WORSE} <= set(some) for some in maxima.values()):
-        empty = dict.fromkeys(next(iter(rows.values())), "")
-        ratio = f"{BETTER} / {WORSE}"
-        rows[ratio] = empty | {"classifier": ratio}
+    empty = dict.fromkeys(next(iter(rows.values())), "")
+    for epoch in ("", LAST):
+        better, worse, ratio = BETTER + epoch, WORSE + epoch, f"{BETTER} / {WORSE}{epoch}"
         for kind, some in maxima.items():
-            quotient = ratio_of_means(some[BETTER], some[WORSE])
-            rows[ratio][f"max SIC, signal {kind}"] = written(quotient)
+            if {better, worse} <= set(some):
+                quotient = written(ratio_of_means(some[better], some[worse]))
+                row = rows.setdefault(ratio, empty | {"classifier": ratio})
+                row[f"max SIC, signal {kind}"] = quotient
     return list(rows.values())
 
 
@@ -122,15 +156,18 @@ def main() -> None:
     parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
     parser.add_argument("--device", help="of scoring (default: a GPU if there is one)")
     options = parser.parse_args()
-    study = load_study(options.study)
+    study, device = load_study(options.study), choose_device(options.device)
     results = read_results(study, {})
-    jets = trained_on(study)
-    classifiers = results.repeats_of_jets(DEFINITION)
     alone = results.of_jets(DEFINITION).score
+    classifiers = results.repeats_of_jets(DEFINITION)
     classifiers = dataclasses.replace(
         classifiers, score={MASS: alone[MASS], PT: alone[PT], **classifiers.score}
     )
-    seen = scores_of(jets, study, options.device)
+    later = scores_of(held_out(study, classifiers), study, device, [LAST])
+    classifiers = dataclasses.replace(classifiers, score=classifiers.score | later)
+    jets = trained_on(study)
+    seen = {MASS: jets.jets["mass"], PT: jets.jets["pt"]}
+    seen |= scores_of(jets, study, device, ["", LAST])
     again = with_signal_seen(classifiers, seen, jets.jets["event"], results.table.events)
     rows = compare({"held out": classifiers, "trained on": again})
     write_csv(Path(f"doc/results/{study.name}_leakage.csv"), rows)
