@@ -204,6 +204,7 @@ def train_one(
             raise InputError(
                 f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
             )
+        checkpoint.load(chosen, learner.network, decisive)
         is_seeing = sees_images(learner.network, samples[1].images)
         outputs = [directory / "history.csv"]
         epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]

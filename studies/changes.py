@@ -290,6 +290,17 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
     return rows
 
 
+def sic_of_seeds(points: Sequence[SICPoint], before: Sequence[SICPoint]) -> tuple[str, str]:
+    """Mean SIC of a working point with the background behind it, and relative to `before`."""
+    count = np.mean([point.background_count for point in points])
+    if any(point.is_lower_limit for point in points):
+        return (f"fewer than ten ({count:.0f})",) * 2
+    errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
+    is_limit = any(point.is_lower_limit for point in before)
+    relative = "to fewer than ten" if is_limit else written(ratio_of_means(points, before))
+    return f"{written(mean_of_seeds(errors))} ({count:.0f})", relative
+
+
 def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     """What does a step give? MaxViT, against itself as the study stands."""
     rows, reference = [], outcomes[AS_IT_STANDS]
@@ -303,12 +314,7 @@ def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
             points, before = (
                 [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
             )
-            count = np.mean([point.background_count for point in points])
-            ratio = written(ratio_of_means(points, before))
-            errors = (Estimate(one.value, (one.high - one.low) / 2) for one in points)
-            sic = f"{written(mean_of_seeds(list(errors)))} ({count:.0f})"
-            if any(point.is_lower_limit for point in points):
-                sic = ratio = f"fewer than ten ({count:.0f})"
+            sic, ratio = sic_of_seeds(points, before)
             row[f"SIC at eps_S = {study.working_point:g}, {what}"] = sic
             row[f"relative, {what}"] = "" if outcome is reference else ratio
         seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)

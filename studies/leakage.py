@@ -108,7 +108,7 @@ def with_signal_seen(
         events: the event table.
     """
     background, point = ~classifiers.is_signal, mass_point(events)
-    held_out = classifiers.event[classifiers.is_signal]
+    wanted = classifiers.event[classifiers.is_signal]
 
     def joined(of_signal: np.ndarray, of_all: np.ndarray) -> np.ndarray:
         return np.concatenate([of_signal, of_all[background]])
@@ -119,7 +119,7 @@ def with_signal_seen(
         event=joined(event, classifiers.event),
         is_signal=joined(np.ones(len(event), bool), classifiers.is_signal),
         pt=joined(seen[PT], classifiers.pt),
-        weight=joined(weights_to(point[held_out], point[event]), classifiers.weight),
+        weight=joined(weights_to(point[wanted], point[event]), classifiers.weight),
     )
 
 

@@ -31,10 +31,9 @@ from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, un
 from models import create_model
 from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
-from sensitivity.bootstrap import Estimate, mean_of_seeds
-from sensitivity.sic import ratio_of_means
+from sensitivity.bootstrap import mean_of_seeds
 from setup import SETTINGS
-from studies.changes import AS_IT_STANDS, variant
+from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
 from studies.ordering import PAGE
 from studies.pages import Rows, show, written
 from study import JETS_PER_EVENT, Study, load_study
@@ -192,18 +191,13 @@ def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -
         classifiers = dataclasses.replace(trees, score=dict(enumerate(scores)))
         points = [classifiers.sic_at(i) for i in classifiers.score]
         usual = usual or points
-        is_limit = any(point.is_lower_limit for point in (*points, *usual))
-        ratio = "lower limits" if is_limit else written(ratio_of_means(points, usual))
-        errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
-        count = np.mean([point.background_count for point in points])
+        sic, ratio = sic_of_seeds(points, usual)
         rows.append(
             {
                 "": f"{NETWORK}, {kind}",
                 "seeds": len(scores),
                 "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
-                f"SIC at eps_S = {study.working_point:g}": (
-                    f"{written(mean_of_seeds(errors))} ({count:.0f})"
-                ),
+                f"SIC at eps_S = {study.working_point:g}": sic,
                 "relative": "" if points is usual else ratio,
             }
         )
