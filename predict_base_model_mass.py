@@ -5,6 +5,8 @@ Reads   Data/<study>/{events,AK08,AK10,AK14}.h5 of setup.py, and the best epoch 
 Writes  Data/<study>/scores.h5: the probability of signal, -1 where there is no jet, by event; the
         mass point of an event is in events.h5. scores.json says what made it.
 
+Where trainings were added, only these are scored.
+
     python predict_base_model_mass.py --study demo
 """
 
@@ -20,7 +22,7 @@ from scipy.special import expit
 
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_training_sha256
-from jets.scores import write_scores
+from jets.scores import read_array, write_scores
 from jets.split import HELD_OUT
 from models import create_model
 from products import InputError, is_finished, read_manifest, run, write_manifest
@@ -102,10 +104,12 @@ def main() -> None:
         arrays[f"{definition}/jets"] = by_event(jets, events, columns, missing)
         images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
         for one in group:
-            probability = signal_probability(one, study, images)
-            name = f"{definition}/{one.training.network}/{one.training.variant}"
-            arrays[name] = by_event(jets, events, probability, np.float32(MISSING_SCORE))
-            print(f"{one.training}: scored", flush=True)
+            known = scored_before(one, study)
+            if known is None:
+                probability = signal_probability(one, study, images)
+                known = by_event(jets, events, probability, np.float32(MISSING_SCORE))
+                print(f"{one.training}: scored", flush=True)
+            arrays[one.training.dataset] = known
     write_scores(scores, arrays)
     write_manifest(manifest, settings, inputs, [scores])
     print(f"scores of {len(trained)} trainings: {scores}")
@@ -156,6 +160,20 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     epoch = record["best_epoch"]
     best = checkpoint.checkpoint_path(manifest.parent, epoch)
     return Trained(training, epoch, best, settings, record.get("sees_images", True))
+
+
+def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
+    """The scores (events, 3) of the last run, if events, jets and checkpoint are what they were."""
+    manifest, scores = study.data_dir / "scores.json", study.data_dir / "scores.h5"
+    names = ("events", trained.training.jet_definition)
+    made_from = [*(study.data_dir / f"{name}.h5" for name in names), trained.best]
+    try:
+        record = read_manifest(manifest, "predict_base_model_mass.py", made_from)
+        if not {str(path) for path in made_from} <= record["inputs"].keys():
+            return None
+        return read_array(scores, trained.training.dataset)
+    except InputError:  # there is no last run, or something has changed
+        return None
 
 
 def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:

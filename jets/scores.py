@@ -83,6 +83,17 @@ def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
             file[name] = array
 
 
+def read_array(path: Path, name: str) -> np.ndarray:
+    """One dataset of scores.h5, as `write_scores` was given it.
+
+    Raises:
+        InputError: missing or damaged file or dataset.
+    """
+    remedy = "run predict_base_model_mass.py again"
+    with hdf5.opened(path, remedy) as file:
+        return hdf5.dataset(file, name, remedy)[()]
+
+
 def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
     """Read scores.h5.
 

@@ -168,11 +168,32 @@ def test_an_older_checkpoint_may_be_removed_unless_it_is_the_best(toy, call, def
 
 
 def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
+    """Alone; with all scores gone, all are made again, bit for bit."""
+    predict = (predict_base_model_mass, "--study", "toy.toml")
     assert call(train, "AK08", "CNN", "1", "--study", "toy.toml", "--epochs", "1")[0] == 0
-    assert call(predict_base_model_mass, "--study", "toy.toml")[0] == 0
+    status, said, _ = call(*predict)
+    assert status == 0 and said.count(": scored") == 1 and "AK08 CNN 1: scored" in said
     with h5py.File(toy / "scores.h5") as file:
         assert set(file["AK08/CNN"]) == {"0", "1"}
         assert not np.array_equal(file["AK08/CNN/0"], file["AK08/CNN/1"])
+    added = (toy / "scores.h5").read_bytes()
+    (toy / "scores.h5").unlink()
+    status, said, _ = call(*predict)
+    assert status == 0 and said.count(": scored") == 5
+    assert (toy / "scores.h5").read_bytes() == added
+
+
+def test_what_is_no_longer_the_same_is_scored_again(toy, call):
+    """Scores are changed by hand, then another checkpoint becomes the best."""
+    with h5py.File(toy / "scores.h5", "r+") as file:
+        file["AK10/CNN/0"][:] = 0.5
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 0 and said.count(": scored") == 4
+    assert call(train, "AK10", "CNN", "--study", "toy.toml", "--epochs", "3")[0] == 0
+    folder = toy / "models" / "AK10_CNN_0"
+    best = json.loads((folder / "manifest.json").read_text())["best_epoch"]
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 0 and said.count("AK10 CNN 0: scored") == said.count(": scored") == (best == 2)
 
 
 def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):

@@ -60,9 +60,10 @@ class Training:
         return f"{self.jet_definition} {self.network} {self.seed}{option}"
 
     @property
-    def variant(self) -> str:
-        """The seed, marked if the labels are shuffled: what tells trainings of a network apart."""
-        return f"{self.seed}{SHUFFLED if self.shuffled_labels else ''}"
+    def dataset(self) -> str:
+        """Where its scores lie in scores.h5: `AK14/MaxViT/0`, marked if the labels are shuffled."""
+        mark = SHUFFLED if self.shuffled_labels else ""
+        return f"{self.jet_definition}/{self.network}/{self.seed}{mark}"
 
     @property
     def label(self) -> str:
@@ -71,8 +72,7 @@ class Training:
 
     def directory(self, study: Study) -> Path:
         """Where its checkpoints, history, log and manifest lie."""
-        name = f"{self.jet_definition}_{self.network}_{self.variant}"
-        return study.data_dir / "models" / name
+        return study.data_dir / "models" / self.dataset.replace("/", "_")
 
     def settings(self, study: Study, **network_options) -> dict:
         """What decides its weights, besides the jets and the number of epochs."""
