@@ -342,6 +342,10 @@ def _gain_note(points: Sequence[dict]) -> str:
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:
         note += "\nOpen arrows: all, or none, of the grid is excluded: no gain."
-    if any(point["loosened_cuts"] for point in points):
-        note += "\nCuts are loosened where too little background passes."
+    loosened = sorted({p["neutralino_mass"] for p in points if p["loosened_cuts"]})
+    if loosened:
+        note += (
+            "\nToo little background passes some cuts, which are loosened, at "
+            f"{style.NEUTRALINO_MASS} = {', '.join(f'{mass:g}' for mass in loosened)} GeV."
+        )
     return note

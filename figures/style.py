@@ -25,6 +25,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#CC79A7",
 )
 BLACK, GREY = "#000000", "#7F7F7F"
+WINE = "#882255"  # Paul Tol, "Colour schemes" (2021)
 SIGNAL, BACKGROUND = VERMILION, BLUE
 
 # A network has one colour, marker and line throughout; what it is compared with has its own.
@@ -45,7 +46,7 @@ _LOOKS = {
     "trees on mass": (GREY, "<", "--"),
     "trees on (mass, pT)": (BLACK, "d", "-."),
     "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
-    "trees on the networks' jets": (PURPLE, "P", ":"),
+    "trees on the networks' jets": (WINE, "P", ":"),
     "DS1": (SKY, "<", "--"),
     "DS2": (BLACK, ">", "--"),
 }

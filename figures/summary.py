@@ -4,6 +4,7 @@ The demo's promises are answered below it, yes or no.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from figures.results import (
     MASS,
     PT_OF_EVENTS,
+    TREES_OF_ONE_JET,
     Classifiers,
     Results,
     three_jets,
@@ -21,7 +23,7 @@ from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import EXCLUSION_LEVEL, INSIDE
-from sensitivity.sic import MaximumSIC, clopper_pearson, ratio_of_means
+from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
 from study import BACKGROUND_UNCERTAINTY
 
 # arXiv:2406.03096, read off its figures: single jets by eye, trees digitised to 0.5 %. At most
@@ -48,6 +50,15 @@ PUBLISHED_GAIN = {
     ("CNN", 100): 8,
 }
 CLASSICAL = ("mass", "pt", "mass_pt", "angularities")  # what else trees see of three jets
+
+
+@dataclass(frozen=True)
+class Merit:
+    """Figures of merit of one classifier: AUC, max SIC, SIC at the working point."""
+
+    auc: float
+    maximum: MaximumSIC
+    point: SICPoint
 
 
 def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summary:
@@ -177,69 +188,94 @@ def _figures_of_merit(
 
 
 def _trainings(summary: Summary, results: Results) -> None:
-    """The paper's claims on max SIC, and where there are several seeds their mean and spread."""
-    study = results.study
-    for title, of_seeds in (
-        ("single jets", results.repeats_of_jets),
-        ("trees on three jets", results.repeats_of_events),
+    """Ratios between networks, and to trees that see no images; with several seeds their spread."""
+
+    def of_one_jet(definition: str) -> Classifiers:
+        trees = TREES_OF_ONE_JET["same_jets"]
+        return results.of_jets(definition).named({trees: trees})
+
+    def of_three_jets(definition: str) -> Classifiers:
+        return results.of_events.named(three_jets(definition, ("mass", "angularities")))
+
+    for title, of_seeds, without_images in (
+        ("single jets", results.repeats_of_jets, of_one_jet),
+        ("trees on three jets", results.repeats_of_events, of_three_jets),
     ):
-        maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
+        merits: dict[tuple[str, str], list[Merit]] = {}
+        trees: dict[tuple[str, str], list[Merit]] = {}
         for definition in results.scores.jets:
-            classifiers = of_seeds(definition)
-            aucs = classifiers.aucs().value if classifiers.score else ()
-            merits: dict[str, list[tuple[float, float, float]]] = {}
-            for name, auc in zip(classifiers.score, aucs, strict=True):
-                network = name.partition("/")[0]
-                maximum, point = classifiers.max_sic(name), classifiers.sic_at(name)
-                maxima.setdefault((definition, network), []).append(maximum)
-                at_point = np.nan if point.is_lower_limit else point.value
-                merits.setdefault(network, []).append((auc, maximum.value, at_point))
-            for network, seeds in merits.items():
-                if len(seeds) > 1:
-                    row = f"{title}: {definition} {network}, {len(seeds)} seeds"
-                    _mean_and_spread(summary, study.working_point, row, np.array(seeds))
-        _ratios(summary, title, maxima, 0 if title == "single jets" else 1)
+            for found, classifiers in ((merits, of_seeds), (trees, without_images)):
+                for name, merit in _merits(classifiers(definition)).items():
+                    found.setdefault((definition, name.partition("/")[0]), []).append(merit)
+        for (definition, network), seeds in merits.items():
+            if len(seeds) > 1:
+                row = f"{title}: {definition} {network}, {len(seeds)} seeds"
+                _mean_and_spread(summary, results.study.working_point, row, seeds)
+        _ratios(summary, results.study.working_point, title, merits, trees)
 
 
-def _mean_and_spread(summary: Summary, working_point: float, row: str, seeds: np.ndarray) -> None:
-    """Mean and standard deviation of (seeds, 3) AUC, max SIC and SIC at the working point."""
+def _merits(classifiers: Classifiers) -> dict[str, Merit]:
+    aucs = classifiers.aucs().value if classifiers.score else ()
+    return {
+        name: Merit(auc, classifiers.max_sic(name), classifiers.sic_at(name))
+        for name, auc in zip(classifiers.score, aucs, strict=True)
+    }
+
+
+def _mean_and_spread(
+    summary: Summary, working_point: float, row: str, seeds: Sequence[Merit]
+) -> None:
     section = "Mean and standard deviation over seeds of a training"
-    quantities = ("AUC", "max SIC", f"SIC at eps_S = {working_point:g}")
-    for quantity, values in zip(quantities, seeds.T, strict=True):
-        estimate = Estimate(float(values.mean()), float(values.std(ddof=1)))
+    values = {
+        "AUC": [seed.auc for seed in seeds],
+        "max SIC": [seed.maximum.value for seed in seeds],
+        f"SIC at eps_S = {working_point:g}": [
+            np.nan if seed.point.is_lower_limit else seed.point.value for seed in seeds
+        ],
+    }
+    for quantity, of_seeds in values.items():
+        estimate = Estimate(float(np.mean(of_seeds)), float(np.std(of_seeds, ddof=1)))
         summary.add_estimate(section, quantity, row, estimate)
 
 
 def _ratios(
     summary: Summary,
+    working_point: float,
     title: str,
-    maxima: Mapping[tuple[str, str], Sequence[MaximumSIC]],
-    published: int,
+    merits: Mapping[tuple[str, str], Sequence[Merit]],
+    trees: Mapping[tuple[str, str], Sequence[Merit]],
 ) -> None:
-    """Max SIC of the better over that of the worse, as the paper orders them.
+    """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
 
     Args:
-        maxima: (jet definition, network) -> of each seed.
-        published: which of the `PUBLISHED` values is the same quantity.
+        merits: (jet definition, network) -> of each seed.
+        trees: (jet definition, name) -> of trees that see no images, once.
     """
-    networks = dict.fromkeys(network for _, network in maxima)
-    definitions = dict.fromkeys(definition for definition, _ in maxima)
+    networks = dict.fromkeys(network for _, network in merits)
+    definitions = dict.fromkeys(definition for definition, _ in merits)
     claims = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
     pairs = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
     claims += [((d, a), (d, b)) for d in definitions for a, b in pairs]
-    seeds = max((len(of_one) for of_one in maxima.values()), default=0)
-    section = "The paper's ordering: ratios of max SIC, same events, " + (
+    claims += [(seeds, tree) for tree in trees for seeds in merits if seeds[0] == tree[0]]
+    seeds = max((len(of_one) for of_one in merits.values()), default=0)
+    section = "The paper's ordering: ratios of SIC, same events, " + (
         "one seed: errors are those of the test events alone" if seeds == 1 else f"{seeds} seeds"
     )
+    every = merits | trees
+    published = 0 if title == "single jets" else 1
     for better, worse in claims:
-        if not {better, worse} <= set(maxima):
+        if not {better, worse} <= set(every):
             continue
         of_paper = None
         if {better, worse} <= set(PUBLISHED):
             of_paper = round(PUBLISHED[better][published] / PUBLISHED[worse][published], 2)
         row = f"{title}: {' '.join(better)} / {' '.join(worse)}"
-        ratio = ratio_of_means(maxima[better], maxima[worse])
-        summary.add_estimate(section, "ratio", row, ratio, of_paper)
+        ratio = ratio_of_means(*([one.maximum for one in every[name]] for name in (better, worse)))
+        summary.add_estimate(section, "max SIC", row, ratio, of_paper)
+        points = [[one.point for one in every[name]] for name in (better, worse)]
+        if not any(point.is_lower_limit for some in points for point in some):
+            quantity = f"SIC at eps_S = {working_point:g}"
+            summary.add_estimate(section, quantity, row, ratio_of_means(*points))
 
 
 def _modelling(summary: Summary, results: Results) -> None:
