@@ -198,13 +198,17 @@ class Results:
                 further = f"{definition}_{network}_{seed}"
                 fit = further if further in self.trees.fits else f"{definition}_{network}"
                 names[fit] = f"{network}/{seed}"
-        return self.of_events.named(names)
+        return self._on_signal(self.trees.fits).named(names)
 
     @property
     def of_events(self) -> Classifiers:
-        """Every fit over the held-out events."""
-        fits = {name: score for name, score in self.trees.fits.items() if score.ndim == 1}
-        return self._on_events(fits, self.events["process"] == STOP)
+        """Every fit over the held-out events but those of further seeds."""
+        further = {name.replace("/", "_") for name in self.scores.repeats}
+        return self._on_signal({n: s for n, s in self.trees.fits.items() if n not in further})
+
+    def _on_signal(self, fits: Mapping[str, np.ndarray]) -> Classifiers:
+        of_events = {name: score for name, score in fits.items() if score.ndim == 1}
+        return self._on_events(of_events, self.events["process"] == STOP)
 
     @property
     def of_shuffled_events(self) -> Classifiers:
