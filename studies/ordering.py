@@ -120,8 +120,14 @@ def trained(study: Study) -> Rows:
     rows = []
     for training in trainings(study):
         folder = training.directory(study)
+        manifest = folder / "manifest.json"
+        if rows and not manifest.is_file():  # another seed stands in
+            row = {"training": str(training), "best epoch": "not run"}
+            rows.append(dict.fromkeys(rows[0], "") | row)
+            continue
+        best_epoch = read_manifest(manifest, made_by="train.py")["best_epoch"]
         epochs = read_csv(folder / "history.csv")
-        best = epochs[read_manifest(folder / "manifest.json", made_by="train.py")["best_epoch"]]
+        best = epochs[best_epoch]
         rows.append(
             {
                 "training": str(training),

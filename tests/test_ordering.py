@@ -77,7 +77,12 @@ def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch)
         write_csv(folder / "history.csv", history)
         outputs = [folder / "history.csv"]
         write_manifest(folder / "manifest.json", {}, [], outputs, best_epoch=1)
+    (trainings(study)[2].directory(study) / "manifest.json").unlink()
     rows = ordering.trained(study)
+    assert rows[2] == dict.fromkeys(rows[0], "") | {
+        "training": "AK14 CNN 1",
+        "best epoch": "not run",
+    }
     assert [row["training"] for row in rows][-1] == "AK14 CNN 0 --shuffle-labels"
     assert rows[0] == {
         "training": "AK14 CNN 0",
