@@ -338,7 +338,7 @@ def _interval(mass: np.ndarray) -> np.ndarray:
 
 
 def _gain_note(points: Sequence[dict]) -> str:
-    note = f"Expected exclusion at $Z = {EXCLUSION_LEVEL}$. Errors: 68 %."
+    note = f"Expected exclusion at $Z = {EXCLUSION_LEVEL:.3g}$ (95 % CL). Errors: 68 %."
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:
         note += "\nOpen arrows: all, or none, of the grid is excluded: no gain."

@@ -17,9 +17,11 @@ from figures.results import (
 )
 from jets.packed import OBSERVABLES
 from jets.split import STOP
-from study import JET_DEFINITIONS
+from sensitivity.sic import SICCurve
+from study import JET_DEFINITIONS, Study
 
 DEFINITIONS = " + ".join(JET_DEFINITIONS)
+TO_BEAT = TREES_OF_ONE_JET["angularities"]  # the classical tagger, drawn with the networks too
 FEATURE_LABELS = {
     "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
     "HT": r"$H_T$ [GeV]",
@@ -32,25 +34,28 @@ FEATURE_RANGE = (0.002, 0.995)  # quantiles of both classes together
 
 
 def sic_of_jets(results: Results) -> style.Drawing:
-    """SIC of single jets, one panel a jet definition, beside jet mass, jet pT and both together."""
+    """SIC of single jets: the networks above, below jet mass, jet pT and trees on what is known."""
     groups = {name: results.of_jets(name) for name in results.scores.jets}
-    return _sic_curves(groups, results.study.background_jets_min, "jets")
+    return _sic_curves(groups, results.study, results.study.background_jets_min, "jets")
 
 
 def sic_of_events(results: Results) -> style.Drawing:
-    """SIC of events by trees on what is known of their three jets, one panel a jet definition.
+    """SIC of events by trees on what is known of their three jets.
 
-    That are the scores of a network, or the masses, or mass, pT and angularities.
+    That are the scores of a network above, below masses, pT, or these with angularities.
     """
     groups = {
         name: results.of_events.named(
             three_jets(name, results.networks(name))
-            | {f"{name}_mass": "trees on mass"}
+            | {
+                f"{name}_{of}": f"trees on {words}"
+                for of, words in (("mass", "mass"), ("pt", "pT"))
+            }
             | {f"{name}_{fit}": TREES_OF_ONE_JET[fit] for fit in ("mass_pt", "angularities")}
         )
         for name in results.scores.jets
     }
-    return _sic_curves(groups, results.study.background_events_min, "events")
+    return _sic_curves(groups, results.study, results.study.background_events_min, "events")
 
 
 def sic_of_networks(results: Results) -> style.Drawing:
@@ -95,24 +100,20 @@ def sic_with_observables(results: Results) -> style.Drawing:
 
 
 def _sic_curves(
-    groups: Mapping[str, Classifiers], background_min: int, counted: str
+    groups: Mapping[str, Classifiers], study: Study, background_min: int, counted: str
 ) -> style.Drawing:
-    """One panel a group, one curve a classifier with its band."""
-    figure, axes = style.panels(len(groups), height=2.9, sharey=True)
+    """A column a group: networks above, what sees no images below, each curve with its band."""
+    figure, axes = style.panels(len(groups), 2, height=2.5, sharex=True, sharey=True)
     points = []
-    for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
+    for column, (title, classifiers) in enumerate(groups.items()):
+        upper, lower = axes[column], axes[len(groups) + column]
         for name in classifiers.score:
             curve = classifiers.sic_curve(name)
-            look = style.look(name) | {"marker": ""}
-            axis.plot(curve.signal_efficiency, curve.value, label=name, **look)
-            axis.fill_between(
-                curve.signal_efficiency,
-                curve.low,
-                curve.high,
-                color=look["color"],
-                alpha=0.15,
-                linewidth=0,
-            )
+            rows = [upper if name in study.networks else lower]
+            if name == TO_BEAT:
+                rows = [upper, lower]
+            for axis in rows:
+                _band(axis, curve, name)
             points += [
                 {
                     "jet_definition": title,
@@ -133,14 +134,24 @@ def _sic_curves(
                 )
                 if np.isfinite(value)
             ]
-        axis.set(title=title, xlabel=style.SIGNAL_EFFICIENCY, xlim=(0, 1))
-    axes[0].set(ylabel=style.SIC)
+        upper.set_title(title)
+        lower.set(xlabel=style.SIGNAL_EFFICIENCY, xlim=(0, 1))
+    for axis in axes[:: len(groups)]:
+        axis.set(ylabel=style.SIC)
     axes[0].set_ylim(bottom=0)
-    style.legend(figure, axes)
-    figure.suptitle(
-        f"Bands: 68 %. Curves end where fewer than {background_min} background {counted} pass."
-    )
+    style.legend(figure, axes, columns=5)
+    note = f"Bands: 68 %. Curves end where fewer than {background_min} background {counted} pass"
+    if background_min < study.background_jets_min:
+        note += f"; tables of max SIC ask for {study.background_jets_min}"
+    figure.suptitle(f"{note}.")
     return style.Drawing(figure, points, _best_of_curves(points))
+
+
+def _band(axis: Axes, curve: SICCurve, name: str) -> None:
+    look = style.look(name) | {"marker": ""}
+    axis.plot(curve.signal_efficiency, curve.value, label=name, **look)
+    ends = curve.low, curve.high
+    axis.fill_between(curve.signal_efficiency, *ends, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def _best_of_curves(points: list[dict]) -> str:

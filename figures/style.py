@@ -44,6 +44,7 @@ _LOOKS = {
     "jet mass": (GREY, "<", "--"),
     "jet pT": (SKY, ">", "--"),
     "trees on mass": (GREY, "<", "--"),
+    "trees on pT": (SKY, ">", "--"),
     "trees on (mass, pT)": (BLACK, "d", "-."),
     "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
     "trees on the networks' jets": (WINE, "P", ":"),

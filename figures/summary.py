@@ -195,11 +195,13 @@ def _trainings(summary: Summary, results: Results) -> None:
         return results.of_jets(definition).named({trees: trees})
 
     def of_three_jets(definition: str) -> Classifiers:
-        return results.of_events.named(three_jets(definition, ("mass", "angularities")))
+        names = {"mass": "trees on mass", "angularities": TREES_OF_ONE_JET["angularities"]}
+        return results.of_events.named({f"{definition}_{fit}": n for fit, n in names.items()})
 
-    for title, of_seeds, without_images in (
-        ("single jets", results.repeats_of_jets, of_one_jet),
-        ("trees on three jets", results.repeats_of_events, of_three_jets),
+    of_trees = {"max SIC": 1, f"SIC at eps_S = {PUBLISHED_WORKING_POINT:g}": 2}
+    for title, published, of_seeds, without_images in (
+        ("single jets", {"max SIC": 0}, results.repeats_of_jets, of_one_jet),
+        ("trees on three jets", of_trees, results.repeats_of_events, of_three_jets),
     ):
         merits: dict[tuple[str, str], list[Merit]] = {}
         trees: dict[tuple[str, str], list[Merit]] = {}
@@ -211,7 +213,7 @@ def _trainings(summary: Summary, results: Results) -> None:
             if len(seeds) > 1:
                 row = f"{title}: {definition} {network}, {len(seeds)} seeds"
                 _mean_and_spread(summary, results.study.working_point, row, seeds)
-        _ratios(summary, results.study.working_point, title, merits, trees)
+        _ratios(summary, results.study.working_point, title, published, merits, trees)
 
 
 def _merits(classifiers: Classifiers) -> dict[str, Merit]:
@@ -242,12 +244,14 @@ def _ratios(
     summary: Summary,
     working_point: float,
     title: str,
+    published: Mapping[str, int],
     merits: Mapping[tuple[str, str], Sequence[Merit]],
     trees: Mapping[tuple[str, str], Sequence[Merit]],
 ) -> None:
     """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
 
     Args:
+        published: quantity -> which of the `PUBLISHED` values it is.
         merits: (jet definition, network) -> of each seed.
         trees: (jet definition, name) -> of trees that see no images, once.
     """
@@ -257,27 +261,24 @@ def _ratios(
     pairs = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
     claims += [((d, a), (d, b)) for d in definitions for a, b in pairs]
     claims += [(seeds, tree) for tree in trees for seeds in merits if seeds[0] == tree[0]]
-    seeds = sorted({len(of_one) for of_one in merits.values()})
-    section = "The paper's ordering: ratios of SIC, same events, " + (
-        "one seed: errors are those of the test events alone"
-        if seeds == [1]
-        else f"{' or '.join(map(str, seeds))} seeds"
-    )
+    section = "The paper's ordering: ratios of SIC, same events (trainings, if more than one)"
     every = merits | trees
-    published = 0 if title == "single jets" else 1
     for better, worse in claims:
         if not {better, worse} <= set(every):
             continue
-        of_paper = None
-        if {better, worse} <= set(PUBLISHED):
-            of_paper = round(PUBLISHED[better][published] / PUBLISHED[worse][published], 2)
+        sides = [every[name] for name in (better, worse)]
         row = f"{title}: {' '.join(better)} / {' '.join(worse)}"
-        ratio = ratio_of_means(*([one.maximum for one in every[name]] for name in (better, worse)))
-        summary.add_estimate(section, "max SIC", row, ratio, of_paper)
-        points = [[one.point for one in every[name]] for name in (better, worse)]
-        if not any(point.is_lower_limit for some in points for point in some):
-            quantity = f"SIC at eps_S = {working_point:g}"
-            summary.add_estimate(section, quantity, row, ratio_of_means(*points))
+        if max(map(len, sides)) > 1:
+            row += f" ({' / '.join(str(len(seeds)) for seeds in sides)})"
+        measured = {"max SIC": [[one.maximum for one in seeds] for seeds in sides]}
+        points = [[one.point for one in seeds] for seeds in sides]
+        if not any(point.is_lower_limit for seeds in points for point in seeds):
+            measured[f"SIC at eps_S = {working_point:g}"] = points
+        for quantity, pair in measured.items():
+            of_paper, column = None, published.get(quantity)
+            if column is not None and {better, worse} <= set(PUBLISHED):
+                of_paper = round(PUBLISHED[better][column] / PUBLISHED[worse][column], 2)
+            summary.add_estimate(section, quantity, row, ratio_of_means(*pair), of_paper)
 
 
 def _modelling(summary: Summary, results: Results) -> None:

@@ -96,7 +96,7 @@ def cell(row: Mapping) -> str:
     error = max(below, above)
     if not error > 0:
         return f"{value:.4g}{published}"
-    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 4))
+    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 5))
     if abs(above - below) < 0.1 * error:
         return f"{value:.{digits}f} ± {error:.{digits}f}{published}"
     return f"{value:.{digits}f} +{above:.{digits}f} -{below:.{digits}f}{published}"

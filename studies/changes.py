@@ -8,7 +8,7 @@ validation jets; the numbers of held-out events beside it decide nothing.
 The error of a gain holds the validation jets, which step and reference share where the step does
 not change them, and the trainings: the spread between seeds, its median over all steps, for each
 has few, or the step's own if that is larger. Errors of ratios hold the test events and the step's
-own spread between seeds. Among a dozen steps one gain of two errors is to be expected.
+own spread between seeds. Of four tables of a dozen steps one shows a gain of two errors by chance.
 
 Reads   the sample of the study.
 Writes  Data/<study>_<step>/, a study of its own each; two tables of doc/ordering.md, also as

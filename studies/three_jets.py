@@ -178,12 +178,14 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
 def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -> Rows:
     """The network of three jets beside the trees, seed by seed."""
     study, trees = results.study, results.repeats_of_events(DEFINITION)
-    if not np.array_equal(event, trees.event):
+    wanted = [f"{NETWORK}/{seed}" for seed in study.seeds]
+    if not (np.array_equal(event, trees.event) and set(wanted) <= set(trees.score)):
         raise InputError(
-            f"{study.data_dir}/trees.h5: not of the held-out events; run studies.changes again"
+            f"{study.data_dir}/trees.h5: not of the held-out events and all seeds; run "
+            "studies.changes again"
         )
     kinds = {
-        BY_TREES: [trees.score[f"{NETWORK}/{seed}"] for seed in study.seeds],
+        BY_TREES: [trees.score[name] for name in wanted],
         AT_ONCE: list(found.values()),
     }
     rows, usual = [], None
