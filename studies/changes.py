@@ -134,11 +134,13 @@ class Outcome:
         jets: trained on.
         validation: structured (n,), the validation jets.
         trained: network -> of each seed.
+        ahead: AUC of held-out jets, the last network's minus the first's, means of those seeing.
     """
 
     jets: int
     validation: np.ndarray
     trained: dict[str, list[Trained]]
+    ahead: Estimate
 
     def seconds(self, network: str) -> float:
         """Of one training, mean over seeds."""
@@ -194,7 +196,7 @@ def measure(study: Study, device: str | None) -> Outcome:
     """Read what a step found."""
     results = read_results(study, {})
     jets, events = results.repeats_of_jets(DEFINITION), results.repeats_of_events(DEFINITION)
-    aucs = dict(zip(jets.score, jets.aucs(), strict=True))
+    names, aucs = list(jets.score), jets.aucs()
     validation = read_split(study, DEFINITION, VALIDATION)
     images = JetImages(
         validation, study.pixel_scale, study.standardised_mass, choose_device(device)
@@ -208,16 +210,26 @@ def measure(study: Study, device: str | None) -> Outcome:
             best_epoch=trained.best_epoch + 1,
             sees_images=trained.sees_images,
             seconds=sum(float(row["seconds"]) for row in read_csv(folder / "history.csv")),
-            auc=aucs[name],
+            auc=aucs[names.index(name)],
             maximum=jets.max_sic(name),
             points={"jets": jets.sic_at(name), "events": events.sic_at(name)},
         )
 
+    trained = {n: [found(Training(DEFINITION, n, seed)) for seed in study.seeds] for n in NETWORKS}
+    worse, better = (
+        [names.index(f"{n}/{study.seeds[i]}") for i in seeing(trained[n])] for n in NETWORKS
+    )
     return Outcome(
         len(read_split(study, DEFINITION, TRAIN)),
         validation.jets[["event", "k", "label"]],
-        {n: [found(Training(DEFINITION, n, seed)) for seed in study.seeds] for n in NETWORKS},
+        trained,
+        aucs.difference_of_means(better, worse),
     )
+
+
+def seeing(trained: Sequence[Trained]) -> list[int]:
+    """The trainings that see images; all of them where none does."""
+    return [i for i, one in enumerate(trained) if one.sees_images] or list(range(len(trained)))
 
 
 def validation_aucs(outcomes: Sequence[Outcome], bootstraps: int) -> CorrelatedAUCs:
@@ -272,19 +284,17 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
     rows = []
     for step, outcome in outcomes.items():
         row = {"step": step, "jets trained on": f"{outcome.jets:,}"}
-        seeing = {
-            network: [one for one in some if one.sees_images] or some
-            for network, some in outcome.trained.items()
-        }
+        chosen = {n: [some[i] for i in seeing(some)] for n, some in outcome.trained.items()}
         for network in NETWORKS:
             epochs = [
                 str(one.best_epoch) if one.sees_images else "sees the mass alone"
                 for one in outcome.trained[network]
             ]
             row[f"best epochs, {network}"] = ", ".join(epochs)
-        for network, some in seeing.items():
+        for network, some in chosen.items():
             row[f"AUC, {network}"] = written(mean_of_seeds([one.auc for one in some]))
-        maxima = ([one.maximum for one in seeing[network]] for network in NETWORKS[::-1])
+        row[f"AUC, {' - '.join(NETWORKS[::-1])}"] = written(outcome.ahead)
+        maxima = ([one.maximum for one in chosen[network]] for network in NETWORKS[::-1])
         row[f"max SIC, {' / '.join(NETWORKS[::-1])}"] = written(ratio_of_means(*maxima))
         rows.append(row)
     return rows

@@ -18,6 +18,7 @@ from studies.changes import (
     gains,
     is_done_by,
     ordering,
+    seeing,
     usual_variance,
     validation_aucs,
     variant,
@@ -50,7 +51,7 @@ def outcome(*distances: float, sic: float = 5.0, first: int = 0, noise: int = 0)
         )
         for distance in distances
     ]
-    return Outcome(1000, jets, dict.fromkeys(NETWORKS, trained))
+    return Outcome(1000, jets, dict.fromkeys(NETWORKS, trained), Estimate(-0.01, 0.002))
 
 
 @pytest.mark.parametrize("name", ["ordering", "changes_cpu"])
@@ -115,14 +116,14 @@ def test_tables_of_changes_are_relative_to_the_study():
 
 
 def test_a_network_that_sees_no_images_is_named_and_left_out():
-    seeing, other = outcome(2.0, 2.0), outcome(2.0, sic=9.0).trained["CNN"][0]
+    both, other = outcome(2.0, 2.0), outcome(2.0, sic=9.0).trained["CNN"][0]
     blind = dataclasses.replace(other, sees_images=False)
-    one = dataclasses.replace(
-        seeing, trained=seeing.trained | {"CNN": [blind, seeing.trained["CNN"][1]]}
-    )
+    one = dataclasses.replace(both, trained=both.trained | {"CNN": [blind, both.trained["CNN"][1]]})
     row = ordering({AS_IT_STANDS: one})[0]
     assert row["best epochs, CNN"] == "sees the mass alone, 3"
     assert row["max SIC, MaxViT / CNN"] == "1"
+    assert seeing(one.trained["CNN"]) == [1] and seeing([blind, blind]) == [0, 1]
+    assert row["AUC, MaxViT - CNN"] == "-0.0100 ± 0.0020"
 
 
 def test_a_ratio_of_means_is_paired():
