@@ -76,9 +76,9 @@ def main() -> None:
         save_weights(temporary, network, facts)
 
     rows = read_csv(study.data_dir / "summary.csv")
-    compared = (training.network, "jet mass", "jet pT", "trees on (mass, pT, angularities)")
-    wanted = {f"{training.jet_definition} {name}" for name in compared}
-    scores = table((row for row in rows if row["classifier"] in wanted), "Single jets, held out")
+    begins = f"{training.jet_definition} "
+    of_jets = (row for row in rows if row["classifier"].startswith(begins))
+    scores = table(of_jets, "Single jets, held out")
     show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
     show(CARD, "scores", scores)
     show(CARD, "environment", environment())
