@@ -344,8 +344,6 @@ def _gain_note(points: Sequence[dict]) -> str:
         note += "\nOpen arrows: all, or none, of the grid is excluded: no gain."
     loosened = sorted({p["neutralino_mass"] for p in points if p["loosened_cuts"]})
     if loosened:
-        note += (
-            "\nToo little background passes some cuts, which are loosened, at "
-            f"{style.NEUTRALINO_MASS} = {', '.join(f'{mass:g}' for mass in loosened)} GeV."
-        )
+        at = f"{style.NEUTRALINO_MASS} = {', '.join(f'{mass:g}' for mass in loosened)} GeV"
+        note += f"\nToo little background passes some cuts;\nthese are loosened (at {at})."
     return note
