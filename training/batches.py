@@ -53,8 +53,8 @@ class Batch(NamedTuple):
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Where a batch has so little to do on a CPU that threads cost more than they bring.
+def _one_thread() -> Iterator[None]:
+    """On a CPU: a batch has so few pixels that threads cost more than they bring.
 
     Three times as long on two idle cores, a hundred times on two busy ones.
     """
@@ -127,7 +127,7 @@ class JetImages:
         totals = np.add.reduceat(self.lengths[rows], np.cumsum(sizes) - sizes)
         parts = torch.from_numpy(rows).to(self.device).split(sizes.tolist())
         for part, total in zip(parts, totals.tolist(), strict=True):
-            with one_thread():
+            with _one_thread():
                 start = self.offsets[part]
                 length = self.offsets[part + 1] - start
                 behind = length.cumsum(0) - length  # pixels of this batch before each jet's own

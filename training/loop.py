@@ -1,10 +1,8 @@
 """The training loop, and scoring with what it left."""
 
 import math
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ from products import InputError, write_csv
 from study import Study
 from training import checkpoint
 from training.augmentation import Moves, draw_moves
-from training.batches import JetImages, one_thread
+from training.batches import JetImages
 from training.interruption import Watch, Wish
 from training.learner import Learner
 from training.metrics import evaluate
@@ -27,9 +25,9 @@ from training.processes import ALONE, Processes
 
 # Several processes agree on whether to save or to stop about once a second, but not in every step.
 SECONDS_BETWEEN_AGREEMENTS, STEPS_BETWEEN_AGREEMENTS = 1.0, 16
-# Pixels scored at once: 1,024 images of 64 x 64 fill a GPU with up to 4 GiB; elsewhere 16 of them
-# stay in a processor's cache (CNN 1.7, MaxViT 1.3 times as fast as 64 at once).
-PIXELS_SCORED_AT_ONCE = {"cuda": 1024 * 64**2, "cpu": 16 * 64**2}
+# Pixels scored at once: 1,024 images of 64 x 64 fill a GPU with up to 4 GiB; elsewhere 64 of them
+# stay in a processor's cache.
+PIXELS_SCORED_AT_ONCE = {"cuda": 1024 * 64**2, "cpu": 64 * 64**2}
 
 
 @dataclass(frozen=True)
@@ -142,46 +140,23 @@ def train_epoch(
     keep()
 
 
+@torch.inference_mode()
 def score(
     network: nn.Module,
     jets: JetImages,
     title: str,
     processes: Processes = ALONE,
 ) -> np.ndarray:
-    """Logits (n, 2) of background and signal for all jets, in their order; eager, in float32.
-
-    On a CPU every core has batches of its own: what fits its cache is too little to be shared. How
-    many there are moves a logit by rounding, some 1e-8.
-    """
+    """Logits (n, 2) of background and signal for all jets, in their order; eager, in float32."""
     network.eval()
     logits = torch.zeros(len(jets), 2, device=jets.device)
     rows = np.arange(*processes.share(len(jets)))
     at_once = max(PIXELS_SCORED_AT_ONCE[jets.device.type] // jets.side**2, 1)
-    has_ended = threading.Event()
-
-    def score_some(rows: np.ndarray) -> None:
-        sizes = np.minimum(at_once, len(rows) - np.arange(0, len(rows), at_once))
-        try:
-            with torch.inference_mode():
-                for some, images, mass in jets.batches(rows, sizes):
-                    if has_ended.is_set():
-                        return
-                    logits[some] = network(images, mass).float()
-                    bar.update(len(some))
-        except BaseException:  # the other cores need not go on
-            has_ended.set()
-            raise
-
+    sizes = np.minimum(at_once, len(rows) - np.arange(0, len(rows), at_once))
     with tqdm(total=len(rows), desc=title, unit=" jets", disable=None, leave=False) as bar:
-        if jets.device.type == "cuda":
-            score_some(rows)
-        else:
-            cores = torch.get_num_threads()
-            with one_thread(), ThreadPoolExecutor(cores) as pool:
-                try:
-                    list(pool.map(score_some, np.array_split(rows, cores)))
-                finally:
-                    has_ended.set()  # or Ctrl-C would wait for all jets
+        for some, images, mass in jets.batches(rows, sizes):
+            logits[some] = network(images, mass).float()
+            bar.update(len(some))
     return processes.sum(logits).cpu().numpy()
 
 
