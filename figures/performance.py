@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.results import (
-    TREES_OF_ONE_JET,
+    TREES_OF_THREE_JETS,
     Classifiers,
     Results,
     three_jets,
@@ -18,10 +18,10 @@ from figures.results import (
 from jets.packed import OBSERVABLES
 from jets.split import STOP
 from sensitivity.sic import SICCurve
-from study import JET_DEFINITIONS, Study
+from study import JET_DEFINITIONS
 
 DEFINITIONS = " + ".join(JET_DEFINITIONS)
-TO_BEAT = TREES_OF_ONE_JET["angularities"]  # the classical tagger, drawn with the networks too
+TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too
 FEATURE_LABELS = {
     "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
     "HT": r"$H_T$ [GeV]",
@@ -36,7 +36,7 @@ FEATURE_RANGE = (0.002, 0.995)  # quantiles of both classes together
 def sic_of_jets(results: Results) -> style.Drawing:
     """SIC of single jets: the networks above, below jet mass, jet pT and trees on what is known."""
     groups = {name: results.of_jets(name) for name in results.scores.jets}
-    return _sic_curves(groups, results.study, results.study.background_jets_min, "jets")
+    return _sic_curves(groups, "jets")
 
 
 def sic_of_events(results: Results) -> style.Drawing:
@@ -47,15 +47,11 @@ def sic_of_events(results: Results) -> style.Drawing:
     groups = {
         name: results.of_events.named(
             three_jets(name, results.networks(name))
-            | {
-                f"{name}_{of}": f"trees on {words}"
-                for of, words in (("mass", "mass"), ("pt", "pT"))
-            }
-            | {f"{name}_{fit}": TREES_OF_ONE_JET[fit] for fit in ("mass_pt", "angularities")}
+            | {f"{name}_{fit}": words for fit, words in TREES_OF_THREE_JETS.items()}
         )
         for name in results.scores.jets
     }
-    return _sic_curves(groups, results.study, results.study.background_events_min, "events")
+    return _sic_curves(groups, "events")
 
 
 def sic_of_networks(results: Results) -> style.Drawing:
@@ -99,10 +95,10 @@ def sic_with_observables(results: Results) -> style.Drawing:
     )
 
 
-def _sic_curves(
-    groups: Mapping[str, Classifiers], study: Study, background_min: int, counted: str
-) -> style.Drawing:
+def _sic_curves(groups: Mapping[str, Classifiers], counted: str) -> style.Drawing:
     """A column a group: networks above, what sees no images below, each curve with its band."""
+    some = next(iter(groups.values()))
+    study, background_min = some.study, some.background_min
     figure, axes = style.panels(len(groups), 2, height=2.5, sharex=True, sharey=True)
     points = []
     for column, (title, classifiers) in enumerate(groups.items()):

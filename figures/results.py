@@ -30,6 +30,11 @@ TREES_OF_ONE_JET = {
     "angularities": "trees on (mass, pT, angularities)",
     "same_jets": "trees on the networks' jets",
 }
+TREES_OF_THREE_JETS = {  # without a network
+    "mass": "trees on mass",
+    "pt": "trees on pT",
+    **{fit: TREES_OF_ONE_JET[fit] for fit in ("mass_pt", "angularities")},
+}
 PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where events are reweighted
 
 

@@ -13,6 +13,7 @@ from figures.results import (
     MASS,
     PT_OF_EVENTS,
     TREES_OF_ONE_JET,
+    TREES_OF_THREE_JETS,
     Classifiers,
     Results,
     three_jets,
@@ -49,7 +50,6 @@ PUBLISHED_GAIN = {
     ("CoAtNet", 100): 88,
     ("CNN", 100): 8,
 }
-CLASSICAL = ("mass", "pt", "mass_pt", "angularities")  # what else trees see of three jets
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _trees(summary: Summary, results: Results) -> None:
     _figures_of_merit(summary, f"Trees, events held out ({floor})", classifiers, str, published)
     weighted = {"all": "all", **with_observables(study.networks)}
     for definition in results.scores.jets:
-        weighted |= three_jets(definition, (*results.networks(definition), *CLASSICAL))
+        weighted |= three_jets(definition, (*results.networks(definition), *TREES_OF_THREE_JETS))
     named = classifiers.named({name: name for name in weighted}).reweighted()
     _figures_of_merit(
         summary,
@@ -195,8 +195,9 @@ def _trainings(summary: Summary, results: Results) -> None:
         return results.of_jets(definition).named({trees: trees})
 
     def of_three_jets(definition: str) -> Classifiers:
-        names = {"mass": "trees on mass", "angularities": TREES_OF_ONE_JET["angularities"]}
-        return results.of_events.named({f"{definition}_{fit}": n for fit, n in names.items()})
+        fits = ("mass", "angularities")
+        names = {f"{definition}_{fit}": TREES_OF_THREE_JETS[fit] for fit in fits}
+        return results.of_events.named(names)
 
     of_trees = {"max SIC": 1, f"SIC at eps_S = {PUBLISHED_WORKING_POINT:g}": 2}
     for title, published, of_seeds, without_images in (
