@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,29 @@ def run(main: Callable[[], None]) -> None:
             "interrupted; what was finished is kept, run the same command to go on", file=sys.stderr
         )
         sys.exit(130)
+
+
+def call(command: Sequence[str]) -> None:
+    """Run another script, its file or `-m` and its module first, to its end.
+
+    Ctrl-C, which reaches it anyway, and SIGTERM, which is passed on, are for it to save and leave.
+
+    Raises:
+        SystemExit: it failed or was interrupted; with its status.
+    """
+    process = subprocess.Popen([sys.executable, *command])
+    handlers = {
+        signal.SIGINT: lambda number, frame: None,
+        signal.SIGTERM: lambda number, frame: process.send_signal(number),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
 
 
 def _refuse(sentence: str) -> int:

@@ -74,7 +74,7 @@ def main() -> None:
         n_jets = events.observables["n_jets"][jets["event"]].tolist()
         rows = [
             {name: f"{value:.6g}" for name, value in zip(COLUMNS, row, strict=True)}
-            | {"n_jets": n, "probability": f"{p:.4f}"}
+            | {"n_jets": n, "probability": f"{p:.6f}"}
             for row, n, p in zip(jets[list(COLUMNS)].tolist(), n_jets, probability, strict=True)
         ]
         output = Path("Data/tags") / f"{path.resolve().parent.name}_{path.stem}.csv"

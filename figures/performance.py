@@ -29,6 +29,7 @@ FEATURE_LABELS = {
     "Nj": r"$N_j$",
     **{f"H{order}": rf"$H_{order} / H_0$" for order in range(1, 6)},
 }
+COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of SIC
 FEATURE_BINS = 30
 FEATURE_RANGE = (0.002, 0.995)  # quantiles of both classes together
 
@@ -135,10 +136,13 @@ def _sic_curves(groups: Mapping[str, Classifiers], counted: str) -> style.Drawin
     for axis in axes[:: len(groups)]:
         axis.set(ylabel=style.SIC)
     axes[0].set_ylim(bottom=0)
+    for column, classifiers in enumerate(groups.values()):
+        for axis in axes[column :: len(groups)]:
+            _lines_of_equal_background(axis, classifiers)
     style.legend(figure, axes, columns=5)
-    note = f"Bands: 68 %. Curves end where fewer than {background_min} background {counted} pass"
+    note = f"Bands: 68 %. Grey: background {counted} that pass. Curves end at {background_min}"
     if background_min < study.background_jets_min:
-        note += f"; tables of max SIC ask for {study.background_jets_min}"
+        note += f", max SIC in tables at {study.background_jets_min}"
     figure.suptitle(f"{note}.")
     return style.Drawing(figure, points, _best_of_curves(points))
 
@@ -148,6 +152,35 @@ def _band(axis: Axes, curve: SICCurve, name: str) -> None:
     axis.plot(curve.signal_efficiency, curve.value, label=name, **look)
     ends = curve.low, curve.high
     axis.fill_between(curve.signal_efficiency, *ends, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
+    """Where n of N background scores pass: SIC = eps_S sqrt(N / n), straight from the origin."""
+    n_background = np.count_nonzero(~classifiers.is_signal)
+    top = axis.get_ylim()[1]
+    for count in COUNTS:
+        slope = np.sqrt(n_background / count)
+        if classifiers.background_min <= count < n_background:
+            end = (1, slope) if slope < top else (top / slope, top)
+            axis.plot((0, end[0]), (0, end[1]), color=style.GREY, linewidth=0.4, zorder=0)
+            place = {"ha": "left", "va": "top", "xytext": (1, -4)}
+            if end[1] < top:
+                place = {"ha": "right", "va": "bottom", "xytext": (-3, 1)}
+            look = {"color": style.GREY, "fontsize": 5, "textcoords": "offset points"}
+            axis.annotate(f"{count:,}", end, **look, **place)
+
+
+def _count_background(axis: Axes, classifiers: Classifiers) -> None:
+    """A scale on the right: n of N background events pass where SIC = eps_S sqrt(N / n)."""
+    n_background = np.count_nonzero(~classifiers.is_signal)
+    counts = np.array(COUNTS[::-1])
+    axis.tick_params(right=False)
+    right = axis.twinx()
+    right.set_ylim(axis.get_ylim())
+    sic = classifiers.study.working_point * np.sqrt(n_background / counts)
+    is_seen = sic < axis.get_ylim()[1]
+    right.set_yticks(sic[is_seen], counts[is_seen])
+    right.set_ylabel("background events that pass")
 
 
 def _best_of_curves(points: list[dict]) -> str:
@@ -195,6 +228,7 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
         axis.set(title=title, xlabel=f"{style.NEUTRALINO_MASS} [GeV]")
     axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.working_point:g}$")
     axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
+    _count_background(axes[-1], classifiers)
     style.legend(figure, axes)
     limits = sum(point["is_lower_limit"] for point in points)
     note = "Errors: 68 %; points are shifted sideways."

@@ -74,9 +74,11 @@ def _block(section: str, rows: list[dict[str, object]]) -> str:
     cells = {(row["classifier"], row[column]): cell(row) for row in rows}
     labels = list(dict.fromkeys(row["classifier"] for row in rows))
     width = max(LABEL, *(len(label) + 2 for label in labels))
-    lines = [section, " " * width + "".join(f"{name!s:<{CELL}}" for name in columns)]
+    of_cell = max(CELL, *(len(words) + 2 for words in cells.values()))
+    lines = [section, " " * width + "".join(f"{name!s:<{of_cell}}" for name in columns)]
     lines += [
-        f"{label:<{width}}" + "".join(f"{cells.get((label, name), ''):<{CELL}}" for name in columns)
+        f"{label:<{width}}"
+        + "".join(f"{cells.get((label, name), ''):<{of_cell}}" for name in columns)
         for label in labels
     ]
     return "\n".join(line.rstrip() for line in lines)
@@ -95,8 +97,8 @@ def cell(row: Mapping) -> str:
     below, above = value - low, high - value
     error = max(below, above)
     if not error > 0:
-        return f"{value:.4g}{published}"
-    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 5))
+        return f"{value:.4g}{' ± 0' if error == 0 else ''}{published}"
+    digits = int(np.clip(1 - np.floor(np.log10(float(f"{error:.1e}"))), 0, 5))
     if abs(above - below) < 0.1 * error:
         return f"{value:.{digits}f} ± {error:.{digits}f}{published}"
     return f"{value:.{digits}f} +{above:.{digits}f} -{below:.{digits}f}{published}"

@@ -244,8 +244,8 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
             else ""
         )
         raise InputError(
-            f"{study.sample_dir}: no samples; make them with `python simulate.py --study "
-            f"{study.name}`{zenodo}"
+            f"{study.sample_dir}: no samples; make them with simulate.py and the same --study"
+            f"{zenodo}"
         )
     return source
 

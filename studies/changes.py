@@ -11,8 +11,8 @@ has few, or the step's own if that is larger. Errors of ratios hold the test eve
 own spread between seeds. Of four tables of a dozen steps one shows a gain of two errors by chance.
 
 Reads   the sample of the study.
-Writes  Data/<study>_<step>/, a study of its own each; two tables of doc/ordering.md, also as
-        doc/results/<study>_{ordering,gains}.csv, with every step that is done.
+Writes  Data/<study>_<step>/, a study of its own each; two tables of the study's page, also as
+        results/<study>_{ordering,gains}.csv beside it, with every step that is done.
 
     python -m studies.changes --study studies/ordering.toml
     python -m studies.changes --study studies/changes_cpu.toml --steps "as it stands" reflection
@@ -20,11 +20,8 @@ Writes  Data/<study>_<step>/, a study of its own each; two tables of doc/orderin
 
 import argparse
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -33,12 +30,11 @@ from scipy.stats import chi2
 from figures.results import read_results
 from jets.split import TRAIN, VALIDATION
 from predict_base_model_mass import read_trained, signal_probability
-from products import InputError, atomic_write, read_csv, run, write_csv
+from products import InputError, atomic_write, call, read_csv, run, write_csv
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
-from studies.ordering import PAGE
-from studies.pages import Rows, show, written
+from studies.pages import Rows, page_of, show, written
 from study import Study, load_study, to_toml
 from training.batches import JetImages, read_split
 from training.learner import choose_device
@@ -181,9 +177,7 @@ def run_scripts(study: Study, step: Step, device: str | None) -> None:
         commands.append(["train.py", *str(training).split(), *options, *chosen])
     commands += [["predict_base_model_mass.py", *chosen], ["fit_xgb.py"]]
     for command in commands:
-        command = [sys.executable, *command, "--study", str(stated)]
-        if status := subprocess.run(command, check=False).returncode:
-            sys.exit(status)
+        call([*command, "--study", str(stated)])
 
 
 def is_done(study: Study) -> bool:
@@ -304,10 +298,10 @@ def sic_of_seeds(points: Sequence[SICPoint], before: Sequence[SICPoint]) -> tupl
     """Mean SIC of a working point with the background behind it, and relative to `before`."""
     count = np.mean([point.background_count for point in points])
     if any(point.is_lower_limit for point in points):
-        return (f"fewer than ten ({count:.0f})",) * 2
+        return (f"too little background ({count:.0f})",) * 2
     errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
     is_limit = any(point.is_lower_limit for point in before)
-    relative = "to fewer than ten" if is_limit else written(ratio_of_means(points, before))
+    relative = "to too little background" if is_limit else written(ratio_of_means(points, before))
     return f"{written(mean_of_seeds(errors))} ({count:.0f})", relative
 
 
@@ -359,10 +353,11 @@ def main() -> None:
         )
     outcomes = {step: measure(one, options.device) for step, one in done.items()}
     tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study)}
+    page = page_of(study)
     for name, rows in tables.items():
-        write_csv(Path(f"doc/results/{study.name}_{name}.csv"), rows)
-        show(PAGE, f"changes_{name}", rows)
-    print(f"{PAGE}: {len(outcomes)} of {len(STEPS)} steps")
+        write_csv(page.parent / f"results/{study.name}_{name}.csv", rows)
+        show(page, f"changes_{name}", rows)
+    print(f"{page}: {len(outcomes)} of {len(STEPS)} steps")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ the last one, for what is learned by heart grows. Jet mass and pT, which learn n
 differ.
 
 Reads   what the steps of the study wrote, its checkpoints included.
-Writes  doc/results/<study>_leakage.csv and a table of doc/ordering.md.
+Writes  a table of the study's page, also as results/<study>_leakage.csv beside it.
 
     python -m studies.leakage --study studies/ordering_cpu.toml
 """
@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,8 +27,7 @@ from jets.split import HELD_OUT, TRAIN, mass_point
 from predict_base_model_mass import finished_trainings, signal_probability
 from products import InputError, run, write_csv
 from sensitivity.sic import MaximumSIC, ratio_of_means
-from studies.ordering import PAGE
-from studies.pages import Rows, show, written
+from studies.pages import Rows, page_of, show, written
 from study import JETS_MIN, Study, load_study
 from training import checkpoint
 from training.batches import JetImages, read_split
@@ -170,9 +168,10 @@ def main() -> None:
     seen |= scores_of(jets, study, device, ["", LAST])
     again = with_signal_seen(classifiers, seen, jets.jets["event"], results.table.events)
     rows = compare({"held out": classifiers, "trained on": again})
-    write_csv(Path(f"doc/results/{study.name}_leakage.csv"), rows)
-    show(PAGE, "leakage", rows)
-    print(f"{PAGE}: {len(jets)} signal jets that were trained on")
+    page = page_of(study)
+    write_csv(page.parent / f"results/{study.name}_leakage.csv", rows)
+    show(page, "leakage", rows)
+    print(f"{page}: {len(jets)} signal jets that were trained on")
 
 
 if __name__ == "__main__":

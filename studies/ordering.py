@@ -1,14 +1,14 @@
-"""Does the paper's ordering of the networks hold? Every table and figure of doc/ordering.md.
+"""Does the paper's ordering of the networks hold? Every table and figure of the page that says it.
 
 Runs all steps of a study, each of which skips what is done, then shows what they found; after that
 the studies of why, which fill their own tables of the page.
 
 Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
-Writes  what the steps write; doc/results/ordering_{summary,sample,trainings}.csv; the tables of
-        doc/ordering.md and README.md between their marks; doc/figures/ordering_*.png with their CSV
-        files. All of them are of the study that was run last, which the page names.
-Takes   the study `ordering_cpu` about seven hours of two cores, added up from its parts: variations
-        and the studies of why are four and a half of them.
+Writes  what the steps write; the tables of the study's page, and beside it results/ordering_*.csv
+        and figures/ordering_*. The page is doc/ordering.md for the studies that it says it shows,
+        with a table of README.md; for any other it is plots/<study>/ordering.md.
+Takes   the study `ordering_cpu` some eleven hours of two cores, added up from its parts: variations
+        and the studies of why, which score anew what they compare, are five of them.
 
     python -m studies.ordering --study studies/ordering.toml --device cuda
     python -m studies.ordering --study studies/ordering_cpu.toml --changes studies/changes_cpu.toml
@@ -18,8 +18,6 @@ import argparse
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,12 +26,13 @@ import numpy as np
 from figures.results import TREES_OF_ONE_JET
 from figures.table import cell
 from jets.events import read_events
-from products import InputError, fingerprint, read_csv, read_manifest, run, write_csv
-from studies.pages import Rows, environment, show
-from study import PRESETS, SHOWER_VARIATIONS, Study, load_study
+from products import InputError, call, fingerprint, read_csv, read_manifest, run, write_csv
+from studies.pages import PAGE, Rows, environment, page_of, show
+from study import JETS_MIN, PRESETS, SHOWER_VARIATIONS, Study, load_study
+from training.learner import choose_device
 from training.plan import trainings
 
-PAGE = Path("doc/ordering.md")
+DEFINITION = "AK14"  # that the claims are about
 STEPS = {
     "simulate": ["simulate.py"],
     "variations": ["simulate.py", "--variations", *SHOWER_VARIATIONS],
@@ -93,7 +92,7 @@ def sample_by_kind(rows: Rows) -> Rows:
     for row in rows:
         path = Path(row["file"])
         kinds.setdefault(path.parent.name or path.stem.rpartition("_")[0], []).append(row)
-    tight = list(rows[0])[-2]
+    tight = f"at least {JETS_MIN} jets"
     return [
         {
             "files": kind,
@@ -173,7 +172,7 @@ def table(rows: Iterable[dict], begins: str) -> Rows:
     return [{column: line.get(column, "") for column in columns} for line in lines.values()]
 
 
-def headline(rows: Iterable[dict], definition: str = "AK14") -> Rows:
+def headline(rows: Iterable[dict]) -> Rows:
     """The README's table: each classifier on one jet, at the signal's pT, and over events."""
     found = {
         (row["section"].partition(" (")[0], row["classifier"], row["quantity"]): row for row in rows
@@ -184,8 +183,8 @@ def headline(rows: Iterable[dict], definition: str = "AK14") -> Rows:
     weighted += " to the signal's jet pT"
     fit_of = {"jet mass": "mass", "jet pT": "pt"}
     fit_of |= {name: fit for fit, name in TREES_OF_ONE_JET.items()}
-    names = [row.removeprefix(f"{definition} ") for section, row, quantity in found
-             if (section, quantity) == (single, "AUC") and row.startswith(definition)]  # fmt: skip
+    names = [row.removeprefix(f"{DEFINITION} ") for section, row, quantity in found
+             if (section, quantity) == (single, "AUC") and row.startswith(DEFINITION)]  # fmt: skip
 
     def value(section: str, row: str, quantity: str) -> str:
         number = found.get((section, row, quantity))
@@ -193,20 +192,43 @@ def headline(rows: Iterable[dict], definition: str = "AK14") -> Rows:
 
     return [
         {
-            f"{definition} jets": name,
-            "AUC": value(single, f"{definition} {name}", "AUC"),
-            "AUC, background with the signal's pT": value(weighted, f"{definition} {name}", "AUC"),
-            "max SIC": value(single, f"{definition} {name}", "max SIC"),
-            "published": found[single, f"{definition} {name}", "max SIC"]["published"],
+            f"{DEFINITION} jets": name,
+            "AUC": value(single, f"{DEFINITION} {name}", "AUC"),
+            "AUC, background with the signal's pT": value(weighted, f"{DEFINITION} {name}", "AUC"),
+            "max SIC": value(single, f"{DEFINITION} {name}", "max SIC"),
+            "published": found[single, f"{DEFINITION} {name}", "max SIC"]["published"],
             "max SIC over events, trees on three jets": value(
-                trees, f"{definition}_{fit_of.get(name, name)}", "max SIC"
+                trees, f"{DEFINITION}_{fit_of.get(name, name)}", "max SIC"
             ),
             "published, over events": found.get(
-                (trees, f"{definition}_{fit_of.get(name, name)}", "max SIC"), {}
+                (trees, f"{DEFINITION}_{fit_of.get(name, name)}", "max SIC"), {}
             ).get("published", ""),
         }
         for name in names
     ]
+
+
+def claims(rows: Iterable[dict]) -> Rows:
+    """The paper's ordering on single jets: SIC of what it says is better over that of the other.
+
+    Two errors or more from 1 a ratio is "above" or "below" it, else "open".
+    """
+    chosen = [
+        row
+        for row in rows
+        if row["section"].startswith(TABLES["ratios"])
+        and row["classifier"].startswith(f"single jets: {DEFINITION} ")
+        and not any(trees in row["classifier"] for trees in TREES_OF_ONE_JET.values())
+    ]
+    lines = {line[""]: line for line in table(chosen, TABLES["ratios"])}
+    for row in chosen:
+        value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+        two_errors = high - low
+        verdict = "open"
+        if abs(value - 1) >= two_errors:
+            verdict = "above" if value > 1 else "below"
+        lines[row["classifier"]][row["quantity"]] += f", {verdict}"
+    return list(lines.values())
 
 
 def main() -> None:
@@ -224,41 +246,51 @@ def main() -> None:
     parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
     study = load_study(options.study)
+    # What would end the last steps is told before the first, not after hours.
+    if DEFINITION not in study.jet_definitions:
+        raise InputError(
+            f"{options.study}: jet_definitions are {', '.join(study.jet_definitions)}, expected "
+            f"{DEFINITION} among them; add it"
+        )
     if options.changes:
-        load_study(options.changes)  # an error in it is told now, not after hours
+        load_study(options.changes)
+    if options.device:
+        choose_device(options.device)
 
-    def call(step: str, command: list[str], of_study: str) -> None:
-        device = ["--device", options.device] if options.device and step in USE_A_DEVICE else []
-        if step not in options.skip:
-            command = [sys.executable, *command, "--study", of_study, *device]
-            if status := subprocess.run(command, check=False).returncode:
-                sys.exit(status)
+    def step(name: str, command: list[str], of_study: str) -> None:
+        device = ["--device", options.device] if options.device and name in USE_A_DEVICE else []
+        if name not in options.skip:
+            call([*command, "--study", of_study, *device])
 
-    for step, command in STEPS.items():
-        call(step, command, options.study)
+    for name, command in STEPS.items():
+        step(name, command, options.study)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
     rows = read_csv(study.data_dir / "summary.csv")
-    write_csv(Path("doc/results/ordering_summary.csv"), rows)
-    files, of_training = sample(study), trained(study)
-    write_csv(Path("doc/results/ordering_sample.csv"), files)
-    write_csv(Path("doc/results/ordering_trainings.csv"), of_training)
+    page, files, of_training = page_of(study), sample(study), trained(study)
+    for name, found in {"summary": rows, "sample": files, "trainings": of_training}.items():
+        write_csv(page.parent / f"results/ordering_{name}.csv", found)
     tables = {
         "environment": environment(),
         "settings": settings(study),
         "sample": sample_by_kind(files),
         "trainings": of_training,
+        "claims": claims(rows),
         **{name: table(rows, begins) for name, begins in TABLES.items()},
     }
     for name, found in tables.items():
-        show(PAGE, name, found or [{"": "not run"}])
-    show(Path("README.md"), "results", headline(rows))
+        show(page, name, found or [{"": "not run"}])
+    if page == PAGE:
+        show(Path("README.md"), "results", headline(rows))
+    folder = page.parent / "figures"
+    folder.mkdir(exist_ok=True)
     for name in FIGURES:
         for path in study.plots_dir.glob(f"{name}.*"):
-            shutil.copy(path, Path("doc/figures") / f"ordering_{path.name}")
-    print(f"{PAGE}: {len(tables)} tables; doc/figures/ordering_*: {len(FIGURES)} figures")
-    for step in WHY:
-        is_of_changes = step != "leakage" and options.changes
-        call(step, ["-m", f"studies.{step}"], options.changes if is_of_changes else options.study)
+            shutil.copy(path, folder / f"ordering_{path.name}")
+    print(f"{page}: {len(tables)} tables; {folder}/ordering_*: {len(FIGURES)} figures")
+    for name in WHY:
+        is_of_changes = name != "leakage" and options.changes
+        command = ["-m", f"studies.{name}"]
+        step(name, command, options.changes if is_of_changes else options.study)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,38 @@ from pathlib import Path
 from figures.table import Summary, cell
 from products import InputError, atomic_write, machine, versions
 from sensitivity.bootstrap import Estimate
+from study import Study
 
 Rows = Sequence[Mapping[str, object]]
+PAGE = Path("doc/ordering.md")
+
+
+def page_of(study: Study) -> Path:
+    """The page of a study: `PAGE` if this says that it shows it, else plots/<study>/ordering.md.
+
+    Such a page begins as the headings, marks and figures of `PAGE`, whose words are of other
+    studies. CSV files go into results/ and figures into figures/ beside a page.
+
+    Raises:
+        InputError: `PAGE` does not say which studies it shows.
+    """
+    text = PAGE.read_text()
+    shown = re.search(r"<!-- studies: (.*) -->", text)
+    if not shown:
+        raise InputError(f"{PAGE}: no line <!-- studies: NAME, ... -->; put it back")
+    if study.name in shown[1].split(", "):
+        return PAGE
+    page = study.plots_dir / PAGE.name
+    if not page.is_file():
+        kept = [f"# The study {study.name}"]
+        for line in text.splitlines():
+            if line.startswith(("## ", "![", "<!-- end")):
+                kept.append(line)
+            elif line.startswith("<!-- ") and line != shown[0]:
+                kept.append(f"{line}\nnot run")
+        with atomic_write(page) as temporary:
+            temporary.write_text("\n\n".join(kept) + "\n")
+    return page
 
 
 def markdown(rows: Rows) -> str:

@@ -6,8 +6,8 @@ the study trains on jets, and of as many top pairs; tested on the held-out event
 on the three scores of the same network.
 
 Reads   the sample of the study, and what studies/changes.py found of it as it stands.
-Writes  Data/<study>_as_it_stands/three_jets/<seed>/; doc/results/<study>_three_jets.csv and a
-        table of doc/ordering.md.
+Writes  Data/<study>_as_it_stands/three_jets/<seed>/; a table of the study's page, also as
+        results/<study>_three_jets.csv beside it.
 
     python -m studies.three_jets --study studies/changes_cpu.toml
 """
@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,8 +33,7 @@ from products import InputError, fingerprint, run, write_csv
 from sensitivity.bootstrap import mean_of_seeds
 from setup import SETTINGS
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
-from studies.ordering import PAGE
-from studies.pages import Rows, show, written
+from studies.pages import Rows, page_of, show, written
 from study import JETS_PER_EVENT, Study, load_study
 from training import checkpoint
 from training.batches import GEV_PER_TEV, Batch, JetImages
@@ -214,14 +212,16 @@ def main() -> None:
     parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
     parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
-    study = variant(load_study(options.study), AS_IT_STANDS)
+    given = load_study(options.study)
+    study = variant(given, AS_IT_STANDS)
     if study.reflect or study.rotate:
         raise InputError(f"{options.study}: reflects or rotates; three jets are taken as they are")
     results = read_results(study, {})
     rows = compare(results, *train_and_score(study, choose_device(options.device)))
-    write_csv(Path(f"doc/results/{Path(options.study).stem}_three_jets.csv"), rows)
-    show(PAGE, "three_jets", rows)
-    print(f"{PAGE}: {len(rows)} lines")
+    page = page_of(given)
+    write_csv(page.parent / f"results/{given.name}_three_jets.csv", rows)
+    show(page, "three_jets", rows)
+    print(f"{page}: {len(rows)} lines")
 
 
 if __name__ == "__main__":

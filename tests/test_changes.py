@@ -110,9 +110,9 @@ def test_tables_of_changes_are_relative_to_the_study():
     usual, changed = gains(outcomes, dataclasses.replace(PRESETS["demo"], bootstraps=20))
     assert usual["gain"] == "" and changed["gain"].startswith("0.0")
     assert changed["SIC at eps_S = 0.5, jets"] == "6.0 ± 1.0 (30)"
-    assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2")
+    assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2 ± 0")
     assert changed["training time, relative"] == "1.0"
-    assert ordering(outcomes)[0]["max SIC, MaxViT / CNN"] == "1"
+    assert ordering(outcomes)[0]["max SIC, MaxViT / CNN"] == "1 ± 0"
 
 
 def test_a_network_that_sees_no_images_is_named_and_left_out():
@@ -121,7 +121,7 @@ def test_a_network_that_sees_no_images_is_named_and_left_out():
     one = dataclasses.replace(both, trained=both.trained | {"CNN": [blind, both.trained["CNN"][1]]})
     row = ordering({AS_IT_STANDS: one})[0]
     assert row["best epochs, CNN"] == "sees the mass alone, 3"
-    assert row["max SIC, MaxViT / CNN"] == "1"
+    assert row["max SIC, MaxViT / CNN"] == "1 ± 0"
     assert seeing(one.trained["CNN"]) == [1] and seeing([blind, blind]) == [0, 1]
     assert row["AUC, MaxViT - CNN"] == "-0.0100 ± 0.0020"
 

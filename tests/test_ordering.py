@@ -1,7 +1,11 @@
 """The page of results: tables of the summary, with published values in columns of their own."""
 
 import contextlib
+import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from jets.packed import EVENT_DTYPE
 from products import InputError, run, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
-from studies.pages import show
+from studies.pages import PAGE, page_of, show
 from study import PRESETS, load_study
 from training.plan import trainings
 
@@ -111,6 +115,23 @@ def test_the_studies_share_one_sample(name):
     assert study.background_events // study.background_files == 3_000
 
 
+def test_a_page_shows_the_studies_it_names_and_no_others(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "doc", tmp_path / "doc")
+    monkeypatch.chdir(tmp_path)
+    before = PAGE.read_text()
+    for name in ("ordering_cpu", "changes_cpu"):
+        assert page_of(load_study(str(ROOT / f"studies/{name}.toml"))) == PAGE
+    page = page_of(DEMO)
+    assert page == Path("plots/demo/ordering.md")
+    marks = set(re.findall("<!-- (.*) -->", page.read_text())) - {"end"}
+    assert marks > {"environment", "claims", "leakage", "changes_gains", *ordering.TABLES}
+    assert page.read_text().count("not run") == len(marks)
+    for name in marks:
+        show(page_of(DEMO), name, [{"of": "the demo"}])  # goes on with the page that is there
+    assert page.read_text().count("| the demo |") == len(marks)
+    assert PAGE.read_text() == before
+
+
 def test_a_page_without_marks_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("nothing\n")
@@ -131,15 +152,56 @@ def test_a_step_that_fails_ends_with_its_status(tmp_path, monkeypatch, capfd):
     assert "no samples" in capfd.readouterr().err
 
 
-def test_a_wrong_study_of_changes_is_told_before_the_first_step(tmp_path, monkeypatch, capfd):
-    (tmp_path / "empty.toml").write_text('base = "demo"\n')
-    command = ["ordering", "--study", "empty.toml", "--changes", "nowhere.toml"]
-    monkeypatch.setattr(sys, "argv", command)
+@pytest.mark.parametrize(
+    ("settings", "options", "told"),
+    [
+        ("", ["--changes", "nowhere.toml"], "nowhere.toml"),
+        ("", ["--device", "nowhere"], "--device nowhere"),
+        ('jet_definitions = ["AK08"]', [], "expected AK14 among them"),
+    ],
+)
+def test_what_would_end_the_last_steps_is_told_before_the_first(
+    settings, options, told, tmp_path, monkeypatch, capfd
+):
+    (tmp_path / "empty.toml").write_text(f'base = "demo"\n{settings}\n')
+    monkeypatch.setattr(sys, "argv", ["ordering", "--study", "empty.toml", *options])
     with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as end:
         run(ordering.main)
     assert end.value.code == 2
-    assert "nowhere.toml" in capfd.readouterr().err
+    assert told in capfd.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["empty.toml"]
+
+
+STEP = """
+import signal, sys, time
+
+def save(number, frame):
+    open("saved", "w").write(signal.Signals(number).name)
+    sys.exit(7)
+
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
+print("ready", flush=True)
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_step_that_is_interrupted_saves(number, tmp_path):
+    """Ctrl-C reaches all of a terminal's processes, a batch system's SIGTERM the first alone."""
+    (tmp_path / "step.py").write_text(STEP)
+    command = [sys.executable, "-c", "from products import call; call(['step.py'])"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, start_new_session=True, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+    assert process.returncode == 7
+    assert (tmp_path / "saved").read_text() == number.name
 
 
 def test_the_headline_puts_one_jet_and_three_side_by_side():
@@ -165,6 +227,23 @@ def test_the_headline_puts_one_jet_and_three_side_by_side():
         assert row["AUC, background with the signal's pT"] == "0.800 ± 0.010"
         assert row["max SIC"] == "5.00 ± 0.12" and row["published"] == "4.4"
         assert row["max SIC over events, trees on three jets"] == "7.00 ± 0.22"
+
+
+def test_a_claim_holds_where_its_ratio_is_two_errors_above_one():
+    summary = Summary()
+    ratios = {"AK14 A / AK14 B (3 / 3)": 1.21, "AK14 B / AK14 C": 0.79, "AK14 A / AK14 C": 1.1}
+    for name, value in ratios.items():
+        ratio = Estimate(value, 0.1)
+        summary.add_estimate("The paper's ordering: x", "max SIC", f"single jets: {name}", ratio)
+    for name in ("single jets: AK08 A / AK08 B", "trees on three jets: AK14 A / AK14 B",
+                 "single jets: AK14 A / AK14 trees on the networks' jets"):  # fmt: skip
+        summary.add_estimate("The paper's ordering: x", "max SIC", name, Estimate(2.0, 0.1))
+    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
+    assert [line["max SIC"] for line in ordering.claims(rows)] == [
+        "1.21 ± 0.10, above",
+        "0.79 ± 0.10, below",
+        "1.10 ± 0.10, open",
+    ]
 
 
 def test_signal_that_was_trained_on_shows_memory_and_nothing_else():

@@ -24,7 +24,7 @@ from synthetic_study import (
 )
 
 import plots
-from figures import limits, style
+from figures import limits, performance, style
 from figures.results import Results, read_results
 from figures.summary import _modelling, summarise
 from figures.table import Summary
@@ -130,6 +130,23 @@ def test_sic_curves_follow_the_closed_form(
             assert row["low"] < row["high"]
     assert np.max(np.abs(pulls)) < 4.5
     assert np.sqrt(np.mean(np.square(pulls))) < 1.5
+
+
+def test_grey_lines_count_the_background_of_every_point(results):
+    """SIC = eps_S sqrt(N / n), for lines and curves alike; a cut passes whole signal jets."""
+    drawing = performance.sic_of_jets(results)
+    for axis in drawing.figure.axes[: len(JET_DEFINITIONS)]:
+        is_signal = results.of_jets(axis.get_title()).is_signal
+        n_signal, n = is_signal.sum(), (~is_signal).sum()
+        of_panel = [p for p in drawing.points if p["jet_definition"] == axis.get_title()]
+        for point in of_panel:
+            passing = point["sic"] / np.sqrt(n / point["background_jets"]) * n_signal
+            assert passing == pytest.approx(np.ceil(n_signal * point["signal_efficiency"] - 1e-9))
+        lines = [line.get_xydata()[-1] for line in axis.lines if line.get_color() == style.GREY]
+        slopes = [y / x for x, y in lines]
+        counts = [int(text.get_text().replace(",", "")) for text in axis.texts]
+        assert counts == [10, 25, 100, 1000]
+        assert slopes == pytest.approx(np.sqrt(n / np.array(counts)))
 
 
 def test_points_with_little_background_are_lower_limits(finished):
