@@ -130,14 +130,6 @@ def heavy_hadrons(record: Record) -> Particles:
     return Particles(**(vars(hadrons) | {"charge": flavour[chosen]}))
 
 
-def baryon_number(record: Record) -> np.ndarray:
-    """Net baryon number (n_events,) of the stable particles: conserved, but for the UDD decays."""
-    size = np.abs(record.pdg_id)
-    baryon = (size > 1000) & (size < 1_000_000) & (size // 10 % 10 > 0)
-    number = np.where(baryon & (record.status > 0), np.sign(record.pdg_id), 0)
-    return np.bincount(record.event, weights=number, minlength=len(record.offsets) - 1).astype(int)
-
-
 def truth(record: Record, kept: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Last copies of the particles that a process names, each followed by its daughters.
 
