@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from figures.table import Summary, cell
+from figures.table import LEGEND, Summary, cell
 from products import InputError, atomic_write, machine, versions
 from sensitivity.bootstrap import Estimate
 from study import Study
@@ -30,8 +30,10 @@ def page_of(study: Study) -> Path:
         return PAGE
     page = study.plots_dir / PAGE.name
     if not page.is_file():
-        kept = [f"# The study {study.name}"]
+        kept = [f"# The study {study.name}", LEGEND]
         for line in text.splitlines():
+            if line.startswith("## ") and kept[-1].startswith("## "):
+                kept.pop()  # words alone stand under it
             if line.startswith(("## ", "![", "<!-- end")):
                 kept.append(line)
             elif line.startswith("<!-- ") and line != shown[0]:
