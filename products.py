@@ -50,24 +50,27 @@ def run(main: Callable[[], None]) -> None:
 def call(command: Sequence[str]) -> None:
     """Run another script, its file or `-m` and its module first, to its end.
 
-    Ctrl-C, which reaches it anyway, and SIGTERM, which is passed on, are for it to save and leave.
+    Ctrl-C and SIGTERM are for it to save and leave: it has a process group of its own, so that they
+    reach it once, from here.
 
     Raises:
-        SystemExit: it failed or was interrupted; with its status.
+        SystemExit: it failed, with its status; or was interrupted and ended well, with 130.
     """
-    process = subprocess.Popen([sys.executable, *command])
-    handlers = {
-        signal.SIGINT: lambda number, frame: None,
-        signal.SIGTERM: lambda number, frame: process.send_signal(number),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    process = subprocess.Popen([sys.executable, *command], process_group=0)
+    signals = []
+
+    def pass_on(number: int, frame: object) -> None:
+        signals.append(number)
+        process.send_signal(number)
+
+    before = {one: signal.signal(one, pass_on) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         status = process.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if status:
-        sys.exit(status if status > 0 else 128 - status)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if status or signals:
+        sys.exit(status if status > 0 else 130)
 
 
 def _refuse(sentence: str) -> int:

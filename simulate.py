@@ -228,8 +228,12 @@ def summary(chunks: list[dict]) -> dict:
     }
 
 
-def finish(sample: Sample) -> None:
-    """Merge the first chunks that reach the target into the sample's file; remove the others."""
+def finish(sample: Sample) -> int:
+    """Merge the first chunks that reach the target into the sample's file; remove the others.
+
+    Returns:
+        Fully selected events of the file.
+    """
     chunks = sample.complete_chunks()
     parts = [read_events(sample.path)] if sample.merged else []
     parts += [
@@ -246,6 +250,7 @@ def finish(sample: Sample) -> None:
         raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
     write_events(sample.path, events)
     remove_chunks(sample)
+    return attributes["selected"]
 
 
 def remove_chunks(sample: Sample) -> None:
@@ -308,9 +313,8 @@ def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
         while unfinished:
             busy = [sample for sample, _ in running.values()]
             for sample in [s for s in unfinished if s not in busy and s.complete_chunks()]:
-                finish(sample)
+                tqdm.write(f"{sample.path}  {finish(sample)} fully selected")
                 unfinished.remove(sample)
-                tqdm.write(f"{sample.path}  {sum(sample.selected.values())} fully selected")
             while len(running) < workers:
                 sample = next((sample for sample in unfinished if sample.wants_another()), None)
                 if sample is None:

@@ -341,7 +341,7 @@ def _gain_note(points: Sequence[dict]) -> str:
     note = f"Expected exclusion at $Z = {EXCLUSION_LEVEL:.3g}$ (95 % CL). Errors: 68 %."
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:
-        note += "\nOpen arrows: beyond the grid of stop masses; no gain there."
+        note += "\nOpen arrows: limits, where the grid of stop masses ends."
     loosened = sorted({p["neutralino_mass"] for p in points if p["loosened_cuts"]})
     if loosened:
         at = f"{style.NEUTRALINO_MASS} = {', '.join(f'{mass:g}' for mass in loosened)} GeV"

@@ -140,7 +140,7 @@ def _sic_curves(groups: Mapping[str, Classifiers], counted: str) -> style.Drawin
         for axis in axes[column :: len(groups)]:
             _lines_of_equal_background(axis, classifiers)
     style.legend(figure, axes, columns=5)
-    note = f"Bands: 68 %. Grey: background {counted} that pass. Curves end at {background_min}"
+    note = f"Bands: 68 %. Thin lines: background {counted} passing. Curves end at {background_min}"
     if background_min < study.background_jets_min:
         note += f", max SIC in tables at {study.background_jets_min}"
     figure.suptitle(f"{note}.")
@@ -163,11 +163,10 @@ def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
         if classifiers.background_min <= count < n_background:
             end = (1, slope) if slope < top else (top / slope, top)
             axis.plot((0, end[0]), (0, end[1]), color=style.GREY, linewidth=0.4, zorder=0)
-            place = {"ha": "left", "va": "top", "xytext": (1, -4)}
-            if end[1] < top:
-                place = {"ha": "right", "va": "bottom", "xytext": (-3, 1)}
+            side, x = ("left", 1) if end[0] < 0.9 else ("right", -4)
+            level, y = ("top", -4) if end[1] == top else ("bottom", 1)
             look = {"color": style.GREY, "fontsize": 5, "textcoords": "offset points"}
-            axis.annotate(f"{count:,}", end, **look, **place)
+            axis.annotate(f"{count:,}", end, (x, y), ha=side, va=level, **look)
 
 
 def _count_background(axis: Axes, classifiers: Classifiers) -> None:
@@ -178,9 +177,9 @@ def _count_background(axis: Axes, classifiers: Classifiers) -> None:
     right = axis.twinx()
     right.set_ylim(axis.get_ylim())
     sic = classifiers.study.working_point * np.sqrt(n_background / counts)
-    is_seen = sic < axis.get_ylim()[1]
-    right.set_yticks(sic[is_seen], counts[is_seen])
-    right.set_ylabel("background events that pass")
+    is_seen = (sic < axis.get_ylim()[1]) & (counts < n_background)
+    right.set_yticks(sic[is_seen], [f"{count:,}" for count in counts[is_seen]])
+    right.set_ylabel("background events, full symbols")
 
 
 def _best_of_curves(points: list[dict]) -> str:
@@ -212,6 +211,11 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
                 name,
                 np.array([int(point.is_lower_limit) for point in found]),
             )
+            for x, point in zip(masses + shift, found, strict=True):
+                if point.is_lower_limit:
+                    place = {"textcoords": "offset points", "ha": "center", "va": "top"}
+                    count = str(point.background_count)
+                    axis.annotate(count, (x, point.value), (0, -3), fontsize=5, **place)
             points += [
                 {
                     "group": title,
@@ -228,15 +232,12 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
         axis.set(title=title, xlabel=f"{style.NEUTRALINO_MASS} [GeV]")
     axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.working_point:g}$")
     axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
-    _count_background(axes[-1], classifiers)
+    _count_background(axes[-1], next(iter(groups.values())))
     style.legend(figure, axes)
     limits = sum(point["is_lower_limit"] for point in points)
     note = "Errors: 68 %; points are shifted sideways."
     if limits:
-        note += (
-            f" Open arrows: lower limits (95 %), fewer than {study.background_events_min} "
-            "background events pass."
-        )
+        note += " Open arrows: lower limits (95 %), with the background events that pass."
     figure.suptitle(note)
     measured = [point for point in points if not point["is_lower_limit"]]
     words = f"{limits} of {len(points)} points are lower limits"

@@ -74,11 +74,14 @@ def _block(section: str, rows: list[dict[str, object]]) -> str:
     cells = {(row["classifier"], row[column]): cell(row) for row in rows}
     labels = list(dict.fromkeys(row["classifier"] for row in rows))
     width = max(LABEL, *(len(label) + 2 for label in labels))
-    of_cell = max(CELL, *(len(words) + 2 for words in cells.values()))
-    lines = [section, " " * width + "".join(f"{name!s:<{of_cell}}" for name in columns)]
+    widths = {
+        name: max(CELL, *(len(words) + 2 for (_, other), words in cells.items() if other == name))
+        for name in columns
+    }
+    lines = [section, " " * width + "".join(f"{name!s:<{widths[name]}}" for name in columns)]
     lines += [
         f"{label:<{width}}"
-        + "".join(f"{cells.get((label, name), ''):<{of_cell}}" for name in columns)
+        + "".join(f"{cells.get((label, name), ''):<{widths[name]}}" for name in columns)
         for label in labels
     ]
     return "\n".join(line.rstrip() for line in lines)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from figures.table import LEGEND, Summary, cell
+from figures.table import Summary, cell
 from products import InputError, atomic_write, machine, versions
 from sensitivity.bootstrap import Estimate
 from study import Study
@@ -16,7 +16,7 @@ PAGE = Path("doc/ordering.md")
 def page_of(study: Study) -> Path:
     """The page of a study: `PAGE` if this says that it shows it, else plots/<study>/ordering.md.
 
-    Such a page begins as the headings, marks and figures of `PAGE`, whose words are of other
+    Such a page begins as the headings, marks and figures of `PAGE`, whose other words are of other
     studies. CSV files go into results/ and figures into figures/ beside a page.
 
     Raises:
@@ -26,18 +26,19 @@ def page_of(study: Study) -> Path:
     shown = re.search(r"<!-- studies: (.*) -->", text)
     if not shown:
         raise InputError(f"{PAGE}: no line <!-- studies: NAME, ... -->; put it back")
-    if study.name in shown[1].split(", "):
+    if study.name in (name.strip() for name in shown[1].split(",")):
         return PAGE
     page = study.plots_dir / PAGE.name
     if not page.is_file():
-        kept = [f"# The study {study.name}", LEGEND]
+        kept = [f"# The study {study.name}", f"How to read the tables: {PAGE}"]
         for line in text.splitlines():
             if line.startswith("## ") and kept[-1].startswith("## "):
                 kept.pop()  # words alone stand under it
             if line.startswith(("## ", "![", "<!-- end")):
                 kept.append(line)
             elif line.startswith("<!-- ") and line != shown[0]:
-                kept.append(f"{line}\nnot run")
+                name = line.split()[1].replace("_", " ")
+                kept.append(f"Table: {name}\n\n{line}\nnot run")
         with atomic_write(page) as temporary:
             temporary.write_text("\n\n".join(kept) + "\n")
     return page

@@ -176,31 +176,32 @@ STEP = """
 import signal, sys, time
 
 def save(number, frame):
-    open("saved", "w").write(signal.Signals(number).name)
-    sys.exit(7)
+    with open("saved", "a") as file:
+        file.write(signal.Signals(number).name)
 
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, save)
 print("ready", flush=True)
-time.sleep(30)
+time.sleep(1.5)
+sys.exit(int(sys.argv[1]))
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_step_that_is_interrupted_saves(number, tmp_path):
-    """Ctrl-C reaches all of a terminal's processes, a batch system's SIGTERM the first alone."""
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+@pytest.mark.parametrize(("ends_with", "status"), [(7, 7), (0, 130)])
+def test_a_step_that_is_interrupted_saves_once(number, send, ends_with, status, tmp_path):
+    """Whether one process gets the signal or, as on a terminal, all of them; no step follows."""
     (tmp_path / "step.py").write_text(STEP)
-    command = [sys.executable, "-c", "from products import call; call(['step.py'])"]
+    calls = f"from products import call; [call(['step.py', '{ends_with}']) for _ in range(2)]"
     with subprocess.Popen(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", calls], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, start_new_session=True, text=True,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "ready\n"
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-    assert process.returncode == 7
+        send(process.pid, number)
+        assert process.stdout.read() == ""
+    assert process.returncode == status
     assert (tmp_path / "saved").read_text() == number.name
 
 

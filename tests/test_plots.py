@@ -149,6 +149,21 @@ def test_grey_lines_count_the_background_of_every_point(results):
         assert slopes == pytest.approx(np.sqrt(n / np.array(counts)))
 
 
+def test_the_scale_on_the_right_counts_the_background_of_measured_points(results):
+    drawing = performance.sic_of_networks(results)
+    n = np.count_nonzero(~results.of_events.is_signal)
+    right = drawing.figure.axes[-1]
+    counts = [int(label.get_text().replace(",", "")) for label in right.get_yticklabels()]
+    assert counts == [100, 25, 10]  # 1,000 of 800 cannot pass
+    expected = results.study.working_point * np.sqrt(n / np.array(counts))
+    np.testing.assert_allclose(right.get_yticks(), expected)
+    of_points = [p for p in drawing.points if not p["is_lower_limit"]]
+    for point in of_points:
+        same = results.study.working_point * np.sqrt(n / point["background_events"])
+        assert point["sic"] == pytest.approx(same, rel=0.02)  # a cut passes whole events
+    assert len(of_points) > 3
+
+
 def test_points_with_little_background_are_lower_limits(finished):
     """At eps_S = 0.5, 800 background events: 17.5 pass at d = 2.02, 2.1 at d = 2.8."""
     rows = [row for row in read(finished, "sic_combinations") if row["classifier"] == "all scores"]

@@ -37,7 +37,7 @@ def reference(tmp_path_factory) -> Path:
     return folder / "stop_700_100.h5"
 
 
-def test_workers_and_interruptions_leave_no_trace(reference, tmp_path):
+def test_workers_and_interruptions_leave_no_trace(reference, tmp_path, capsys):
     folder = tmp_path / "small"
     sample = stop_sample(folder)
     simulate.simulate_chunk(sample, 0)  # all that an interrupted call has left ...
@@ -45,6 +45,8 @@ def test_workers_and_interruptions_leave_no_trace(reference, tmp_path):
     before = chunk.read_bytes()
     assert make(stop_sample(folder), workers=2) == reference.read_bytes()
     assert not chunk.exists()
+    held = read_events(reference).fully_selected.sum()
+    assert f"{sample.path}  {held} fully selected" in capsys.readouterr().out
     simulate.simulate_chunk(sample, 0)  # ... or a call that ended before it could tidy up
     assert chunk.read_bytes() == before
     simulate.take_up(stop_sample(folder))
