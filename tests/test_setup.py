@@ -274,7 +274,7 @@ def test_a_study_without_published_files_does_not_offer_them(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert not PRESETS["demo"].published_files
     sentence = refusal(capsys, "--study", "demo")
-    assert "simulate.py --study demo" in sentence
+    assert "simulate.py and the same --study" in sentence
     assert "Zenodo" not in sentence
 
 
