@@ -106,7 +106,7 @@ def test_settings_are_those_that_differ():
     assert found["background_files"] == "5" and "batch_size" not in found
 
 
-@pytest.mark.parametrize("name", ["ordering", "ordering_cpu", "changes_cpu"])
+@pytest.mark.parametrize("name", ["ordering", "ordering_cpu", "changes_cpu", "more_jets_cpu"])
 def test_the_studies_share_one_sample(name):
     study = load_study(str(ROOT / f"studies/{name}.toml"))
     full = load_study(str(ROOT / "studies/ordering.toml"))
