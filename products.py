@@ -50,27 +50,35 @@ def run(main: Callable[[], None]) -> None:
 def call(command: Sequence[str]) -> None:
     """Run another script, its file or `-m` and its module first, to its end.
 
-    Ctrl-C and SIGTERM are for it to save and leave: it has a process group of its own, so that they
-    reach it once, from here.
+    Ctrl-C, SIGTERM and a closed terminal are for it to save and leave: it has a process group of
+    its own, so that they reach it once, from here.
 
     Raises:
-        SystemExit: it failed, with its status; or was interrupted and ended well, with 130.
+        SystemExit: it failed, with its status; was killed, with 128 and the signal's number; or was
+            interrupted and ended well, with 130.
     """
     process = subprocess.Popen([sys.executable, *command], process_group=0)
     signals = []
 
     def pass_on(number: int, frame: object) -> None:
         signals.append(number)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    before = {one: signal.signal(one, pass_on) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        one: signal.signal(one, pass_on)
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(one) != signal.SIG_IGN  # as `nohup` does
+    }
     try:
         status = process.wait()
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+    if status < 0:
+        print(f"{' '.join(command)}: killed by signal {-status}", file=sys.stderr)
+        sys.exit(128 - status)
     if status or signals:
-        sys.exit(status if status > 0 else 130)
+        sys.exit(status or 130)
 
 
 def _refuse(sentence: str) -> int:

@@ -202,7 +202,7 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
     points = []
     for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
         shifts = style.dodge(masses, len(classifiers.score))
-        for name, shift in zip(classifiers.score, shifts, strict=True):
+        for row, (name, shift) in enumerate(zip(classifiers.score, shifts, strict=True)):
             found = [classifiers.sic_at(name, of_mass == mass) for mass in masses]
             style.measured(
                 axis,
@@ -215,7 +215,8 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
                 if point.is_lower_limit:
                     place = {"textcoords": "offset points", "ha": "center", "va": "top"}
                     count = str(point.background_count)
-                    axis.annotate(count, (x, point.value), (0, -3), fontsize=5, **place)
+                    place |= {"color": style.look(name)["color"], "fontsize": 5}
+                    axis.annotate(count, (x, point.value), (0, -3 - 5 * (row % 2)), **place)
             points += [
                 {
                     "group": title,

@@ -254,7 +254,7 @@ def main() -> None:
         load_study(options.changes)
     if options.device:
         choose_device(options.device)
-    page = page_of(study)
+    page = page_of(study, is_main=True)
 
     def step(name: str, command: list[str], of_study: str) -> None:
         device = ["--device", options.device] if options.device and name in USE_A_DEVICE else []

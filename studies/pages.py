@@ -13,20 +13,26 @@ Rows = Sequence[Mapping[str, object]]
 PAGE = Path("doc/ordering.md")
 
 
-def page_of(study: Study) -> Path:
+def page_of(study: Study, is_main: bool = False) -> Path:
     """The page of a study: `PAGE` if this says that it shows it, else plots/<study>/ordering.md.
 
     Such a page begins as the headings, marks and figures of `PAGE`, whose other words are of other
     studies. CSV files go into results/ and figures into figures/ beside a page.
 
+    Args:
+        is_main: whether the study fills the main tables, as the first of `PAGE` alone may do there.
+
     Raises:
-        InputError: `PAGE` does not say which studies it shows.
+        InputError: `PAGE` does not say which studies it shows, or shows this one, but not first.
     """
     text = PAGE.read_text()
     shown = re.search(r"<!-- studies: (.*) -->", text)
     if not shown:
         raise InputError(f"{PAGE}: no line <!-- studies: NAME, ... -->; put it back")
-    if study.name in (name.strip() for name in shown[1].split(",")):
+    names = [name.strip() for name in shown[1].split(",")]
+    if study.name in names:
+        if is_main and study.name != names[0]:
+            raise InputError(f"{PAGE}: its main tables are of {names[0]}; name {study.name} first")
         return PAGE
     page = study.plots_dir / PAGE.name
     if not page.is_file():

@@ -16,7 +16,7 @@ from figures.results import MASS, PT, Classifiers
 from figures.table import Summary
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
-from products import InputError, run, write_csv, write_manifest
+from products import InputError, call, run, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
 from studies.pages import PAGE, page_of, show
@@ -158,18 +158,20 @@ def test_a_step_that_fails_ends_with_its_status(tmp_path, monkeypatch, capfd):
         ("", ["--changes", "nowhere.toml"], "nowhere.toml"),
         ("", ["--device", "nowhere"], "--device nowhere"),
         ('jet_definitions = ["AK08"]', [], "expected AK14 among them"),
+        ('name = "changes_cpu"', [], "its main tables are of ordering_cpu"),
     ],
 )
 def test_what_would_end_the_last_steps_is_told_before_the_first(
     settings, options, told, tmp_path, monkeypatch, capfd
 ):
+    shutil.copytree(ROOT / "doc", tmp_path / "doc")
     (tmp_path / "empty.toml").write_text(f'base = "demo"\n{settings}\n')
     monkeypatch.setattr(sys, "argv", ["ordering", "--study", "empty.toml", *options])
     with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as end:
         run(ordering.main)
     assert end.value.code == 2
     assert told in capfd.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["empty.toml"]
+    assert {path.name for path in tmp_path.iterdir()} == {"doc", "empty.toml"}
 
 
 STEP = """
@@ -187,7 +189,7 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
 @pytest.mark.parametrize(("ends_with", "status"), [(7, 7), (0, 130)])
 def test_a_step_that_is_interrupted_saves_once(number, send, ends_with, status, tmp_path):
@@ -202,7 +204,15 @@ def test_a_step_that_is_interrupted_saves_once(number, send, ends_with, status, 
         send(process.pid, number)
         assert process.stdout.read() == ""
     assert process.returncode == status
-    assert (tmp_path / "saved").read_text() == number.name
+    as_told = signal.SIGTERM if number == signal.SIGHUP else number
+    assert (tmp_path / "saved").read_text() == as_told.name
+
+
+def test_a_step_that_is_killed_ends_the_command(capfd):
+    with pytest.raises(SystemExit) as end:
+        call(["-c", "import os; os.kill(os.getpid(), 9)"])
+    assert end.value.code == 137
+    assert "killed by signal 9" in capfd.readouterr().err
 
 
 def test_the_headline_puts_one_jet_and_three_side_by_side():
