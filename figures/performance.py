@@ -1,7 +1,7 @@
 """How well the classifiers separate: SIC curves, SIC against the neutralino mass, DS2 features."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ from figures.results import (
 )
 from jets.packed import OBSERVABLES
 from jets.split import STOP
-from sensitivity.sic import SICCurve
+from sensitivity.sic import SICCurve, SICPoint
 from study import JET_DEFINITIONS
 
 DEFINITIONS = " + ".join(JET_DEFINITIONS)
@@ -154,32 +154,45 @@ def _band(axis: Axes, curve: SICCurve, name: str) -> None:
     axis.fill_between(curve.signal_efficiency, *ends, color=look["color"], alpha=0.15, linewidth=0)
 
 
+def _slopes(classifiers: Classifiers) -> dict[int, float]:
+    """SIC / eps_S where n of N background scores pass, sqrt(N / n), for what can of `COUNTS`."""
+    n_background = np.count_nonzero(~classifiers.is_signal)
+    counts = [n for n in COUNTS if classifiers.background_min <= n < n_background]
+    return {count: float(np.sqrt(n_background / count)) for count in counts}
+
+
 def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
-    """Where n of N background scores pass: SIC = eps_S sqrt(N / n), straight from the origin."""
-    n_background = np.count_nonzero(~classifiers.is_signal)
+    """Straight from the origin of a SIC curve's panel."""
     top = axis.get_ylim()[1]
-    for count in COUNTS:
-        slope = np.sqrt(n_background / count)
-        if classifiers.background_min <= count < n_background:
-            end = (1, slope) if slope < top else (top / slope, top)
-            axis.plot((0, end[0]), (0, end[1]), color=style.GREY, linewidth=0.4, zorder=0)
-            side, x = ("left", 1) if end[0] < 0.9 else ("right", -4)
-            level, y = ("top", -4) if end[1] == top else ("bottom", 1)
-            look = {"color": style.GREY, "fontsize": 5, "textcoords": "offset points"}
-            axis.annotate(f"{count:,}", end, (x, y), ha=side, va=level, **look)
+    for count, slope in _slopes(classifiers).items():
+        end = (1, slope) if slope < top else (top / slope, top)
+        axis.plot((0, end[0]), (0, end[1]), color=style.GREY, linewidth=0.4, zorder=0)
+        side, x = ("left", 1) if end[0] < 0.9 else ("right", -4)
+        level, y = ("top", -4) if end[1] == top else ("bottom", 1)
+        look = {"color": style.GREY, "fontsize": 5, "textcoords": "offset points"}
+        axis.annotate(f"{count:,}", end, (x, y), ha=side, va=level, **look)
 
 
-def _count_background(axis: Axes, classifiers: Classifiers) -> None:
-    """A scale on the right: n of N background events pass where SIC = eps_S sqrt(N / n)."""
-    n_background = np.count_nonzero(~classifiers.is_signal)
-    counts = np.array(COUNTS[::-1])
+def _scale_of_background(axis: Axes, classifiers: Classifiers) -> None:
+    """On the right of a panel at the working point; lower limits do not lie on it."""
     axis.tick_params(right=False)
     right = axis.twinx()
     right.set_ylim(axis.get_ylim())
-    sic = classifiers.study.working_point * np.sqrt(n_background / counts)
-    is_seen = (sic < axis.get_ylim()[1]) & (counts < n_background)
-    right.set_yticks(sic[is_seen], [f"{count:,}" for count in counts[is_seen]])
+    sic = {n: classifiers.study.working_point * x for n, x in _slopes(classifiers).items()}
+    seen = {f"{n:,}": value for n, value in sic.items() if value < axis.get_ylim()[1]}
+    right.set_yticks(list(seen.values()), list(seen))
     right.set_ylabel("background events, full symbols")
+
+
+def _count_at_limits(
+    axis: Axes, x: np.ndarray, found: Sequence[SICPoint], name: str, lower: int
+) -> None:
+    """How many background events pass, below the arrows of a classifier, `lower` points further."""
+    look = {"color": style.look(name)["color"], "fontsize": 5, "textcoords": "offset points"}
+    for position, point in zip(x, found, strict=True):
+        if point.is_lower_limit:
+            at, count = (position, point.value), str(point.background_count)
+            axis.annotate(count, at, (0, -3 - lower), ha="center", va="top", **look)
 
 
 def _best_of_curves(points: list[dict]) -> str:
@@ -211,12 +224,7 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
                 name,
                 np.array([int(point.is_lower_limit) for point in found]),
             )
-            for x, point in zip(masses + shift, found, strict=True):
-                if point.is_lower_limit:
-                    place = {"textcoords": "offset points", "ha": "center", "va": "top"}
-                    count = str(point.background_count)
-                    place |= {"color": style.look(name)["color"], "fontsize": 5}
-                    axis.annotate(count, (x, point.value), (0, -3 - 5 * (row % 2)), **place)
+            _count_at_limits(axis, masses + shift, found, name, lower=5 * (row % 2))
             points += [
                 {
                     "group": title,
@@ -233,7 +241,7 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
         axis.set(title=title, xlabel=f"{style.NEUTRALINO_MASS} [GeV]")
     axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.working_point:g}$")
     axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
-    _count_background(axes[-1], next(iter(groups.values())))
+    _scale_of_background(axes[-1], next(iter(groups.values())))
     style.legend(figure, axes)
     limits = sum(point["is_lower_limit"] for point in points)
     note = "Errors: 68 %; points are shifted sideways."
