@@ -57,7 +57,7 @@ def combinations() -> dict[str, dict[str, str]]:
             "transformers": "CoAtNet and MaxViT",
             **everything,
         },
-        f"scores of {' + '.join(COMBINED)}": {
+        "scores of CNN, CoAtNet and MaxViT": {
             **{f"{name}_all_networks": f"{name}, all networks" for name in JET_DEFINITIONS},
             **everything,
         },
