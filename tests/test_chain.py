@@ -1,4 +1,4 @@
-"""The whole chain through its command lines, on a few of the demo's collisions."""
+"""The whole chain on a few of the demo's collisions: through its command lines, then called."""
 
 import csv
 import json
@@ -11,6 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
+import fit_xgb
+import plots
+import predict_base_model_mass
+import setup
+import train
 from jets.events import read_events, write_events
 from jets.published import write_published
 from jets.split import HELD_OUT, STOP, VARIED
@@ -78,6 +83,21 @@ def run_steps(folder: Path, published: bool) -> list[str]:
     return printed
 
 
+def call_steps(folder: Path, capsys: pytest.CaptureFixture, published: bool) -> list[str]:
+    """The same in this process, which spares the imports: what each printed."""
+    (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for script in (setup, train, predict_base_model_mass, fit_xgb, plots):
+            every = ["--all"] if script is train else []
+            name = Path(script.__file__).name
+            patch.setattr(sys, "argv", [name, "--study", "few.toml", *every])
+            script.main()
+            printed.append(capsys.readouterr().out)
+    return printed
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -131,19 +151,19 @@ def test_all_fits_are_made(from_collisions):
     assert len(manifest["settings"]["fits"]) == 23 + 4 + 12  # the paper's, ViT's, comparisons
 
 
-def test_a_second_run_changes_nothing(from_collisions):
+def test_a_second_run_changes_nothing(from_collisions, capsys):
     folder, _ = from_collisions
     products = [path for top in ("Data", "plots") for path in (folder / top).rglob("*.*")]
     before = {path: path.stat().st_mtime_ns for path in products}
-    run_steps(folder, published=False)
+    call_steps(folder, capsys, published=False)
     after = {path: path.stat().st_mtime_ns for path in products if path.name != "log.txt"}
     assert after == {path: before[path] for path in after}
 
 
-def test_our_collisions_in_the_published_layout_run_through(tmp_path):
+def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys):
     """A user's published files: scores only, and every gap is named with its reason."""
     write_published(tmp_path / "train_data", write_few(tmp_path / "few"))
-    printed = run_steps(tmp_path, published=True)
+    printed = call_steps(tmp_path, capsys, published=True)
     assert "published files" in printed[0]
     manifest = json.loads((tmp_path / "Data/few/trees.json").read_text())
     assert sorted(manifest["left_out"]) == sorted(

@@ -91,7 +91,8 @@ class Processes:
 
     def agree(self, number: int) -> bool:
         """Whether all processes hold the same number; all get the same answer."""
-        return self.largest(number) == number == -self.largest(-number)
+        largest = self.largest(number)
+        return largest == -self.largest(-number)
 
 
 ALONE = Processes()
