@@ -24,7 +24,6 @@ from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_training_sha256
 from jets.scores import read_array, write_scores
 from jets.split import HELD_OUT
-from models import create_model
 from products import InputError, is_finished, read_manifest, run, write_manifest
 from study import (
     JETS_PER_EVENT,
@@ -179,7 +178,7 @@ def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
 def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:
     """The probability (n,) float32 of signal of all jets."""
     training = trained.training
-    network = create_model(training.network, images.side, study.width).to(images.device)
+    network = training.create(study, images.side).to(images.device)
     checkpoint.load(trained.best, network, trained.settings)
     logits = score(network, images, str(training)).astype(float)
     return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)

@@ -31,7 +31,6 @@ import torch
 
 from jets.packed import read_training_sha256
 from jets.split import TRAIN, VALIDATION
-from models import create_model
 from products import InputError, is_finished, read_manifest, run, write_manifest
 from study import Study, add_study_option, load_study
 from training import checkpoint
@@ -70,11 +69,6 @@ def main() -> None:
         help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
     )
     parser.add_argument(
-        "--published-batch-norm-momentum",
-        action="store_true",
-        help="MaxViT only: 0.99 instead of 0.1 (see doc/differences.md)",
-    )
-    parser.add_argument(
         "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
     )
     parser.add_argument(
@@ -86,8 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.all == bool(options.jet_definition) or bool(options.network) == options.all:
         parser.error("name a jet definition and a network, or say --all")
-    if options.all and (options.shuffle_labels or options.published_batch_norm_momentum):
-        parser.error("--all has its own null check and the default of every network")
+    if options.all and options.shuffle_labels:
+        parser.error("--all has its own null check")
 
     stated = ("epochs", "batch_size", "learning_rate")
     given = {name: getattr(options, name) for name in stated if getattr(options, name) is not None}
@@ -108,24 +102,19 @@ def main() -> None:
         scaled = study.learning_rate * math.sqrt(study.batch_size / usual)
         study = dataclasses.replace(study, learning_rate=scaled)
     device = choose_device(options.device)
-    network_options = {}
     if options.all:
         wanted = trainings(study)
     else:
         wanted = [
             Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
         ]
-    if options.published_batch_norm_momentum:
-        if wanted[0].network != "MaxViT":
-            raise InputError("--published-batch-norm-momentum is an option of MaxViT; leave it out")
-        network_options["published_batch_norm_momentum"] = True
     with joined(device) as processes:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf
         watch = Watch(every_minutes, options.max_minutes)
         try:
             for training in wanted:
-                train_one(training, study, network_options, device, options.plain, processes, watch)
+                train_one(training, study, device, options.plain, processes, watch)
         except TimeIsUp:
             if processes.rank == 0:
                 print(
@@ -137,7 +126,6 @@ def main() -> None:
 def train_one(
     training: Training,
     study: Study,
-    network_options: dict[str, bool],
     device: torch.device,
     plain: bool,
     processes: Processes,
@@ -148,7 +136,7 @@ def train_one(
     manifest = directory / "manifest.json"
     jets = study.data_dir / f"{training.jet_definition}.h5"
     read_manifest(study.data_dir / "setup.json", made_by="setup.py")
-    decisive = training.settings(study, **network_options)
+    decisive = training.settings(study)
     decisive["jets_sha256"] = read_training_sha256(jets)
     settings = decisive | {"epochs": study.epochs}
     finished = is_finished(manifest, settings, [])
@@ -167,13 +155,7 @@ def train_one(
         for split in (TRAIN, VALIDATION)
     ]
     torch.manual_seed(training.seed)
-    try:
-        network = create_model(
-            training.network, samples[0].images.side, study.width, **network_options
-        ).to(device)
-    except ValueError as error:
-        raise InputError(f"{training}: {error}") from None
-
+    network = training.create(study, samples[0].images.side).to(device)
     learner = Learner(
         network, study.learning_rate, study.batch_size, plain, processes, study.weight_decay
     )

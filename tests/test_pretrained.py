@@ -19,7 +19,7 @@ from study import MATCHING_RADIUS, PRESETS
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / PRESETS["demo"].sample_dir
-FACTS = {"network": "MaxViT", "pixels": "32", "width": "0.125"}
+FACTS = {"network": "MaxViT", "pixels": "32", "width": "0.125", "network_options": "{}"}
 
 
 def small_network() -> torch.nn.Module:

@@ -3,9 +3,11 @@
 import dataclasses
 
 import pytest
+import torch
 
 from products import InputError
 from study import PRESETS, load_study
+from training.plan import Training, trainings
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -32,6 +34,25 @@ def test_a_study_may_be_based_on_another_and_shares_its_sample(tmp_path):
     assert second.sample_dir == first.sample_dir and second.epochs == 7
 
 
+def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[network_options.MaxViT]\nbatch_norm_eps = 0.01")
+    study, training = load_study(str(path)), Training("AK14", "MaxViT")
+    assert training.settings(study)["network_options"] == {"batch_norm_eps": 0.01}
+    norms = [m for m in training.create(study, 32).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {norm.eps for norm in norms} == {0.01}
+    assert Training("AK14", "CNN").settings(study)["network_options"] == {}
+    assert PRESETS["readme"].network_options == PRESETS["paper"].network_options == {}
+    for options, words in (
+        ({"MaxVit": {}}, "network_options of 'MaxVit', expected one of CNN"),
+        ({"MaxViT": {"eps": 1.0}}, "MaxViT has no option 'eps'"),
+    ):
+        strange = dataclasses.replace(study, network_options=options)
+        with pytest.raises(InputError, match=words):
+            trainings(strange)
+            training.create(strange, 32)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -48,6 +69,8 @@ def test_a_study_may_be_based_on_another_and_shares_its_sample(tmp_path):
         ('name = ""', "folder"),
         ('name = "paper"', "preset"),
         ('epochs = "five"', "a value like 5"),
+        ("network_options = 5", "network_options is 5"),
+        ("[network_options]\nMaxViT = 5", "network_options is {'MaxViT': 5}"),
         ("epoch = 5", "unknown setting"),
         ('base = "mine"', "readme"),
         ('base = "mine.toml"', "readme"),
