@@ -22,6 +22,7 @@ from jets.sources import Collisions, PublishedFiles
 from jets.split import (
     HELD_OUT,
     STOP,
+    TRAIN,
     TTBAR,
     VARIED,
     assign_split,
@@ -143,7 +144,7 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     rows["classified"] = is_nominal & ((rows["label"] == 0) | matched(rows))
     rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
     for label, name in ((1, "signal"), (0, "background")):
-        if not (rows["label"][rows["split"] != HELD_OUT] == label).any():
+        if not (rows["label"][rows["split"] == TRAIN] == label).any():
             raise InputError(
                 f"study {study.name!r}: no {jet_definition} {name} jet to train on among "
                 f"{len(events)} events, expected at least one; simulate or fetch more"

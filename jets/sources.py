@@ -61,13 +61,12 @@ class Collisions:
         self.folder, self.study = folder, study
         there = sorted(folder.glob("[!.]*.h5"))
         self.samples = [path for path in there if _is_asked(path, study)]
+        self.left_out = [path for path in there if path not in self.samples]
         self._process = {}
         for name, process in VARIED.items() if self.samples else ():
             varied = sorted(study.variation_dir(name).glob("[!.]*.h5"))
-            self._process |= {path: process for path in varied if path.stem == "ttbar_0"}
-            there += varied
-        self.samples += self._process
-        self.left_out = [path for path in there if path not in self.samples]
+            self._process |= dict.fromkeys(varied, process)
+            self.samples += varied
 
     @property
     def paths(self) -> list[Path]:
@@ -82,10 +81,11 @@ class Collisions:
         name = f"{sample_name(*identity)}.h5"
         if path.name != name:
             raise InputError(f"{path}: holds the events of {name}; give it that name again")
-        if path in self._process and not found.fully_selected.all():
+        if path in self._process and not (background and found.fully_selected.all()):
             raise InputError(
-                f"{path}: {np.sum(~found.fully_selected)} events with 5 or 6 jets, expected fully "
-                f"selected ones of another shower; make it with simulate.py --variations NAME"
+                f"{path}: {np.sum(~found.fully_selected)} events of {found.process} with 5 or 6 "
+                "jets, expected fully selected ttbar of another shower; make it with simulate.py "
+                "--variations NAME"
             )
         events = np.zeros(len(found), EVENT_DTYPE)
         events["process"] = self._process.get(path, TTBAR) if background else STOP
