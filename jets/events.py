@@ -410,7 +410,7 @@ def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray
     dataset = hdf5.dataset(file, name, REMEDY)
     if dataset.dtype != dtype:
         raise InputError(
-            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; copy it again"
+            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; write it so"
         )
     return np.asarray(dataset[()], dtype)  # drops the metadata that h5py adds to text
 

@@ -119,7 +119,7 @@ def read_neutralino_masses(path: Path) -> np.ndarray:
     with hdf5.opened(path, REMEDY) as file:
         n = _check_shapes(path, file)
         dataset = _dataset(path, file, "mass/Mass", "iuf")
-        if dataset.shape not in ((n, 1), (n,)):
+        if dataset.dtype == object or dataset.shape not in ((n, 1), (n,)):
             raise _wrong_shape(path, dataset, f"({n}, 1)")
         mass = dataset[()].reshape(n).astype(np.float64)
     good = (mass > 0) & (mass <= BEAM_ENERGY)
