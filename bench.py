@@ -128,7 +128,7 @@ def memory_of(device: torch.device) -> float:
 def demo_jets(jet_definition: str) -> PackedJets:
     """All jets of the demo's collisions, with the published pixels; signal and background."""
     side = JET_DEFINITIONS[jet_definition].pixels
-    paths = sorted(DEMO.sample_dir.glob("*.h5"))
+    paths = sorted(DEMO.sample_dir.glob("[!.]*.h5"))
     parts = [jets_of(read_events(path), jet_definition, side) for path in paths]
     if not parts:
         raise InputError(f"{DEMO.sample_dir}: no collisions; clone them, or run simulate.py")

@@ -38,13 +38,18 @@ def main(arguments: list[str] | None = None) -> None:
     # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
     from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
-    from jets.sources import find_source, missing_samples
+    from jets.sources import find_source, listed, missing_samples
     from jets.split import events_in_two_splits
     from training.plan import trainings
 
     trainings(study)  # a network that does not exist is better found now than in step 2
     source = find_source(study)
     print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")
+    if source.left_out:
+        print(
+            f"left out: {len(source.left_out)} files that study {study.name!r} does not ask for "
+            f"(its masses, background_files = {study.background_files}): {listed(source.left_out)}"
+        )
     manifest = study.data_dir / "setup.json"
     settings = {name: getattr(study, name) for name in SETTINGS} | {"layout": LAYOUT}
     if is_finished(manifest, settings, source.paths):
@@ -52,12 +57,19 @@ def main(arguments: list[str] | None = None) -> None:
         return
 
     overview = look_through(source, study)
+    if len(overview.off_grid):
+        masses = sorted(set(overview.off_grid.tolist()))
+        print(
+            f"left out: {len(overview.off_grid)} signal events whose neutralino masses are not "
+            f"on the grid of this study: {', '.join(f'{mass:g}' for mass in masses)} GeV"
+        )
     print_inventory(inventory(overview))
     print_missing(study, *missing_samples(study, overview.table.samples))
     chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
     packed = [jets for _, jets in chosen.values()]
     in_two = events_in_two_splits(overview.table.events, packed)
-    print(f"events in two splits: {in_two} of {len(overview.table.events)}")
+    n_events = len(overview.table.events)
+    print(f"events in two splits: {in_two} of {n_events}, none of which is there twice")
     assert in_two == 0
     manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
     outputs = pack(source, overview, chosen, study)

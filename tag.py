@@ -78,7 +78,9 @@ def main() -> None:
             for row, n, p in zip(jets[list(COLUMNS)].tolist(), n_jets, probability, strict=True)
         ]
         output = Path("Data/tags") / f"{path.resolve().parent.name}_{path.stem}.csv"
-        write_csv(output, rows)
+        write_csv(output, rows, (*COLUMNS, "n_jets", "probability"))
+        if not rows:
+            print(f"{path}: no jet in {len(events)} events")
         near = jets["delta_r"] < MATCHING_RADIUS
         for what, of_kind in (("near a true neutralino", near), ("elsewhere", ~near)):
             if of_kind.any():

@@ -1,6 +1,7 @@
 """Weights as files, and the command that tags jets with ours."""
 
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import tag
-from jets.events import read_events
+from jets.events import read_events, write_events
 from models import create_model
 from models.pretrained import load_weights, save_weights
 from products import InputError, read_csv
@@ -100,3 +101,21 @@ def test_the_command_writes_a_row_a_jet(tmp_path, monkeypatch, capsys):
     assert float(rows[0]["pt"]) == pytest.approx(large_r["pt"][0, 0], rel=1e-5)
     assert all(0 <= float(row["probability"]) <= 1 for row in rows)
     assert "median probability" in capsys.readouterr().out
+
+
+def test_a_file_without_a_large_jet_gives_a_table_without_rows(tmp_path, monkeypatch, capsys):
+    events = read_events(DEMO / "stop_1100_100.h5")
+    none = {name: np.zeros_like(table) for name, table in events.large_r.items()}
+    events = dataclasses.replace(
+        events,
+        large_r=none,
+        objects=events.objects[:0],
+        object_offsets=np.zeros_like(events.object_offsets),
+    )
+    write_events(tmp_path / "none.h5", events)
+    monkeypatch.setattr(sys, "argv", ["tag.py", str(tmp_path / "none.h5"), "--device", "cpu"])
+    with contextlib.chdir(tmp_path):
+        tag.main()
+        [table] = [path.read_text() for path in Path("Data/tags").iterdir()]
+    assert table == "event,k,pt,eta,phi,mass,delta_r,n_jets,probability\n"
+    assert f"no jet in {len(events)} events" in capsys.readouterr().out
