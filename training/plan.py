@@ -8,20 +8,6 @@ from models import model_name
 from products import InputError
 from study import JET_DEFINITIONS, SHUFFLED, Study
 
-# What decides the weights besides the jets; `epochs` does too, but more epochs go on from fewer.
-DECISIVE = (
-    "width",
-    "pixel_scale",
-    "standardised_mass",
-    "batch_size",
-    "learning_rate",
-    "learning_rate_decay",
-    "cosine_schedule",
-    "weight_decay",
-    "reflect",
-    "rotate",
-)
-
 
 @dataclass(frozen=True, order=True)
 class Training:
@@ -75,8 +61,12 @@ class Training:
         return study.data_dir / "models" / self.dataset.replace("/", "_")
 
     def settings(self, study: Study, **network_options) -> dict:
-        """What decides its weights, besides the jets and the number of epochs."""
-        chosen = {name: getattr(study, name) for name in DECISIVE}
+        """What decides its weights, besides the jets.
+
+        Not the number of epochs, for more go on from fewer.
+        """
+        chosen = study.settings("train")
+        del chosen["epochs"]
         if study.cosine_schedule:  # it depends on where it ends
             chosen["schedule_epochs"] = study.epochs
         return dataclasses.asdict(self) | chosen | {"network_options": network_options}
