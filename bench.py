@@ -18,20 +18,25 @@ Parts:
     simulation  events a second of simulate.py in one process, and what Pythia leaves to the rest
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
 import contextlib
 import copy
 import dataclasses
 import gc
 import math
-import os
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +51,7 @@ from jets.sources import Collisions
 from jets.split import TRAIN
 from models import MODELS, create_model
 from models.__main__ import forward_cost
-from products import InputError, read_csv, run, versions, write_csv
+from products import InputError, cores, read_csv, run, versions, write_csv
 from sensitivity.auc import auc
 from sensitivity.sic import max_sic, sic_curve
 from study import JET_DEFINITIONS, PRESETS
@@ -495,7 +500,7 @@ def main() -> None:
         hardware = f"{platform.machine()} {torch.get_num_threads()} cores"
     release = torch.__version__.partition("+")[0]
     path = Path("doc/results") / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
-    described = versions() | {"hardware": hardware, "cores": str(os.cpu_count())}
+    described = versions() | {"hardware": hardware, "cores": str(cores())}
     rows = [
         Row("environment", "", "", "", name, found, "", "", "") for name, found in described.items()
     ]

@@ -165,7 +165,7 @@ def run_scripts(study: Study, device: str | None) -> None:
     """All steps of the analysis, each of which skips what is done."""
     stated = study.data_dir / "study.toml"
     with atomic_write(stated) as temporary:
-        temporary.write_text(to_toml(study))
+        temporary.write_text(to_toml(study), encoding="utf-8")
     chosen = ["--device", device] if device else []
     commands = [["setup.py"]]
     for training in trainings(study):
@@ -178,7 +178,9 @@ def run_scripts(study: Study, device: str | None) -> None:
 def is_done(study: Study) -> bool:
     """Whether all scripts have run, with the study as it is now."""
     stated = study.data_dir / "study.toml"
-    return (study.data_dir / "trees.json").is_file() and stated.read_text() == to_toml(study)
+    return (study.data_dir / "trees.json").is_file() and stated.read_text(
+        encoding="utf-8"
+    ) == to_toml(study)
 
 
 def measure(study: Study, device: str | None) -> Outcome:

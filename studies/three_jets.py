@@ -30,7 +30,6 @@ from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, un
 from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
 from sensitivity.bootstrap import mean_of_seeds
-from setup import SETTINGS
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
 from studies.pages import Rows, page_of, show, written
 from study import JETS_PER_EVENT, Study, load_study
@@ -153,7 +152,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
         training = Training(DEFINITION, NETWORK, seed)
         directory = study.data_dir / "three_jets" / str(seed)
         settings = training.settings(study) | {"three_jets": True, "files": files}
-        settings |= {name: getattr(study, name) for name in SETTINGS}  # who trains, on what
+        settings |= study.settings("setup")  # who trains, on what
         torch.manual_seed(seed)
         network = ThreeJets(training.create(study, jets.side)).to(device)
         learner = Learner(network, study.learning_rate, study.batch_size, plain=True,

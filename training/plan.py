@@ -12,20 +12,6 @@ from study import JET_DEFINITIONS, SHUFFLED, Study
 if TYPE_CHECKING:
     from models.head import JetMassClassifier
 
-# What decides the weights besides the jets; `epochs` does too, but more epochs go on from fewer.
-DECISIVE = (
-    "width",
-    "pixel_scale",
-    "standardised_mass",
-    "batch_size",
-    "learning_rate",
-    "learning_rate_decay",
-    "cosine_schedule",
-    "weight_decay",
-    "reflect",
-    "rotate",
-)
-
 
 @dataclass(frozen=True, order=True)
 class Training:
@@ -90,10 +76,18 @@ class Training:
         except ValueError as error:
             raise InputError(f"{self}: {error}; correct the study") from None
 
+    def stated(self, study: Study) -> dict:
+        """What a study says of it; of the options of networks, those of its own."""
+        options = study.network_options.get(self.network, {})
+        return study.settings("train") | {"network_options": options}
+
     def settings(self, study: Study) -> dict:
-        """What decides its weights, besides the jets and the number of epochs."""
-        chosen = {name: getattr(study, name) for name in DECISIVE}
-        chosen["network_options"] = study.network_options.get(self.network, {})
+        """What decides its weights, besides the jets.
+
+        Not the number of epochs, for more go on from fewer.
+        """
+        chosen = self.stated(study)
+        del chosen["epochs"]
         if study.cosine_schedule:  # it depends on where it ends
             chosen["schedule_epochs"] = study.epochs
         return dataclasses.asdict(self) | chosen
