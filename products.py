@@ -323,7 +323,7 @@ def write_manifest(
     record = {
         "script": Path(sys.argv[0]).name,
         "settings": settings,
-        "inputs": inputs,
+        "inputs": dict(inputs),
         "outputs": fingerprints(outputs),
         "versions": versions(),
         "machine": machine(),
