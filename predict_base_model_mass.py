@@ -143,7 +143,7 @@ def finished_trainings(study: Study) -> list[Trained]:
     Raises:
         InputError: one that the study asks for is missing, or one is not what its folder says.
     """
-    manifests = (study.data_dir / "models").glob("*/manifest.json")
+    manifests = sorted((study.data_dir / "models").glob("*/manifest.json"))
     trained = sorted(
         (read_trained(manifest, study) for manifest in manifests), key=lambda one: one.training
     )

@@ -325,7 +325,7 @@ def write_manifest(
     record = {
         "script": Path(sys.argv[0]).name,
         "settings": settings,
-        "inputs": inputs,
+        "inputs": dict(inputs),
         "outputs": fingerprints(outputs),
         "versions": versions(),
         "machine": machine(),

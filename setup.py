@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
 
     require_its_own(manifest, stated_by)
-    read = fingerprints(source.paths)
+    read = fingerprints(path for path in source.paths if path.is_file())  # else it is refused below
     with unchanged(read):
         overview = look_through(source, study)
         if len(overview.off_grid):

@@ -56,7 +56,12 @@ def background_efficiency(signal_efficiency: np.ndarray, distance: float) -> np.
 
 
 def write_study(
-    folder: Path, *, signal: int = 60, background: int = 900, published: bool = False
+    folder: Path,
+    *,
+    signal: int = 60,
+    background: int = 900,
+    published: bool = False,
+    stated: str = STUDY,
 ) -> Path:
     """Write what steps 0 to 3 would have written; `signal` held-out events a mass point.
 
@@ -65,7 +70,7 @@ def write_study(
     """
     random = np.random.default_rng(1)
     toml = folder / "synthetic.toml"
-    toml.write_text(STUDY)
+    toml.write_text(stated)
     data = folder / "Data" / "synthetic"
     data.mkdir(parents=True)
     events = _events(signal, background)

@@ -89,6 +89,17 @@ def test_our_weights_tell_the_jets_of_the_demo_apart(tmp_path):
     assert value > auc(jets["mass"][label == 1], jets["mass"][label == 0]).value + 0.03
 
 
+def test_no_two_files_share_a_table():
+    """Though folder and name, put together, are the same."""
+    elsewhere = Path("elsewhere")
+    files = [DEMO / "ttbar_0.h5", DEMO / "ttbar_0.hdf5", DEMO.parent / "demo_ttbar/0.h5"]
+    files += [elsewhere / "demo/ttbar_0.h5", elsewhere / "train_data/demo/ttbar_0.h5"]
+    tables = [tag.table_of(path) for path in files]
+    assert tables[0] == tag.table_of(DEMO / ".." / "demo/ttbar_0.h5")
+    assert tables[0] == Path("Data/tags/demo_ttbar_0.csv")
+    assert len({*tables}) == len(files)
+
+
 def test_the_command_writes_a_row_a_jet(tmp_path, monkeypatch, capsys):
     source = DEMO / "stop_1100_100.h5"
     monkeypatch.setattr(sys, "argv", ["tag.py", str(source)])

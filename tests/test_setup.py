@@ -17,6 +17,7 @@ from toy_events import toy_events
 
 import products
 import setup
+from jets import preparation
 from jets.events import Events, read_events, write_events
 from jets.images import dense, draw_events, sum_pixels
 from jets.packed import (
@@ -432,6 +433,35 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(folder, capsys, study,
     for word in words:
         assert word in sentence
     assert not (folder / "Data").exists()
+
+
+def test_two_studies_of_one_name_do_not_replace_each_other(folder, capsys):
+    setup.main(["--study", "tiny.toml"])
+    Path("second").mkdir()
+    other = Path("second/tiny.toml")
+    other.write_text(Path("tiny.toml").read_text() + "oriented = false\n")
+    sentence = refusal(capsys, "--study", str(other))
+    assert "Data/tiny: is of the study in tiny.toml" in sentence
+    Path("tiny.toml").unlink()
+    setup.main(["--study", str(other)])  # it was moved, and changed
+
+
+def test_a_sample_that_is_replaced_while_it_is_read_is_one_sentence(folder, capsys, monkeypatch):
+    whole = read_events(COLLISIONS / "ttbar_1.h5")
+
+    def choose(*arguments):
+        write_events(COLLISIONS / "ttbar_1.h5", whole.take(np.arange(len(whole)) < 20))
+        return chosen(*arguments)
+
+    chosen = preparation.choose
+    monkeypatch.setattr(preparation, "choose", choose)
+    assert "ttbar_1.h5: another run has replaced it" in refusal(capsys, "--study", "tiny.toml")
+    assert not Path("Data").exists()
+
+
+def test_a_second_run_is_told_of_the_first(folder, capsys):
+    with products.alone(Path("Data/tiny/setup.json")):
+        assert "another run is making this" in refusal(capsys, "--study", "tiny.toml")
 
 
 def test_no_place_to_write_is_one_sentence(folder, capsys):
