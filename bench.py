@@ -1,8 +1,8 @@
 """Times what could be slow, on the device that is there.
 
 Reads   train_data/demo/, whose jets it draws with the published pixels.
-Writes  doc/results/bench_<device>_torch_<version>.csv, a quantity a row. Parts that are not asked
-        for keep their rows, so parts can be run one by one.
+Writes  plots/bench/bench_<device>_torch_<version>.csv, or the same in another --folder: a quantity
+        a row. Parts that are not asked for keep their rows, so parts can be run one by one.
 
     python bench.py                            # all but `trainings`
     python bench.py training --networks CNN
@@ -489,6 +489,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
     parser.add_argument("--networks", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("plots/bench"),
+        help="of the table (default: plots/bench; doc/results keeps those that pages cite)",
+    )
     options = parser.parse_args()
     for name in options.parts:
         if name not in PARTS:
@@ -499,7 +505,7 @@ def main() -> None:
     else:
         hardware = f"{platform.machine()} {torch.get_num_threads()} cores"
     release = torch.__version__.partition("+")[0]
-    path = Path("doc/results") / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
+    path = options.folder / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
     described = versions() | {"hardware": hardware, "cores": str(cores())}
     rows = [
         Row("environment", "", "", "", name, found, "", "", "") for name, found in described.items()

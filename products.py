@@ -72,12 +72,16 @@ def call(command: Sequence[str]) -> None:
         SystemExit: it failed, with its status; was killed, with 128 and the signal's number; or was
             interrupted and ended well, with 130.
     """
-    process = subprocess.Popen([sys.executable, *command], process_group=0)
-    signals = []
+    process, signals, unsent = None, [], []
 
     def pass_on(number: int, frame: object) -> None:
         signals.append(number)
-        process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+        unsent.append(signal.SIGTERM if number == signal.SIGHUP else number)
+        send()
+
+    def send() -> None:
+        while process and unsent:
+            process.send_signal(unsent.pop(0))
 
     before = {
         one: signal.signal(one, pass_on)
@@ -85,6 +89,8 @@ def call(command: Sequence[str]) -> None:
         if signal.getsignal(one) != signal.SIG_IGN  # as `nohup` does
     }
     try:
+        process = subprocess.Popen([sys.executable, *command], process_group=0)
+        send()  # what came while it was started
         status = process.wait()
     finally:
         for one, handler in before.items():

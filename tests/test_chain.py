@@ -1,4 +1,4 @@
-"""The whole chain through its command lines, on a few of the demo's collisions."""
+"""The whole chain on a few of the demo's collisions: through its command lines, then called."""
 
 import csv
 import dataclasses
@@ -86,6 +86,21 @@ def run_steps(folder: Path, published: bool) -> list[str]:
     return printed
 
 
+def call_steps(folder: Path, capsys: pytest.CaptureFixture, published: bool) -> list[str]:
+    """The same in this process, which spares the imports: what each printed."""
+    (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for script in (setup, train, predict_base_model_mass, fit_xgb, plots):
+            every = ["--all"] if script is train else []
+            name = Path(script.__file__).name
+            patch.setattr(sys, "argv", [name, "--study", "few.toml", *every])
+            script.main()
+            printed.append(capsys.readouterr().out)
+    return printed
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -139,11 +154,11 @@ def test_all_fits_are_made(from_collisions):
     assert len(manifest["settings"]["fits"]) == 23 + 4 + 12  # the paper's, ViT's, comparisons
 
 
-def test_a_second_run_changes_nothing(from_collisions):
+def test_a_second_run_changes_nothing(from_collisions, capsys):
     folder, _ = from_collisions
     products = [path for top in ("Data", "plots") for path in (folder / top).rglob("*.*")]
     before = {path: path.stat().st_mtime_ns for path in products}
-    run_steps(folder, published=False)
+    call_steps(folder, capsys, published=False)
     after = {path: path.stat().st_mtime_ns for path in products if path.name != "log.txt"}
     assert after == {path: before[path] for path in after}
 
@@ -157,7 +172,7 @@ CHANGES = {
     "neutralino_masses": ([100, 300, 500], "setup"),
     "signal_events": (7, None),
     "background_events": (7, None),
-    "background_files": (2, None),
+    "background_files": (2, "setup"),
     "signal_loose_share": (0.7, None),
     "background_loose_share": (0.7, None),
     "variation_events": (7, None),
@@ -172,6 +187,7 @@ CHANGES = {
     "jet_definitions": (["AK10", "AK14"], "predict"),
     "seeds": ([0, 1], "predict"),
     "width": (0.25, "train"),
+    "network_options": ({}, "train"),
     "epochs": (2, "train"),
     "batch_size": (32, "train"),
     "learning_rate": (1e-2, "train"),
@@ -232,7 +248,8 @@ def test_a_changed_setting_makes_stale_what_depends_on_it_and_nothing_else(
     steps, found = list(SCRIPTS), {}
     try:
         for step, (script, module) in SCRIPTS.items():
-            options = ["AK14", "CNN"] if step == "train" else []
+            network = "MaxViT" if name == "network_options" else "CNN"  # that has options
+            options = ["AK14", network] if step == "train" else []
             monkeypatch.setattr(sys, "argv", [script, *options, "--study", "few.toml"])
             monkeypatch.setattr(module, "is_finished", no_work, raising=False)
             monkeypatch.setattr(products, "is_finished", no_work)
@@ -259,10 +276,10 @@ def test_a_changed_setting_makes_stale_what_depends_on_it_and_nothing_else(
             assert f"; run {SCRIPTS[again][0]} " in said, step
 
 
-def test_our_collisions_in_the_published_layout_run_through(tmp_path):
+def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys):
     """A user's published files: scores only, and every gap is named with its reason."""
     write_published(tmp_path / "train_data", write_few(tmp_path / "few"))
-    printed = run_steps(tmp_path, published=True)
+    printed = call_steps(tmp_path, capsys, published=True)
     assert "published files" in printed[0]
     manifest = json.loads((tmp_path / "Data/few/trees.json").read_text())
     assert sorted(manifest["left_out"]) == sorted(

@@ -279,6 +279,19 @@ def test_a_signal_waits_for_the_end_of_a_step_and_a_second_one_does_not():
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_job_in_the_background_does_not_end_with_the_ctrl_c_of_another():
+    """A shell without job control has it ignore SIGINT, which reaches all jobs of the terminal."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        watch = Watch(every_minutes=10, max_minutes=10)
+        with watch.listening():
+            signal.raise_signal(signal.SIGINT)
+            assert watch.wish() is Wish.GO_ON
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_under_torchrun_the_same_signal_may_come_twice(monkeypatch):
     """A batch system signals torchrun and its workers, and torchrun passes its own on to them."""
     now = 0.0
