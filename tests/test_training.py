@@ -406,7 +406,7 @@ def test_jets_that_stand_in_the_split_of_another_event_are_refused(tmp_path, mon
     jets, images = make_jets(events, 0)
     jets["split"][np.flatnonzero(jets["split"] == HELD_OUT)[:2]] = TRAIN
     write_jets(TOY, "AK08", jets, images)
-    write_manifest(TOY.data_dir / "setup.json", {}, [], [])
+    write_manifest(TOY.data_dir / "setup.json", TOY.settings("setup"), {}, [])
     with pytest.raises(InputError, match=r"AK08.h5: 2 of \d+ jets marked train belong to events"):
         read_split(TOY, "AK08", TRAIN)
 
