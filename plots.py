@@ -3,12 +3,14 @@
 
 Reads Data/<study>/ (events, packed jets, scores, trees; two events of the sample are drawn whole),
 writes plots/<study>/: each figure as PNG with the CSV of its points beside it, summary.csv and
-summary.txt (also in Data/<study>/), and plots.json. Working point, bootstraps and the least
-background behind a point are settings of the study. The published files hold no event observables
-and no efficiencies: with them the figures that need either are left out, each with its reason.
+summary.txt (also in Data/<study>/), and plots.json. Besides the paper's figures there are the loss
+of every training by epoch, and spectra and scores of signal and background jets. Working point,
+bootstraps and the least background behind a point are settings of the study. The published files
+hold no event observables and no efficiencies: with them the figures that need either are left out,
+each with its reason.
 
     python plots.py --study demo              # 11 s on two cores
-    python plots.py                           # study readme
+    python plots.py --format pdf              # study readme, every figure as PDF too
 """
 
 import sys
@@ -19,13 +21,21 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from tqdm import tqdm
 
 import products
-from figures import diagram, jet_images, limits, performance, style
+from figures import (
+    diagram,
+    distributions,
+    jet_images,
+    limits,
+    performance,
+    style,
+    training_curves,
+)
 from figures.results import Results, read_results
 from figures.summary import summarise
 from figures.table import Summary
@@ -46,12 +56,15 @@ def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
             f"average_images_{name}": partial(jet_images.average_images, results, name)
             for name in JET_DEFINITIONS
         },
+        "jet_spectra": partial(distributions.jet_spectra, results),
+        "training_curves": partial(training_curves.training_curves, results),
+        "scores": partial(distributions.scores, results),
         "sic_single_jets": partial(performance.sic_of_jets, results),
         "sic_three_jets": partial(performance.sic_of_events, results),
         "sic_networks": partial(performance.sic_of_networks, results),
         "sic_combinations": partial(performance.sic_of_combinations, results),
         "sic_observables": partial(performance.sic_with_observables, results),
-        "features": partial(performance.features, results),
+        "features": partial(distributions.features, results),
         "exclusion_plane": lambda: limits.plane(exclusions()),
         "gain": lambda: limits.gain(exclusions()),
     }
@@ -60,8 +73,12 @@ def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
 def left_out(results: Results) -> dict[str, str]:
     """The figures that these results cannot give, each with its reason."""
     reasons = {}
-    if not any(name.startswith("all_definitions") for name in results.trees.fits):
-        reasons["sic_combinations"] = "no published network is among those of the study"
+    if not any(
+        fit in results.trees.fits for fits in performance.combinations().values() for fit in fits
+    ):
+        reasons["sic_combinations"] = _no_combination(results)
+    if not training_curves.histories(results):
+        reasons["training_curves"] = f"{results.study.data_dir}/models holds no history.csv"
     if results.table.observables is None:
         reasons |= dict.fromkeys(("sic_observables", "features"), WITHOUT_OBSERVABLES)
         reasons |= dict.fromkeys(("exclusion_plane", "gain"), WITHOUT_EFFICIENCIES)
@@ -73,12 +90,26 @@ def left_out(results: Results) -> dict[str, str]:
     return reasons
 
 
+def _no_combination(results: Results) -> str:
+    every = [f"{d}/{n}" for n in performance.COMBINED for d in JET_DEFINITIONS]
+    missing = [name.replace("/", " ") for name in every if name not in results.scores.networks]
+    return (
+        f"it takes one network on all of {', '.join(JET_DEFINITIONS)}, or "
+        f"{', '.join(performance.COMBINED)} on one of them; scores are missing of "
+        f"{', '.join(missing)}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_study_option(parser)
-    study = load_study(parser.parse_args().study)
+    parser.add_argument(
+        "--format", choices=("png", "pdf"), default="png", help="pdf: that too (default: png)"
+    )
+    options = parser.parse_args()
+    study, formats = load_study(options.study), sorted({"png", options.format}, reverse=True)
     folder, manifest = study.plots_dir, study.plots_dir / "plots.json"
     inputs: dict[str, dict] = {}
     for name, step, script in (
@@ -90,23 +121,24 @@ def main() -> None:
             study.data_dir / f"{name}.json", script, study.settings_until(step), inputs
         )
         inputs |= made["outputs"]
-    settings = study.settings_until("plots")
+    inputs |= products.fingerprints(sorted((study.data_dir / "models").glob("*/history.csv")))
+    settings = study.settings_until("plots") | {"formats": formats}
     if products.is_finished(manifest, settings, inputs):
         print(f"{folder} is finished already")
         return
 
     with products.alone(manifest):
         with products.unchanged(inputs):
-            summary, written, reasons = draw_all(study, made["left_out"])
+            summary, written, reasons = draw_all(study, made["left_out"], formats)
         products.write_manifest(manifest, settings, inputs, written, left_out=reasons)
     n_figures = sum(path.suffix == ".png" for path in written)
     print(f"\n{summary.text()}\n{n_figures} figures and summary.txt are in {folder}")
 
 
 def draw_all(
-    study: Study, fits_left_out: Mapping[str, str]
+    study: Study, fits_left_out: Mapping[str, str], formats: Sequence[str]
 ) -> tuple[Summary, list[Path], dict[str, str]]:
-    """Draw and write all figures and the table.
+    """Draw and write all figures, in these formats, and the table.
 
     Returns:
         The table, the files written, and the figures left out, each with its reason.
@@ -118,7 +150,7 @@ def draw_all(
     wanted = {name: draw for name, draw in drawings(results).items() if name not in reasons}
     for name, draw in tqdm(wanted.items(), unit="figure", disable=None):
         drawing = draw()
-        written += style.save(drawing, folder / f"{name}.png")
+        written += style.save(drawing, folder / f"{name}.png", formats)
         points[name] = drawing.points
         tqdm.write(f"{folder / name}.png: {drawing.words}")
 

@@ -4,7 +4,8 @@ Not a packaging script; `pip install -r requirements.txt` installs what is neede
 
 Reads one source and says which: our own collisions in train_data/<sample>/, else (studies that ask
 for it) the published files in train_data/. Writes Data/<study>/events.h5, AK08.h5, AK10.h5, AK14.h5
-and setup.json. Every input file is validated first; running it again is free.
+and setup.json. Every input file is validated first, and no event may be there twice; files that
+the study does not ask for are left out and named. Running it again is free.
 
     python setup.py                     the study `readme`
     python setup.py --study demo

@@ -44,6 +44,7 @@ from products import (
     unchanged,
     write_manifest,
 )
+from sensitivity.bootstrap import Estimate
 from study import Study, add_study_option, load_study
 from training import checkpoint
 from training.batches import read_split
@@ -227,8 +228,8 @@ def train_one(
         if not is_seeing:
             say("it sees the jet mass alone: a layer is dead, all images give the same features")
         if training.shuffled_labels:
-            distance = (history[best]["auc"] - 0.5) / history[best]["auc_error"]
-            say(f"null check: the AUC is {distance:+.1f} standard errors from 0.5")
+            above = Estimate(history[best]["auc"] - 0.5, history[best]["auc_error"])
+            say(f"null check: the AUC is {above.deviations:+.1f} standard errors from 0.5")
 
 
 def measured(row: dict[str, float]) -> str:

@@ -1,5 +1,7 @@
 """What the networks look at: average images of each class, and two whole events."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -11,19 +13,23 @@ from jets.events import read_events
 from jets.images import dense
 from jets.packed import PackedJets, read_jets
 from jets.split import HELD_OUT, STOP, TRAIN
-from study import JET_DEFINITIONS, PIXEL_WIDTH
+from study import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
 DISPLAYED = "AK14"  # the jets drawn in the event displays
+CHANNEL_SUM = " + ".join(CHANNELS)
 JETS_AVERAGED = 50_000  # of a class, at most
 NEUTRALINO = 1000022  # PDG id
 FAINTEST = 1e-3  # of the brightest pixel, still coloured
-OBJECTS = (  # by type: name and colour
-    ("charged hadrons", style.BLUE),
-    ("neutral hadrons", style.ORANGE),
-    ("photons", style.GREEN),
-    ("electrons", style.VERMILION),
-    ("muons", style.PURPLE),
+FAINTEST_PIXEL, BRIGHTEST_PIXEL = 0.5, 200.0  # GeV, of one jet's image
+OBJECTS = (  # by type: name, colour, marker
+    ("charged hadrons", style.BLUE, "o"),
+    ("neutral hadrons", style.ORANGE, "o"),
+    ("photons", style.GREEN, "o"),
+    ("electrons", style.VERMILION, "s"),
+    ("muons", style.PURPLE, "^"),
 )
+LEPTONS = ("electrons", "muons")  # few: outlined, above all else, and never too small to be seen
+LEAST_AREA = 20  # square points
 
 
 def average_images(results: Results, jet_definition: str) -> style.Drawing:
@@ -36,10 +42,7 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
     rows = {"background": _some(~signal), "signal": _some(signal)}
     means = {name: _mean(packed, of_class) for name, of_class in rows.items()}
     difference = means["signal"] - means["background"]
-    radius = JET_DEFINITIONS[jet_definition].radius
-    half = PIXEL_WIDTH * JET_DEFINITIONS[jet_definition].pixels / 2
-    extent = (-half, half, -half, half)
-
+    extent = _extent(jet_definition)
     figure, axes = style.panels(3, height=2.6, sharey=True)
     brightest = max(mean.max() for mean in means.values())
     norm = LogNorm(FAINTEST * brightest, brightest, clip=True)
@@ -51,14 +54,13 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
     shown = axes[2].imshow(difference, extent=extent, vmin=-largest, vmax=largest, cmap="PuOr")
     axes[2].set_title("signal $-$ background")
     figure.colorbar(shown, ax=axes[2], label="difference", pad=0.01, shrink=0.8)
-    for axis in axes:
-        axis.add_patch(
-            Circle((0, 0), radius, fill=False, edgecolor="white", linewidth=0.8, linestyle="--")
-        )
-        axis.set_xlabel(r"$\Delta\eta'$")
-        axis.tick_params(color="grey")
+    _jet_frame(axes, results, jet_definition)
     axes[2].patches[0].set_edgecolor("grey")
-    axes[0].set_ylabel(r"$\Delta\phi'$ (hardest deposit up)")
+    style.heading(
+        figure,
+        f"Training jets, all mass points. Each image is the sum of its channels ({CHANNEL_SUM}), "
+        "divided by its own sum. Circle: the jet radius.",
+    )
     row, column = np.indices(difference.shape)
     names = ("row", "column", "background", "signal", "difference")
     pixels = zip(
@@ -69,10 +71,33 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
     return style.Drawing(figure, points, words)
 
 
+def _extent(jet_definition: str) -> tuple[float, float, float, float]:
+    half = PIXEL_WIDTH * JET_DEFINITIONS[jet_definition].pixels / 2
+    return -half, half, -half, half
+
+
+def _jet_frame(axes: Sequence[Axes], results: Results, jet_definition: str) -> None:
+    """The axes of images about the axis of a jet, and a circle of its radius in each.
+
+    Published images are turned until the hardest deposit is up, ours if the study asks.
+    """
+    is_turned = results.table.source != "collisions" or results.study.oriented
+    radius = JET_DEFINITIONS[jet_definition].radius
+    look = {"fill": False, "edgecolor": "white", "linewidth": 0.8, "linestyle": "--"}
+    for axis in axes:
+        axis.add_patch(Circle((0, 0), radius, **look))
+        axis.tick_params(color="grey")
+        axis.set(
+            xlabel=r"$\Delta\eta'$ (turned)" if is_turned else r"$\Delta\eta$",
+            ylabel=r"$\Delta\phi'$ (hardest deposit up)" if is_turned else r"$\Delta\phi$ [rad]",
+        )
+        axis.label_outer()
+
+
 def _some(of_class: np.ndarray) -> np.ndarray:
     """Rows of a class, evenly spread over the mass points where there are more than enough."""
     rows = np.flatnonzero(of_class)
-    return rows[:: -(-len(rows) // JETS_AVERAGED)]
+    return rows[:: max(1, -(-len(rows) // JETS_AVERAGED))]
 
 
 def _mean(packed: PackedJets, rows: np.ndarray) -> np.ndarray:
@@ -82,14 +107,16 @@ def _mean(packed: PackedJets, rows: np.ndarray) -> np.ndarray:
     share = images.values / np.bincount(jet, images.values)[jet]
     pixels = packed.side**2
     sums = np.bincount(images.pixels % pixels, share, minlength=pixels)
-    return sums.reshape(packed.side, packed.side) / len(images)
+    return sums.reshape(packed.side, packed.side) / max(1, len(images))
 
 
 def event_displays(results: Results) -> style.Drawing:
-    """One signal and one background event in the eta-phi plane.
+    """One signal and one background event: in the eta-phi plane, or the images of their jets.
 
     They are the first held-out events of their class with three jets, the signal event with two
-    that match a neutralino (or as many as there are); nobody looked for pretty ones.
+    that match a neutralino (or as many as there are); nobody looked for pretty ones. The published
+    files hold no objects, and their images are turned about the axis of each jet by an angle that
+    is not in the files: no image of theirs can be put back into the eta-phi plane.
     """
     displayed = DISPLAYED if DISPLAYED in results.scores.jets else next(iter(results.scores.jets))
     jets = results.scores.jets[displayed]
@@ -100,51 +127,111 @@ def event_displays(results: Results) -> style.Drawing:
         name: np.argmax(np.where(of_class, wanted, -1))
         for name, of_class in (("signal", is_signal), ("background", ~is_signal))
     }
+    if results.table.source != "collisions":
+        return _displays_of_images(results, displayed, chosen)
     figure, axes = style.panels(2, height=4.1, sharey=True)
     points = []
-    show = _show_objects if results.table.source == "collisions" else _show_images
     for axis, (name, row) in zip(axes, chosen.items(), strict=True):
-        event = results.events[row]
-        title = r"$t\bar{t}$"
-        if name == "signal":
-            title = (
-                rf"$\tilde{{t}}\,\tilde{{t}}^{{\,*}}$, {style.STOP_MASS} = {event['m_stop']} GeV, "
-                rf"{style.NEUTRALINO_MASS} = {event['m_neutralino']} GeV"
-            )
-        axis.set(xlim=(-3.2, 3.2), ylim=(-np.pi, np.pi), aspect="equal", title=title)
-        axis.set(xlabel=r"$\eta$")
-        points += [{"event": name} | point for point in show(axis, results, row)]
+        axis.set(xlim=(-3.2, 3.2), ylim=(-np.pi, np.pi), aspect="equal", xlabel=r"$\eta$")
+        axis.set_title(_process(results.events[row]))
+        points += [
+            {"event": name} | point for point in _show_objects(axis, results, displayed, row)
+        ]
     axes[0].set_ylabel(r"$\phi$ [rad]")
-    style.legend(figure, axes, columns=5)
+    style.legend(figure, axes)
+    note = f"Areas follow $p_T$. Circles: {displayed} jets, numbered from the hardest."
+    style.heading(figure, note)
     return style.Drawing(figure, points, f"{len(points)} objects drawn")
 
 
-def _show_objects(axis: Axes, results: Results, row: int) -> list[dict[str, object]]:
+def _process(event: np.void) -> str:
+    """An event's process and masses."""
+    if event["process"] != STOP:
+        return r"$t\bar{t}$"
+    return (
+        rf"$\tilde{{t}}\,\tilde{{t}}^{{\,*}}$, {style.STOP_MASS} = {event['m_stop']} GeV, "
+        rf"{style.NEUTRALINO_MASS} = {event['m_neutralino']} GeV"
+    )
+
+
+def _displays_of_images(
+    results: Results, jet_definition: str, chosen: Mapping[str, int]
+) -> style.Drawing:
+    """A row an event, a column a jet: its image in its own frame, all channels together."""
+    packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", HELD_OUT)
+    shown = {
+        name: np.flatnonzero(packed.jets["event"] == results.scores.event[row])
+        for name, row in chosen.items()
+    }
+    figure, axes = style.panels(JETS_PER_EVENT, len(chosen), height=2.5, sharex=True, sharey=True)
+    drawn, points = [], []
+    for n, (name, rows) in enumerate(shown.items()):
+        images = dense(packed.images.take(rows), packed.side).sum(axis=1)
+        of_event = axes[n * JETS_PER_EVENT : (n + 1) * JETS_PER_EVENT]
+        for axis in of_event[len(rows) :]:
+            axis.set_axis_off()
+        for number, (axis, image, jet) in enumerate(
+            zip(of_event, images, packed.jets[rows], strict=False), start=1
+        ):
+            filled = np.where(image > 0, image, np.nan)
+            norm = LogNorm(FAINTEST_PIXEL, BRIGHTEST_PIXEL, clip=True)
+            extent = _extent(jet_definition)
+            colours = axis.imshow(filled, extent=extent, norm=norm, cmap="cividis_r")
+            axis.set_title(f"jet {number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
+            drawn.append(axis)
+            points += [
+                {"event": name, "jet": number, "row": i, "column": j, "pt": image[i, j]}
+                for i, j in np.argwhere(image > 0)
+            ]
+    _jet_frame(drawn, results, jet_definition)
+    for axis in drawn:
+        axis.patches[0].set_edgecolor("grey")
+    figure.colorbar(colours, ax=axes, label="$p_T$ in a pixel [GeV]", pad=0.01, extend="both")
+    signal, background = (results.events[row] for row in chosen.values())
+    note = (
+        f"Above {_process(signal)}; below {_process(background)}. Published images of "
+        f"{jet_definition} jets, each in its own frame, turned until its hardest deposit is up. "
+        f"Sum of the channels {CHANNEL_SUM}. Circles: the jet radius."
+    )
+    style.heading(figure, note)
+    return style.Drawing(figure, points, f"{len(points)} pixels of {len(drawn)} jets drawn")
+
+
+def _show_objects(
+    axis: Axes, results: Results, jet_definition: str, row: int
+) -> list[dict[str, object]]:
     """The objects of an event of ours, their area like pT, its lepton, jets and truth."""
     event = results.events[row]
     name = f"ttbar_{event['index']}"
     if event["process"] == STOP:
         name = f"stop_{event['m_stop']}_{event['m_neutralino']}"
     events, i = read_events(results.study.sample_dir / f"{name}.h5"), event["row"]
-    _show_jets(axis, events.large_r[DISPLAYED][i])
+    _show_jets(axis, events.large_r[jet_definition][i], JET_DEFINITIONS[jet_definition].radius)
     objects = events.objects[events.object_offsets[i] : events.object_offsets[i + 1]]
     points = []
-    for kind, (what, color) in enumerate(OBJECTS):
+    for kind, (what, color, marker) in enumerate(OBJECTS):
         of_kind = objects[objects["type"] == kind]
-        _dots(axis, of_kind["eta"], of_kind["phi"], of_kind["pt"], color, what)
+        area = 0.8 * of_kind["pt"]
+        look = {"color": color, "marker": marker, "linewidth": 0, "alpha": 0.6}
+        if what in LEPTONS:
+            area = np.maximum(area, LEAST_AREA)
+            look |= {"edgecolor": "black", "linewidth": 0.6, "alpha": 1.0, "zorder": 4}
+        axis.scatter([], [], LEAST_AREA, label=what, **look)
+        axis.scatter(of_kind["eta"], of_kind["phi"], area, **look)
         points += _rows(what, of_kind)
     lepton, truth = events.lepton[i : i + 1], events.truth[i]
     slots = np.flatnonzero(truth["pdg_id"] == NEUTRALINO)
     marks = {
-        "isolated lepton": (lepton, "*", style.BLACK),
-        "neutralinos (truth)": (truth[slots], "X", style.BLACK),
-        "their quarks (truth)": (truth[(slots[:, None] + [1, 2, 3]).ravel()], "+", style.BLACK),
+        "isolated lepton": (lepton, "*", 12),
+        "neutralinos (truth)": (truth[slots], "X", 5),
+        "their quarks (truth)": (truth[(slots[:, None] + [1, 2, 3]).ravel()], "+", 5),
     }
-    for what, (particles, marker, color) in marks.items():
+    for what, (particles, marker, size) in marks.items():
         if len(particles):
             axis.plot(
-                particles["eta"], particles["phi"], marker, color=color, label=what, linestyle=""
-            )
+                particles["eta"], particles["phi"], marker, color=style.BLACK, markersize=size,
+                markerfacecolor="none", linestyle="", label=what, zorder=5,
+            )  # fmt: skip
             points += _rows(what, particles)
     return points
 
@@ -155,38 +242,11 @@ def _rows(what: str, particles: np.ndarray) -> list[dict[str, object]]:
     return [{"what": what} | dict(zip(names, column, strict=True)) for column in columns]
 
 
-def _show_images(axis: Axes, results: Results, row: int) -> list[dict[str, object]]:
-    """The images of an event's jets at their places; the published files hold no objects."""
-    packed = read_jets(results.study.data_dir / f"{DISPLAYED}.h5", HELD_OUT)
-    rows = np.flatnonzero(packed.jets["event"] == results.scores.event[row])
-    jets = packed.jets[rows]
-    _show_jets(axis, jets)
-    width = PIXEL_WIDTH * JET_DEFINITIONS[DISPLAYED].pixels / packed.side
-    jet, image_row, column = np.nonzero(
-        images := dense(packed.images.take(rows), packed.side).sum(1)
-    )
-    pixels = np.empty(len(jet), [(name, "f4") for name in ("eta", "phi", "pt")])
-    pixels["eta"] = jets["eta"][jet] + (column + 0.5 - packed.side / 2) * width
-    phi = jets["phi"][jet] - (image_row + 0.5 - packed.side / 2) * width
-    pixels["phi"] = (phi + np.pi) % (2 * np.pi) - np.pi
-    pixels["pt"] = images[jet, image_row, column]
-    what = "pixels of the jets' images (each rotated)"
-    _dots(axis, pixels["eta"], pixels["phi"], pixels["pt"], style.BLUE, what)
-    return _rows(what, pixels)
-
-
-def _dots(
-    axis: Axes, eta: np.ndarray, phi: np.ndarray, pt: np.ndarray, color: str, label: str
-) -> None:
-    axis.scatter(eta, phi, s=0.8 * pt, color=color, alpha=0.6, linewidth=0, label=label)
-
-
-def _show_jets(axis: Axes, jets: np.ndarray) -> None:
+def _show_jets(axis: Axes, jets: np.ndarray, radius: float) -> None:
     """A circle of the jet radius about every jet, once more where phi wraps around.
 
     The jets are numbered from the hardest; a corner says what each one is.
     """
-    radius = JET_DEFINITIONS[DISPLAYED].radius
     lines = []
     for number, jet in enumerate(jets[jets["pt"] > 0], start=1):
         for turn in (-2 * np.pi, 0, 2 * np.pi):

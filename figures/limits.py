@@ -3,8 +3,9 @@
 At every mass point the cut is the one of the working point, or the tightest that keeps enough
 background to measure eps_B. Then s = cross section x luminosity x selection efficiency x eps_S and
 b = 273,085 x eps_B. Errors come from a bootstrap over events that all classifiers share, so that
-what they have in common cancels in their differences. The uncertainties of the cross section and of
-the selection efficiency are not in them.
+what they have in common cancels in their differences. To these the interpolation between the mass
+points adds, in quadrature, what straight lines in its place would change. The uncertainties of the
+cross section and of the selection efficiency are not in the errors.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from sensitivity.exclusion import (
     ExcludedMass,
     excluded_mass,
     expected_signal,
+    first_allowed,
     significance,
     significance_plane,
 )
@@ -36,6 +38,8 @@ from sensitivity.sic import Cut
 
 REFERENCE = "DS2"
 COLOUR_STEP = 5  # GeV, of the coloured plane; the contours follow every GeV
+GAPS_NAMED = 6
+BAND_STEP = 20.0  # GeV of the neutralino mass, along the contour's error band
 _LINES = dict(zip(CONTOUR_LEVELS, (":", "--", "-"), strict=True))
 _LINE_NAMES = dict(zip(CONTOUR_LEVELS, ("dotted", "dashed", "full"), strict=True))
 
@@ -81,12 +85,14 @@ class Exclusion:
         """(1 + bootstraps, q, p) of the cut."""
         return self._of_cuts("background_efficiency")
 
-    @cached_property
-    def excluded(self) -> ExcludedMass:
-        """Excluded stop masses (1 + bootstraps, q)."""
+    def _excluded(self, straight: bool) -> ExcludedMass:
+        resampled = slice(1 if straight else None)
         by_mass = [
             excluded_mass(
-                self.stop_mass, self.signal_efficiency[:, q], self.background_efficiency[:, q]
+                self.stop_mass,
+                self.signal_efficiency[resampled, q],
+                self.background_efficiency[resampled, q],
+                straight=straight,
             )
             for q in range(len(self.neutralino_mass))
         ]
@@ -96,6 +102,40 @@ class Exclusion:
                 for field in ("mass", "status")
             )
         )
+
+    @cached_property
+    def excluded(self) -> ExcludedMass:
+        """Excluded stop masses (1 + bootstraps, q)."""
+        return self._excluded(straight=False)
+
+    @cached_property
+    def interpolation(self) -> np.ndarray:
+        """(q,) GeV that straight lines between the mass points add to the excluded stop masses."""
+        return self._excluded(straight=True).mass[0] - self.excluded.mass[0]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """GeV, of the grid of stop masses."""
+        return self.stop_mass[0], self.stop_mass[-1]
+
+    @cached_property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neutralino masses (n,) and the interval (3, n) of the excluded stop mass at each, GeV."""
+
+        def along(rows: slice, straight: bool) -> tuple[np.ndarray, np.ndarray]:
+            neutralino, stop, z = significance_plane(
+                self.neutralino_mass,
+                self.stop_mass,
+                self.signal_efficiency[rows],
+                self.background_efficiency[rows],
+                neutralino_step=BAND_STEP,
+                straight=straight,
+            )
+            return neutralino, first_allowed(stop, z, EXCLUSION_LEVEL).mass
+
+        neutralino, mass = along(slice(None), False)
+        _, of_lines = along(slice(1), True)
+        return neutralino, _interval(mass, of_lines[0] - mass[0], self.ends)
 
     @cached_property
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -180,28 +220,46 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
         columns, -(-len(found) // columns), height=2.5, sharex=True, sharey=True
     )
     highest = max(np.nanmax(one.plane[2]) for one in found)
-    contours, verdicts = [], []
+    contours, bands, verdicts = [], [], []
     for axis, one in zip(axes, found, strict=False):
         colours = _significance_panel(axis, one, highest)
         contours += _contours(axis, one)
+        bands += _band(axis, one)
         verdicts.append(f"{one.name}: {_verdict(one) or 'partly excluded'}")
     for axis in axes[len(found) :]:
         axis.set_axis_off()
     for axis in axes[: len(found)]:
         axis.set(xlabel=f"{style.NEUTRALINO_MASS} [GeV]", ylabel=f"{style.STOP_MASS} [GeV]")
+        axis.set(xlim=found[0].neutralino_mass[[0, -1]], ylim=found[0].stop_mass[[0, -1]])
         axis.label_outer()
     figure.colorbar(colours, ax=axes, label="exclusion significance $Z$", pad=0.01)
     points = [row for one in found for row in one.points()]
     loosened = sum(row["is_loosened"] for row in points)
-    note = ", ".join(f"$Z = {level:.3g}$ {_LINE_NAMES[level]}" for level in CONTOUR_LEVELS)
-    note = f"Contours: {note}. Dots: the mass points."
+    levels = ", ".join(f"{level:.3g} {_LINE_NAMES[level]}" for level in CONTOUR_LEVELS)
+    note = f"Contours of $Z$: {levels}; band about the last: 68 %. Dots: the mass points."
     if loosened:
         note += (
-            f"\nOpen dots ({loosened}): the cut of the working point keeps too little background; "
-            "the tightest one that keeps enough is used."
+            f"\nOpen squares ({loosened}): mass points where the cut of the working point keeps "
+            "too little background; the tightest one that keeps enough is used."
         )
-    figure.suptitle(note)
-    return style.Drawing(figure, points, "; ".join(verdicts), {"contours": contours})
+    if gaps := _gaps(found[0]):
+        note += f"\nWithout held-out events, interpolated or left blank: {gaps}."
+    style.heading(figure, note, luminosity=True)
+    more = {"contours": contours, "band": bands}
+    return style.Drawing(figure, points, "; ".join(verdicts), more)
+
+
+def _gaps(one: Exclusion) -> str:
+    """The mass points of the grid without an event, in words."""
+    points = [
+        f"({one.stop_mass[p]:g}, {one.neutralino_mass[q]:g})"
+        for (q, p), cut in np.ndenumerate(one.cuts)
+        if cut is None
+    ]
+    some = ", ".join(points[:GAPS_NAMED])
+    more = f" and {len(points) - GAPS_NAMED} more" if len(points) > GAPS_NAMED else ""
+    names = f"({style.STOP_MASS}, {style.NEUTRALINO_MASS})"
+    return f"{names} = {some}{more} GeV" if points else ""
 
 
 def _significance_panel(axis: Axes, one: Exclusion, highest: float):
@@ -211,16 +269,14 @@ def _significance_panel(axis: Axes, one: Exclusion, highest: float):
         neutralino, stop, z[:, ::COLOUR_STEP].T, vmin=0, vmax=highest, shading="nearest",
         cmap="cividis", rasterized=True,
     )  # fmt: skip
-    q, p = np.nonzero([[cut is not None for cut in row] for row in one.cuts])
-    axis.scatter(
-        one.neutralino_mass[q],
-        one.stop_mass[p],
-        s=10,
-        facecolors=["none" if cut.is_loosened else style.VERMILION for cut in one.cuts[q, p]],
-        edgecolors=style.VERMILION,
-        linewidths=0.9,
-        clip_on=False,
-    )
+    for is_loosened, marker, fill in ((False, "o", style.VERMILION), (True, "s", "white")):
+        q, p = np.nonzero(
+            [[cut is not None and cut.is_loosened == is_loosened for cut in c] for c in one.cuts]
+        )
+        axis.scatter(
+            one.neutralino_mass[q], one.stop_mass[p], s=14, marker=marker, facecolor=fill,
+            edgecolor=style.VERMILION, linewidth=0.9, clip_on=False, zorder=3,
+        )  # fmt: skip
     axis.set_title(one.name)
     if verdict := _verdict(one):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0}
@@ -261,6 +317,15 @@ def _contours(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
     return points
 
 
+def _band(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
+    """Draw the error band of the contour of exclusion; returns its points."""
+    neutralino, (value, low, high) = one.band
+    axis.fill_between(neutralino, low, high, color="white", alpha=0.3, linewidth=0)
+    names = ("neutralino_mass", "excluded_mass", "excluded_low", "excluded_high")
+    rows = zip(neutralino, value, low, high, strict=True)
+    return [{"classifier": one.name} | dict(zip(names, row, strict=True)) for row in rows]
+
+
 def gain(found: Sequence[Exclusion]) -> style.Drawing:
     """Excluded stop mass, and its gain over DS2 alone, against the neutralino mass."""
     figure, (upper, lower) = style.panels(1, 2, height=2.4, sharex=True)
@@ -271,7 +336,7 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     points = []
     for one, shift in zip(found, shifts, strict=True):
         excluded, sign = one.excluded, _limit(one.excluded)
-        interval = _interval(excluded.mass)
+        interval = _interval(excluded.mass, one.interpolation, one.ends)
         style.measured(upper, one.neutralino_mass + shift, interval, one.name, sign)
         gained, gain_sign = gain_over(one, reference)
         if one is not reference:
@@ -280,13 +345,16 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
             {
                 "classifier": one.name,
                 "neutralino_mass": one.neutralino_mass[q],
+                "drawn_at": one.neutralino_mass[q] + shift,
                 "excluded_mass": interval[0, q],
                 "excluded_low": interval[1, q],
                 "excluded_high": interval[2, q],
+                "interpolation": one.interpolation[q],
                 "status": excluded.status[0, q],
                 "gain": gained[0, q],
                 "gain_low": gained[1, q],
                 "gain_high": gained[2, q],
+                "gain_interpolation": one.interpolation[q] - reference.interpolation[q],
                 "gain_is": {1: "lower limit", 0: "measured", -1: "upper limit"}[gain_sign[q]]
                 if np.isfinite(gained[0, q])
                 else "undefined",
@@ -295,10 +363,11 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
             for q in range(len(one.neutralino_mass))
         ]
     upper.set_ylabel(f"excluded {style.STOP_MASS} [GeV]")
-    lower.set(xlabel=f"{style.NEUTRALINO_MASS} [GeV]", ylabel=f"gain over {REFERENCE} [GeV]")
+    lower.set_ylabel(f"gain over {REFERENCE} [GeV]")
+    style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
-    style.legend(figure, [upper], columns=3)
-    figure.suptitle(_gain_note(points))
+    style.legend(figure, [upper])
+    style.heading(figure, _gain_note(points), luminosity=True)
     lightest = reference.neutralino_mass[0]
     words = f"excluded at a neutralino mass of {lightest} GeV: " + ", ".join(
         f"{p['classifier']} {p['excluded_mass']:.0f} GeV"
@@ -317,7 +386,12 @@ def gain_over(one: Exclusion, reference: Exclusion) -> tuple[np.ndarray, np.ndar
         gain is a lower limit, -1 an upper limit, 0 measured.
     """
     signs = [_limit(exclusion.excluded) for exclusion in (one, reference)]
-    interval = _interval(one.excluded.mass - reference.excluded.mass)
+    span = one.ends[1] - one.ends[0]
+    interval = _interval(
+        one.excluded.mass - reference.excluded.mass,
+        one.interpolation - reference.interpolation,
+        (-span, span),
+    )
     unknown = (signs[0] != 0) & (signs[0] == signs[1])
     return np.where(unknown, np.nan, interval), np.where(unknown, 0, np.sign(signs[0] - signs[1]))
 
@@ -327,18 +401,34 @@ def _limit(excluded: ExcludedMass) -> np.ndarray:
     return (excluded.status[0] == ABOVE_GRID) * 1 - (excluded.status[0] == BELOW_GRID) * 1
 
 
-def _interval(mass: np.ndarray) -> np.ndarray:
-    """(3, q): the value, and the central interval of its resamplings about it.
+def _interval(mass: np.ndarray, systematic: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """(3, q): the value, and the interval of its resamplings and its systematic error about it.
 
     The interval encloses the value, which resamplings that pile up at the edge of the grid may not.
+    A resampling without an event to know the mass by speaks for neither side: it counts as the
+    lower of the `ends` for the lower end of the interval, and as the upper for the upper.
+
+    Args:
+        mass: (1 + bootstraps, q) GeV, as measured, then resampled; NaN where unknown.
+        systematic: (q,) GeV, added in quadrature.
+        ends: GeV, of what the mass can be.
     """
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(mass[1:], [tail, 1 - tail], axis=0)
-    return np.stack([mass[0], np.minimum(low, mass[0]), np.maximum(high, mass[0])])
+    value, resampled = mass[0], mass[1:]
+    low, high = (
+        np.quantile(np.where(np.isnan(resampled), end, resampled), share, axis=0)
+        for end, share in zip(ends, (tail, 1 - tail), strict=True)
+    )
+    below = np.hypot(np.maximum(value - low, 0), systematic)
+    above = np.hypot(np.maximum(high - value, 0), systematic)
+    return np.stack([value, value - below, value + above])
 
 
 def _gain_note(points: Sequence[dict]) -> str:
-    note = f"Expected exclusion at $Z = {EXCLUSION_LEVEL:.3g}$ (95 % CL). Errors: 68 %."
+    note = (
+        f"Expected exclusion at $Z={EXCLUSION_LEVEL:.3g}$ (95 % CL). Errors: 68 %, and the "
+        "interpolation between mass points. Points are shifted sideways."
+    )
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:
         note += "\nOpen arrows: limits, where the grid of stop masses ends."

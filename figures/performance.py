@@ -1,11 +1,9 @@
-"""How well the classifiers separate: SIC curves, SIC against the neutralino mass, DS2 features."""
+"""How well the classifiers separate: SIC curves, and SIC against the neutralino mass."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.results import (
@@ -15,29 +13,18 @@ from figures.results import (
     three_jets,
     with_observables,
 )
-from jets.packed import OBSERVABLES
-from jets.split import STOP
 from sensitivity.sic import SICCurve, SICPoint
 from study import JET_DEFINITIONS
 
-DEFINITIONS = " + ".join(JET_DEFINITIONS)
+COMBINED = ("CNN", "CoAtNet", "MaxViT")  # the networks that step 4 combines
 TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too
-FEATURE_LABELS = {
-    "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
-    "HT": r"$H_T$ [GeV]",
-    "MJ": r"$M_J$ [GeV]",
-    "Nj": r"$N_j$",
-    **{f"H{order}": rf"$H_{order} / H_0$" for order in range(1, 6)},
-}
 COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of SIC
-FEATURE_BINS = 30
-FEATURE_RANGE = (0.002, 0.995)  # quantiles of both classes together
 
 
 def sic_of_jets(results: Results) -> style.Drawing:
     """SIC of single jets: the networks above, below jet mass, jet pT and trees on what is known."""
     groups = {name: results.of_jets(name) for name in results.scores.jets}
-    return _sic_curves(groups, "jets")
+    return _sic_curves(groups, "jets", "networks", "without images")
 
 
 def sic_of_events(results: Results) -> style.Drawing:
@@ -52,52 +39,61 @@ def sic_of_events(results: Results) -> style.Drawing:
         )
         for name in results.scores.jets
     }
-    return _sic_curves(groups, "events")
+    return _sic_curves(groups, "events", "trees on a network", "trees without images")
 
 
 def sic_of_networks(results: Results) -> style.Drawing:
     """SIC at the working point against the neutralino mass: trees on one network's three jets."""
-    groups = {
-        name: results.of_events.named(three_jets(name, results.networks(name)))
-        for name in results.scores.jets
-    }
+    groups = {name: three_jets(name, results.networks(name)) for name in results.scores.jets}
     return _against_mass(results, groups)
+
+
+def combinations() -> dict[str, dict[str, str]]:
+    """The fits that combine jet definitions, networks, or both, and their names, by panel."""
+    everything = {"all": "all scores"}
+    return {
+        f"scores on {' + '.join(JET_DEFINITIONS)}": {
+            **{f"all_definitions_{network}": network for network in COMBINED},
+            "transformers": "CoAtNet and MaxViT",
+            **everything,
+        },
+        f"scores of {' + '.join(COMBINED)}": {
+            **{f"{name}_all_networks": f"{name}, all networks" for name in JET_DEFINITIONS},
+            **everything,
+        },
+    }
 
 
 def sic_of_combinations(results: Results) -> style.Drawing:
     """The same for trees that combine jet definitions, networks, or both."""
-    definitions = {f"all_definitions_{network}": network for network in results.study.networks}
-    networks = {f"{name}_all_networks": f"{name}, all networks" for name in JET_DEFINITIONS}
-    everything = {"transformers": "CoAtNet and MaxViT", "all": "all scores"}
-    groups = {
-        f"scores on {DEFINITIONS}": results.of_events.named(definitions | everything),
-        "scores of CNN, CoAtNet and MaxViT": results.of_events.named(
-            networks | {"all": "all scores"}
-        ),
-    }
-    return _against_mass(results, {title: some for title, some in groups.items() if some.score})
+    return _against_mass(results, combinations())
 
 
 def sic_with_observables(results: Results) -> style.Drawing:
     """The same for trees on AK14 scores and the event features DS1 and DS2."""
-    networks = results.study.networks
-    groups = {
-        "AK14 MaxViT and event features": {
+    features = {"DS1": "DS1", "DS2": "DS2"}
+    groups = {"event features": features}
+    if "MaxViT" in results.networks("AK14"):
+        of_network = {
             "AK14_MaxViT": "MaxViT, scores alone",
             "AK14_MaxViT_DS1": "MaxViT + DS1",
             "AK14_MaxViT_DS2": "MaxViT + DS2",
-            "DS1": "DS1",
-            "DS2": "DS2",
-        },
-        "AK14 networks and DS2": with_observables(networks),
-    }
-    return _against_mass(
-        results, {title: results.of_events.named(names) for title, names in groups.items()}
-    )
+        }
+        groups = {"AK14 MaxViT and event features": of_network | features}
+    if results.networks("AK14"):
+        groups["AK14 networks and DS2"] = with_observables(results.study.networks)
+    return _against_mass(results, groups)
 
 
-def _sic_curves(groups: Mapping[str, Classifiers], counted: str) -> style.Drawing:
-    """A column a group: networks above, what sees no images below, each curve with its band."""
+def _sic_curves(
+    groups: Mapping[str, Classifiers], counted: str, with_images: str, without: str
+) -> style.Drawing:
+    """A column a group: networks above, what sees no images below, each curve with its band.
+
+    Args:
+        counted: `jets` or `events`.
+        with_images, without: titles of the rows.
+    """
     some = next(iter(groups.values()))
     study, background_min = some.study, some.background_min
     figure, axes = style.panels(len(groups), 2, height=2.5, sharex=True, sharey=True)
@@ -131,7 +127,8 @@ def _sic_curves(groups: Mapping[str, Classifiers], counted: str) -> style.Drawin
                 )
                 if np.isfinite(value)
             ]
-        upper.set_title(title)
+        for axis, row in ((upper, with_images), (lower, without)):
+            axis.set_title(f"{title}: {row}", pad=9)  # above the labels of the thin lines
         lower.set(xlabel=style.SIGNAL_EFFICIENCY, xlim=(0, 1))
     for axis in axes[:: len(groups)]:
         axis.set(ylabel=style.SIC)
@@ -139,11 +136,14 @@ def _sic_curves(groups: Mapping[str, Classifiers], counted: str) -> style.Drawin
     for column, classifiers in enumerate(groups.values()):
         for axis in axes[column :: len(groups)]:
             _lines_of_equal_background(axis, classifiers)
-    style.legend(figure, axes, columns=5)
-    note = f"Bands: 68 %. Thin lines: background {counted} passing. Curves end at {background_min}"
+    style.legend(figure, axes)
+    note = (
+        f"Bands: 68 %. Thin lines: this many background {counted} pass. Curves end where fewer "
+        f"than {background_min} would"
+    )
     if background_min < study.background_jets_min:
-        note += f", max SIC in tables at {study.background_jets_min}"
-    figure.suptitle(f"{note}.")
+        note += f"; max SIC in tables needs {study.background_jets_min}"
+    style.heading(figure, f"{note}.")
     return style.Drawing(figure, points, _best_of_curves(points))
 
 
@@ -162,15 +162,17 @@ def _slopes(classifiers: Classifiers) -> dict[int, float]:
 
 
 def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
-    """Straight from the origin of a SIC curve's panel."""
+    """Straight from the origin of a SIC curve's panel, labelled outside: no curve lies there."""
     top = axis.get_ylim()[1]
     for count, slope in _slopes(classifiers).items():
-        end = (1, slope) if slope < top else (top / slope, top)
+        ends_above = slope > top
+        end = (top / slope, top) if ends_above else (1, slope)
         axis.plot((0, end[0]), (0, end[1]), color=style.GREY, linewidth=0.4, zorder=0)
-        side, x = ("left", 1) if end[0] < 0.9 else ("right", -4)
-        level, y = ("top", -4) if end[1] == top else ("bottom", 1)
+        side, level, shift = (
+            ("center", "bottom", (0, 1)) if ends_above else ("left", "center", (2, 0))
+        )
         look = {"color": style.GREY, "fontsize": 5, "textcoords": "offset points"}
-        axis.annotate(f"{count:,}", end, (x, y), ha=side, va=level, **look)
+        axis.annotate(f"{count:,}", end, shift, ha=side, va=level, **look)
 
 
 def _scale_of_background(axis: Axes, classifiers: Classifiers) -> None:
@@ -206,14 +208,24 @@ def _best_of_curves(points: list[dict]) -> str:
     )
 
 
-def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.Drawing:
-    """One panel a group: SIC at the working point, at each neutralino mass (all stop masses)."""
-    study = results.study
+def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> style.Drawing:
+    """One panel a group: SIC at the working point, at each neutralino mass (all stop masses).
+
+    Args:
+        groups: title -> fit -> its name. A fit that was not made is named in the note; a group
+            without any fit has no panel.
+    """
+    study, every = results.study, results.of_events
     _, masses = results.masses
-    figure, axes = style.panels(len(groups), height=2.9, sharey=True)
+    drawn = {title: every.named(names) for title, names in groups.items()}
+    absent = dict.fromkeys(
+        name for names in groups.values() for fit, name in names.items() if fit not in every.score
+    )
+    drawn = {title: classifiers for title, classifiers in drawn.items() if classifiers.score}
+    figure, axes = style.panels(len(drawn), height=2.9, sharey=True)
     of_mass = results.events["m_neutralino"]
     points = []
-    for axis, (title, classifiers) in zip(axes, groups.items(), strict=True):
+    for axis, (title, classifiers) in zip(axes, drawn.items(), strict=True):
         shifts = style.dodge(masses, len(classifiers.score))
         for row, (name, shift) in enumerate(zip(classifiers.score, shifts, strict=True)):
             found = [classifiers.sic_at(name, of_mass == mass) for mass in masses]
@@ -230,6 +242,8 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
                     "group": title,
                     "classifier": name,
                     "neutralino_mass": mass,
+                    "drawn_at": mass + shift,
+                    "signal_events": np.count_nonzero(of_mass == mass),
                     "sic": point.value,
                     "low": point.low,
                     "high": point.high,
@@ -238,16 +252,19 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
                 }
                 for mass, point in zip(masses, found, strict=True)
             ]
-        axis.set(title=title, xlabel=f"{style.NEUTRALINO_MASS} [GeV]")
+        axis.set_title(title)
+        style.neutralino_axis(axis, masses)
     axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.working_point:g}$")
     axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
-    _scale_of_background(axes[-1], next(iter(groups.values())))
+    _scale_of_background(axes[-1], next(iter(drawn.values())))
     style.legend(figure, axes)
     limits = sum(point["is_lower_limit"] for point in points)
-    note = "Errors: 68 %; points are shifted sideways."
+    note = "Errors: 68 %. Points are shifted sideways."
     if limits:
         note += " Open arrows: lower limits (95 %), with the background events that pass."
-    figure.suptitle(note)
+    if absent:
+        note += f"\nNot drawn, for want of scores: {'; '.join(absent)}."
+    style.heading(figure, note)
     measured = [point for point in points if not point["is_lower_limit"]]
     words = f"{limits} of {len(points)} points are lower limits"
     if measured:
@@ -257,53 +274,3 @@ def _against_mass(results: Results, groups: Mapping[str, Classifiers]) -> style.
             f"at {best['neutralino_mass']} GeV; {words}"
         )
     return style.Drawing(figure, points, words)
-
-
-def features(results: Results) -> style.Drawing:
-    """The DS2 features of held-out events, signal (all mass points) and background."""
-    observables = results.table.observables[results.scores.event]
-    is_signal = results.events["process"] == STOP
-    figure, axes = style.panels(3, 3, height=1.8)
-    points = [
-        point
-        for axis, name, value in zip(axes, OBSERVABLES, observables.T, strict=True)
-        for point in _distribution(axis, name, value, is_signal)
-    ]
-    style.legend(figure, axes[:1])
-    axes[3].set_ylabel("share of events per unit")
-    return style.Drawing(figure, points, f"{is_signal.sum()} signal, {(~is_signal).sum()} ttbar")
-
-
-def _distribution(
-    axis: Axes, name: str, value: np.ndarray, is_signal: np.ndarray
-) -> list[dict[str, object]]:
-    """Normalised histograms of one feature, with their statistical errors."""
-    low, high = np.quantile(value, FEATURE_RANGE)
-    if name == "Nj":
-        edges = np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
-    else:
-        edges = np.linspace(low, high, FEATURE_BINS + 1)
-    width = np.diff(edges)
-    points = [{"feature": name, "low": a, "high": b} for a, b in itertools.pairwise(edges)]
-    for key, rows, label, look in (
-        ("background", ~is_signal, r"$t\bar{t}$", {"color": style.BACKGROUND, "alpha": 0.4}),
-        ("signal", is_signal, "stop pairs", {"color": style.SIGNAL}),
-    ):
-        count = np.histogram(value[rows], edges)[0]
-        density, error = (n / (rows.sum() * width) for n in (count, np.sqrt(count)))
-        axis.stairs(density, edges, label=label, fill=key == "background", **look)
-        axis.errorbar(
-            (edges[1:] + edges[:-1]) / 2,
-            density,
-            error,
-            color=look["color"],
-            fmt="none",
-            elinewidth=0.7,
-        )
-        for point, d, e in zip(points, density, error, strict=True):
-            point |= {key: d, f"{key}_error": e}
-    axis.set(xlabel=FEATURE_LABELS[name], xlim=(edges[0], edges[-1]))
-    axis.set_ylim(bottom=0)
-    if name == "Nj":
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return points

@@ -148,13 +148,25 @@ class Results:
         return [n for n in self.study.networks if f"{jet_definition}/{n}" in self.scores.networks]
 
     def of_jets(self, jet_definition: str) -> Classifiers:
-        """The networks, and the jet's mass and pT, on the classified held-out jets."""
+        """The networks, and the jet's mass and pT, on the classified held-out jets.
+
+        Raises:
+            InputError: no jet of one of the classes.
+        """
         jets, scores = self.scores.jets[jet_definition], self.scores.networks
         by_name = {n: scores[f"{jet_definition}/{n}"] for n in self.networks(jet_definition)}
         by_name |= {MASS: jets["mass"], PT: jets["pt"]}
         for fit, name in TREES_OF_ONE_JET.items():
             by_name[name] = self.trees.fits[f"{jet_definition}/{fit}"]
-        return self._on_jets(jets, by_name, self._is_signal(jets))
+        found = self._on_jets(jets, by_name, self._is_signal(jets))
+        for what, of_class in (("signal", found.is_signal), ("background", ~found.is_signal)):
+            if not of_class.any():
+                raise InputError(
+                    f"{self.study.data_dir}/scores.h5: {jet_definition}: none of the held-out jets "
+                    f"is a {what} jet (of signal those count that match a neutralino), expected at "
+                    "least one"
+                )
+        return found
 
     def repeats_of_jets(self, jet_definition: str) -> Classifiers:
         """All seeds of the networks, as `MaxViT/0`, on the same jets."""
@@ -170,14 +182,18 @@ class Results:
         return np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
 
     def of_shuffled_jets(self, jet_definition: str) -> Classifiers:
-        """The null check: trained on permuted labels, tested on those same permuted labels."""
+        """The null check: trained on permuted labels, tested on those same permuted labels.
+
+        Without any score where so few jets are left that all have the same label.
+        """
         jets = self.scores.jets[jet_definition]
         by_name = {
             name.split("/")[1]: score
             for name, score in self.scores.shuffled.items()
             if name.startswith(f"{jet_definition}/")
         }
-        return self._on_jets(jets, by_name, jets["shuffled_label"] == 1)
+        found = self._on_jets(jets, by_name, jets["shuffled_label"] == 1)
+        return found if 0 < found.is_signal.sum() < len(found.is_signal) else found.named({})
 
     def _on_jets(
         self, jets: np.ndarray, by_name: Mapping[str, np.ndarray], is_signal: np.ndarray

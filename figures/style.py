@@ -1,5 +1,6 @@
-"""How every figure looks, and how it is saved: PNG and the CSV of its points beside it."""
+"""How every figure looks, and how it is saved: PNG (and PDF), the CSV of its points beside it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from products import atomic_write, write_csv
+from study import BEAM_ENERGY, LUMINOSITY
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches, widths of a journal's page
 DOTS_PER_INCH = 160
 ARROW_MARGIN = 0.15  # of a panel's height, free for the arrows of limits
+LONE_SPACING = 100.0  # GeV, what a study's only neutralino mass has to itself
+MASSES_MARKED = 6  # on an axis, each of them, at most
 
 # Colours that the colour-blind tell apart: Okabe and Ito, "Color universal design" (2008).
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
@@ -25,7 +29,17 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#CC79A7",
 )
 BLACK, GREY = "#000000", "#7F7F7F"
-WINE = "#882255"  # Paul Tol, "Colour schemes" (2021)
+# Paul Tol, "Colour schemes" (2021), "muted".
+WINE, INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA = (
+    "#882255",
+    "#332288",
+    "#44AA99",
+    "#CC6677",
+    "#999933",
+    "#117733",
+    "#DDCC77",
+    "#AA4499",
+)
 SIGNAL, BACKGROUND = VERMILION, BLUE
 
 # A network has one colour, marker and line throughout; what it is compared with has its own.
@@ -36,7 +50,7 @@ _LOOKS = {
     "ViT": (GREEN, "p", "-"),
     "MaxViT, scores alone": (VERMILION, "*", ":"),
     "MaxViT + DS1": (PURPLE, "X", "-"),
-    "CoAtNet and MaxViT": (GREY, "X", "-"),
+    "CoAtNet and MaxViT": (WINE, "X", "-"),
     "all scores": (BLACK, "P", "-"),
     "AK08": (GREY, "<", "-"),
     "AK10": (SKY, ">", "-"),
@@ -51,7 +65,9 @@ _LOOKS = {
     "DS1": (SKY, "<", "--"),
     "DS2": (BLACK, ">", "--"),
 }
-_SPARE_COLOURS = (PURPLE, SKY, GREY, BLACK)
+_SPARE_COLOURS = (INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA)
+_SPARE_MARKERS = ("h", "^", "v", "8", "H")
+_further: dict[str, int] = {}  # names that have no look of their own, numbered as they come
 
 RC = {
     "font.size": 8,
@@ -88,22 +104,31 @@ class Drawing:
 
 
 def apply() -> None:
-    """Draw everything from here on in this style."""
-    matplotlib.use("Agg")
+    """Draw everything from here on in this style, whatever the user's matplotlibrc says."""
+    matplotlib.rcdefaults()
+    matplotlib.use("agg")
     matplotlib.rcParams.update(RC)
 
 
 def look(name: str) -> dict:
-    """Colour, marker and line of a classifier, by the longest name it begins with.
+    """Colour, marker and line of a classifier; what is added to a network keeps the network's.
+
+    A network of the user's has a colour and a line that no other entry has: a dash and as many dots
+    as there are such networks so far. Beyond seven of them colours repeat, lines never do.
 
     Example:
-        >>> look("MaxViT + DS2")["color"] == look("MaxViT")["color"]
+        >>> look("MaxViT + DS2") == look("MaxViT") != look("MaxViT2")
         True
     """
-    known = max((key for key in _LOOKS if name.startswith(key)), key=len, default=None)
-    spare = _SPARE_COLOURS[sum(map(ord, name)) % len(_SPARE_COLOURS)]
-    color, marker, linestyle = _LOOKS.get(known, (spare, "h", (0, (3, 1, 1, 1))))
-    return {"color": color, "marker": marker, "linestyle": linestyle}
+    base = name if name in _LOOKS else re.split(r" \+ |, ", name)[0]
+    if base in _LOOKS:
+        return dict(zip(("color", "marker", "linestyle"), _LOOKS[base], strict=True))
+    i = _further.setdefault(base, len(_further))
+    return {
+        "color": _SPARE_COLOURS[i % len(_SPARE_COLOURS)],
+        "marker": _SPARE_MARKERS[i % len(_SPARE_MARKERS)],
+        "linestyle": (0, (5, 1.5) + (1, 1.5) * (i + 1)),
+    }
 
 
 def panels(
@@ -116,22 +141,48 @@ def panels(
     return figure, list(axes.flat)
 
 
-def legend(figure: Figure, axes: Sequence[Axes], columns: int = 6) -> None:
-    """One legend below all panels, every name once."""
+def heading(figure: Figure, note: str = "", luminosity: bool = False) -> None:
+    """Above all panels what experiments print on a figure of collisions, and a note.
+
+    Args:
+        note: its lines are wrapped at the figure's width; no spaces inside formulas.
+        luminosity: whether the figure depends on it.
+    """
+    label = rf"$\bf{{Simulation}}$   $\sqrt{{s}}={BEAM_ENERGY / 1e3:g}$ TeV"
+    if luminosity:
+        label += rf", {LUMINOSITY:g} fb$^{{-1}}$"
+    figure.suptitle("\n".join(filter(None, (label, note))), x=0.01, ha="left", wrap=True)
+
+
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend below all panels, every name once, in as many columns as the figure is wide."""
     handles = {
         label: handle
         for axis in axes
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=min(len(handles), columns)
-    )
+    for columns in range(len(handles), 0, -1):
+        drawn = figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
+        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
+
+
+def neutralino_axis(axis: Axes, masses: np.ndarray) -> None:
+    """The x axis of a panel against the neutralino masses (m,) of a study, with room to dodge."""
+    half = _spacing(masses) / 2
+    axis.set(xlabel=f"{NEUTRALINO_MASS} [GeV]", xlim=(masses[0] - half, masses[-1] + half))
+    if len(masses) <= MASSES_MARKED:
+        axis.set_xticks(masses)
 
 
 def dodge(x: np.ndarray, n: int) -> np.ndarray:
     """(n,) sideways shifts that keep n points at the same x (m,) apart."""
-    spacing = np.diff(x).min() if len(x) > 1 else 1.0
-    return (np.arange(n) - (n - 1) / 2) * 0.07 * spacing
+    return (np.arange(n) - (n - 1) / 2) * min(0.07, 0.8 / n) * _spacing(x)
+
+
+def _spacing(x: np.ndarray) -> float:
+    return np.diff(x).min() if len(x) > 1 else LONE_SPACING
 
 
 def measured(
@@ -167,11 +218,14 @@ def measured(
             )
 
 
-def save(drawing: Drawing, path: Path) -> list[Path]:
-    """Write `path` (.png) and the CSV of its points; returns what was written."""
-    with atomic_write(path) as temporary:
-        drawing.figure.savefig(temporary, format="png")
-    written = [path]
+def save(drawing: Drawing, path: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Write `path` in these formats and the CSV of its points; returns what was written."""
+    written = []
+    for name in formats:
+        written.append(path.with_suffix(f".{name}"))
+        undated = {"CreationDate": None} if name == "pdf" else None  # the same bytes every time
+        with atomic_write(written[-1]) as temporary:
+            drawing.figure.savefig(temporary, format=name, metadata=undated)
     tables = {"": drawing.points} | {f"_{name}": rows for name, rows in drawing.more_points.items()}
     for suffix, rows in tables.items():
         if rows:

@@ -23,7 +23,7 @@ from figures.table import Summary
 from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
 from sensitivity.bootstrap import Estimate
-from sensitivity.exclusion import EXCLUSION_LEVEL, INSIDE
+from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
 from study import BACKGROUND_UNCERTAINTY
 
@@ -49,6 +49,12 @@ PUBLISHED_GAIN = {
     ("MaxViT", 300): 75,
     ("CoAtNet", 100): 88,
     ("CNN", 100): 8,
+}
+_STATUSES = {
+    INSIDE: "measured",
+    ABOVE_GRID: "lower limit",
+    BELOW_GRID: "upper limit",
+    UNKNOWN: "undefined",
 }
 
 
@@ -113,7 +119,7 @@ def _single_jets(summary: Summary, results: Results) -> None:
         margins = {}
         for name in results.networks(definition):
             difference = aucs.difference(names.index(name), mass)
-            margins[name] = difference.value / difference.error
+            margins[name] = difference.deviations
         if not margins:
             continue
         best = max(margins, key=margins.get)
@@ -289,6 +295,8 @@ def _modelling(summary: Summary, results: Results) -> None:
         f"Shift of eps_B at eps_S = {study.working_point:g} in other showers, relative "
         f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g}; in brackets events passing here, there)"
     )
+    if np.count_nonzero(~classifiers.is_signal) < classifiers.background_min:
+        return  # no cut can be placed; limits.exclusions says so
     for name in classifiers.score if results.varied else ():
         cut = classifiers.cut_at(name)
         nominal = cut.background_efficiency
@@ -329,9 +337,7 @@ def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
         summary.add(
             section, "excluded stop mass", point["classifier"], point["excluded_mass"],
             point["excluded_low"], point["excluded_high"],
-            {INSIDE: "measured", "above grid": "lower limit", "below grid": "upper limit"}[
-                point["status"]
-            ],
+            _STATUSES[point["status"]],
             neutralino_mass=point["neutralino_mass"],
         )  # fmt: skip
     for point in points:

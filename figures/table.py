@@ -10,9 +10,10 @@ from sensitivity.bootstrap import Estimate
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV
 CELL, LABEL = 28, 34  # characters
 LEGEND = (
-    "Errors: one standard error (±) or the 68 % interval (+ -). Limits (> <): for SIC 95 %, one-\n"
-    "sided; for masses the end of the grid. In round brackets: background jets or events behind a\n"
-    "number. In square brackets: published, arXiv:2406.03096, on other collisions than these."
+    "Errors: one standard error (±) or the 68 % interval (+ -); ± ?: too few events for an error.\n"
+    "Limits (> <): for SIC 95 %, one-sided; for masses the end of the grid. In round brackets:\n"
+    "background jets or events behind a number. In square brackets: published, arXiv:2406.03096,\n"
+    "on other collisions than these."
 )
 
 
@@ -99,6 +100,8 @@ def cell(row: Mapping) -> str:
         return f"{'>' if row['status'] == 'lower limit' else '<'} {value:.3g}{published}"
     below, above = value - low, high - value
     error = max(below, above)
+    if not np.isfinite(error):
+        return f"{value:.4g} ± ?{published}"
     if not error > 0:
         return f"{value:.4g}{' ± 0' if error == 0 else ''}{published}"
     digits = int(np.clip(1 - np.floor(np.log10(float(f"{error:.1e}"))), 0, 5))

@@ -14,7 +14,7 @@ from products import InputError, atomic_write
 
 MOST_COMPRESSED = 1032  # numbers of bytes that deflate can make one of
 UNWRITTEN = "it was not written"  # the remedy of a writer, for which there is none
-# What following a damaged file ends in; any other number is the system's own complaint.
+# Where the references of a damaged file lead; other numbers are the system's own complaints.
 OF_THE_FILE = (
     errno.EINVAL,
     errno.EFAULT,

@@ -35,12 +35,12 @@ class Survey:
     Attributes:
         events: structured (n,) `EVENT_DTYPE`, the split not yet assigned.
         fully_selected: (n,) bool.
-        content: path -> hash (n,) of the events as that file has them (jets/content.py).
-        off_grid: neutralino masses of the rows that are left out, not among these n.
         observables: (n, 9) float32, columns `OBSERVABLES`; None where unknown.
         jets: jet definition -> structured (n, 3) with the fields of `KINEMATICS`, pT 0 where there
             is no jet or it has no pixel.
         samples: structured `SAMPLE_DTYPE`, one row a mass point or background file.
+        content: path -> hash (n,) of the events as that file has them (jets/content.py).
+        off_grid: neutralino masses of the rows that are left out, not among these n.
     """
 
     events: np.ndarray

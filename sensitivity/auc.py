@@ -15,7 +15,8 @@ class CorrelatedAUCs:
 
     Attributes:
         value: (classifiers,) AUCs.
-        covariance: (classifiers, classifiers) of the values, from the bootstrap.
+        covariance: (classifiers, classifiers) of the values, from the bootstrap; NaN where fewer
+            than two resamplings hold both classes.
     """
 
     value: np.ndarray
@@ -114,6 +115,8 @@ def correlated_aucs(
     )
     # A resampling without signal or without background has no AUC.
     resampled = resampled[np.isfinite(resampled).all(axis=1)]
+    if len(resampled) < 2:
+        return CorrelatedAUCs(value, np.full((len(value), len(value)), np.nan))
     return CorrelatedAUCs(value, np.atleast_2d(np.cov(resampled, rowvar=False)))
 
 

@@ -3,13 +3,16 @@
 Between the points of a grid of masses, the logarithms of what varies slowly (background efficiency,
 signal efficiency, cross section) are interpolated, and the significance is computed from them; it
 is never interpolated over a grid step itself. So a coarse grid gives the contours of a fine one.
+How far the answer hangs on the interpolation is asked of a second one, by straight lines between
+the same logarithms.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import PchipInterpolator, make_interp_spline
 
 import study
 from sensitivity.cross_sections import stop_pair_cross_section
@@ -20,6 +23,7 @@ EXCLUSION_LEVEL = CONTOUR_LEVELS[-1]
 MASS_STEP = 1.0  # GeV, of the fine grids
 
 BELOW_GRID, INSIDE, ABOVE_GRID = "below grid", "inside", "above grid"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class ExcludedMass:
     """Excluded stop masses.
 
     Attributes:
-        mass: GeV; the lightest or heaviest mass of the grid where the status is not "inside".
+        mass: GeV; the lightest or heaviest mass of the grid where the status is "below grid" or
+            "above grid", NaN where it is "unknown".
         status: "inside"; "below grid": not even the lightest stop mass is excluded; "above grid":
-            all of them are.
+            all of them are; "unknown": no mass point has both efficiencies.
     """
 
     mass: np.ndarray
@@ -100,19 +105,26 @@ def excluded_mass(
     signal_efficiency: ArrayLike,
     background_efficiency: ArrayLike,
     level: float = EXCLUSION_LEVEL,
+    *,
+    straight: bool = False,
 ) -> ExcludedMass:
     """Largest stop mass up to which all stop masses of the grid are excluded.
 
     Args:
         stop_mass: (p,) GeV, ascending: the grid at one neutralino mass.
         signal_efficiency: (..., p) of preselection times cut, with respect to all stop pairs; NaN
-            or 0 where the mass point is missing.
-        background_efficiency: (..., p) of the cut, after the preselection; likewise. Leading axes
-            are bootstraps, classifiers, ...
+            where the mass point is missing. Where it is 0, nothing is excluded up to the
+            neighbouring mass points.
+        background_efficiency: (..., p) of the cut, after the preselection; NaN or 0 where it is
+            unknown. Leading axes are bootstraps, classifiers, ...
         level: significance from which a mass counts as excluded.
+        straight: interpolate the logarithms by straight lines.
 
     Returns:
         Mass and status, shaped like the leading axes.
+
+    Raises:
+        ValueError: no mass point at all has both efficiencies.
 
     Example:
         >>> found = excluded_mass([700.0, 900.0, 1100.0], [0.02, 0.03, 0.04], [2e-3, 1e-3, 5e-4])
@@ -123,13 +135,23 @@ def excluded_mass(
     fine = _fine(stop_mass)
     z = _significance(
         fine,
-        _interpolated(stop_mass, signal_efficiency, fine),
-        _interpolated(stop_mass, background_efficiency, fine),
+        _interpolated(stop_mass, signal_efficiency, fine, straight),
+        _interpolated(stop_mass, _known(background_efficiency), fine, straight),
     )
+    if not np.isfinite(z).any():
+        raise ValueError("no mass point has both a signal and a background efficiency")
+    return first_allowed(fine, z, level)
+
+
+def first_allowed(stop_mass: np.ndarray, z: np.ndarray, level: float) -> ExcludedMass:
+    """Where significances (..., P) on a fine grid of stop masses (P,) first fall below a level.
+
+    Example:
+        >>> first_allowed(np.array([700.0, 701.0]), np.array([2.0, 1.0]), 1.75).mass
+        np.float64(700.25)
+    """
     # Masses beyond the outermost known points are no part of the grid.
     known = np.isfinite(z)
-    if not known.any(axis=-1).all():
-        raise ValueError("no mass point has both a signal and a background efficiency")
     first = known.argmax(axis=-1)
     last = z.shape[-1] - 1 - known[..., ::-1].argmax(axis=-1)
     allowed = known & (z < level)
@@ -139,12 +161,15 @@ def excluded_mass(
     z_before = np.take_along_axis(z, before[..., None], axis=-1)[..., 0]
     z_after = np.take_along_axis(z, crossing[..., None], axis=-1)[..., 0]
     step = np.where(crossing > first, z_before - z_after, 1.0)
-    crossed = fine[before] + (fine[crossing] - fine[before]) * (z_before - level) / step
+    span = stop_mass[crossing] - stop_mass[before]
+    crossed = stop_mass[before] + span * (z_before - level) / step
 
+    unknown = ~known.any(axis=-1)
     below, above = allowed.any(axis=-1) & (crossing == first), ~allowed.any(axis=-1)
+    cases = [unknown, below, above]
     return ExcludedMass(
-        np.select([below, above], [fine[first], fine[last]], crossed)[()],
-        np.select([below, above], [BELOW_GRID, ABOVE_GRID], INSIDE)[()],
+        np.select(cases, [np.nan, stop_mass[first], stop_mass[last]], crossed)[()],
+        np.select(cases, [UNKNOWN, BELOW_GRID, ABOVE_GRID], INSIDE)[()],
     )
 
 
@@ -153,6 +178,9 @@ def significance_plane(
     stop_mass: ArrayLike,
     signal_efficiency: ArrayLike,
     background_efficiency: ArrayLike,
+    *,
+    neutralino_step: float = MASS_STEP,
+    straight: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Significance over the plane of masses, to draw `CONTOUR_LEVELS` in.
 
@@ -161,10 +189,12 @@ def significance_plane(
     Args:
         neutralino_mass: (q,) GeV, ascending.
         stop_mass: (p,) GeV, ascending.
-        signal_efficiency, background_efficiency: (q, p) as in `excluded_mass`.
+        signal_efficiency, background_efficiency: (..., q, p) as in `excluded_mass`.
+        neutralino_step: GeV, about, between the neutralino masses returned.
+        straight: interpolate the logarithms by straight lines.
 
     Returns:
-        Neutralino masses (Q,), stop masses (P,) and significances (Q, P) in steps of `MASS_STEP`;
+        Neutralino masses (Q,), stop masses (P,) in steps of `MASS_STEP`, significances (..., Q, P);
         NaN outside the known points.
 
     Example:
@@ -174,14 +204,16 @@ def significance_plane(
         ((201, 201), 0.6463)
     """
     neutralino_mass, stop_mass = (np.asarray(axis, float) for axis in (neutralino_mass, stop_mass))
-    fine_neutralino, fine_stop = _fine(neutralino_mass), _fine(stop_mass)
+    fine_neutralino, fine_stop = _fine(neutralino_mass, neutralino_step), _fine(stop_mass)
 
     def over_plane(efficiency: ArrayLike) -> np.ndarray:
-        rows = _interpolated(stop_mass, efficiency, fine_stop)
-        return _interpolated(neutralino_mass, rows.T, fine_neutralino).T
+        rows = _interpolated(stop_mass, efficiency, fine_stop, straight)
+        columns = np.swapaxes(rows, -1, -2)
+        plane = _interpolated(neutralino_mass, columns, fine_neutralino, straight)
+        return np.swapaxes(plane, -1, -2)
 
-    z = _significance(fine_stop, over_plane(signal_efficiency), over_plane(background_efficiency))
-    return fine_neutralino, fine_stop, z
+    signal, background = over_plane(signal_efficiency), over_plane(_known(background_efficiency))
+    return fine_neutralino, fine_stop, _significance(fine_stop, signal, background)
 
 
 def _significance(
@@ -193,25 +225,49 @@ def _significance(
     )
 
 
-def _fine(masses: np.ndarray) -> np.ndarray:
-    steps = round(np.ptp(masses) / MASS_STEP)
+def _fine(masses: np.ndarray, step: float = MASS_STEP) -> np.ndarray:
+    steps = max(round(np.ptp(masses) / step), min(len(masses) - 1, 1))
     return np.linspace(masses[0], masses[-1], steps + 1)
 
 
-def _interpolated(x: np.ndarray, y: ArrayLike, x_new: np.ndarray) -> np.ndarray:
-    """Positive y (..., n) at x_new, through its logarithm; NaN outside the known points.
+def _known(background_efficiency: ArrayLike) -> np.ndarray:
+    """NaN where no background passes: that tells nothing but an upper limit."""
+    efficiency = np.asarray(background_efficiency, float)
+    return np.where(efficiency > 0, efficiency, np.nan)
+
+
+def _interpolated(x: np.ndarray, y: ArrayLike, x_new: np.ndarray, straight: bool) -> np.ndarray:
+    """y (..., n) at x_new, through its logarithm; NaN outside the known points.
 
     The interpolation is cubic and monotone between neighbours: statistical fluctuations of the
-    points do not make it overshoot.
+    points do not make it overshoot. A zero, whose logarithm no line reaches, is one up to its
+    neighbours.
     """
+    y = np.asarray(y, float)
+    rows = y.reshape(-1, y.shape[-1])
+    found = np.full((len(rows), len(x_new)), np.nan)
+    # 2: positive, 1: zero, 0: unknown. Rows that know the same points are interpolated together.
+    kinds, group = np.unique(
+        np.sign(np.nan_to_num(rows, nan=-1.0)) + 1, axis=0, return_inverse=True
+    )
+    for i, kind in enumerate(kinds):
+        of_kind = group.ravel() == i
+        positive = kind == 2
+        found[of_kind] = np.exp(
+            _through(x[positive], np.log(rows[np.ix_(of_kind, positive)]), x_new, straight)
+        )
+        if (kind == 1).any():
+            stated = kind > 0
+            beside = np.interp(x_new, x[stated], kind[stated] == 1, left=0, right=0) > 0
+            found[np.ix_(of_kind, beside)] = 0.0
+    return found.reshape(*y.shape[:-1], len(x_new))
 
-    def row(log_y: np.ndarray) -> np.ndarray:
-        known = np.isfinite(log_y)
-        if known.sum() > 1:
-            return PchipInterpolator(x[known], log_y[known], extrapolate=False)(x_new)
-        lone = np.full(x_new.shape, np.nan)
-        lone[np.isin(x_new, x[known])] = log_y[known]
-        return lone
 
-    with np.errstate(divide="ignore"):
-        return np.exp(np.apply_along_axis(row, -1, np.log(np.asarray(y, float))))
+def _through(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, straight: bool) -> np.ndarray:
+    """Lines (rows, N) through points y (rows, n) at x (n,); NaN outside."""
+    if len(x) > 1:
+        line = partial(make_interp_spline, k=1) if straight else PchipInterpolator
+        return line(x, y, axis=-1)(x_new, extrapolate=False)
+    found = np.full((len(y), len(x_new)), np.nan)
+    found[:, np.isin(x_new, x)] = y
+    return found

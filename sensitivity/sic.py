@@ -93,8 +93,13 @@ def ratio_of_means(
     values = [np.array([one.value for one in some]) for some in (better, worse)]
     ratio = float(values[0].mean() / values[1].mean())
     of_seeds = [v.var(ddof=1) / len(v) / v.mean() ** 2 if len(v) > 1 else 0.0 for v in values]
-    spread = np.std(of_events[0][there] / of_events[1][there], ddof=1)
+    spread = _spread(of_events[0][there] / of_events[1][there])
     return Estimate(ratio, float(np.hypot(spread, ratio * sum(of_seeds) ** 0.5)))
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation; infinite of fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else np.inf
 
 
 @dataclass(frozen=True)
@@ -257,7 +262,7 @@ def max_sic(
         return MaximumSIC(np.nan, np.nan, np.nan, 0, np.full_like(resampled, -np.inf))
     return MaximumSIC(
         float(value),
-        float(np.std(resampled[np.isfinite(resampled)], ddof=1)),
+        _spread(resampled[np.isfinite(resampled)]),
         float(cuts.signal_efficiency(at, sums)),
         int(cuts.background_above[at]),
         resampled,
@@ -451,7 +456,11 @@ class _Scan:
         tail = (1.0 - CONFIDENCE) / 2.0
         # Quantiles that are one of the resamplings, for some of these may be infinite.
         tails = [tail, 1.0 - tail]
-        low, high = np.nanquantile(self.resampled_sic, tails, axis=0, method="inverted_cdf")
+        # Where every resampling lacks a class, as of one event some may, nothing bounds the SIC.
+        is_silent = np.isnan(self.resampled_sic).all(axis=0)
+        resampled = np.where(is_silent, 0.0, self.resampled_sic)
+        low, high = np.nanquantile(resampled, tails, axis=0, method="inverted_cdf")
+        high[is_silent] = np.inf
         with np.errstate(divide="ignore"):
             exact_high, exact_low = (
                 self.signal_efficiency / np.sqrt(bound)

@@ -13,9 +13,10 @@ MODELS["Toy"] = "toy_network:toy"  # as if a user had added a network
 def pytest_configure(config):
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # A shell starts a job in the background with SIGINT ignored, and all that it starts inherit it:
-    # scripts then rightly take no notice of Ctrl-C, but here they are to.
+    # A shell starts jobs in the background with SIGINT ignored, nohup with SIGHUP, and what they
+    # start inherits it: scripts then rightly take no notice, but here they are to.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # The files that take longest, begun first: so several workers end at about the same time.

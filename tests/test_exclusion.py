@@ -235,3 +235,74 @@ def test_plane_and_excluded_mass_agree_and_end_with_the_grid():
     assert np.isnan(z[300:, :100]).all()
     assert np.isfinite(z[:291]).all()
     assert np.isfinite(z[:, 100:]).all()
+
+
+# --- interpolation --------------------------------------------------------------------------------
+
+
+def test_straight_lines_exclude_the_mass_of_their_closed_form():
+    """On the grid of the table of cross sections, ln s is straight between the mass points."""
+    masses, background = np.array([1000.0, 1025.0, 1050.0]), 2e-4
+    efficiency = np.array([0.030, 0.014, 0.010])
+    b = study.EXPECTED_BACKGROUND * background
+    level = brentq(lambda s: significance(s, b) - EXCLUSION_LEVEL, 1, 1e4)
+    log_signal = np.log(expected_signal(masses, efficiency) / level)
+    assert log_signal[0] > 0 > log_signal[1]
+    expected = 1000 + 25 * log_signal[0] / (log_signal[0] - log_signal[1])
+    found = excluded_mass(masses, efficiency, np.full(3, background), straight=True)
+    assert found.mass == pytest.approx(expected, abs=0.01)
+
+
+def test_cubic_lines_exclude_the_mass_of_their_closed_form():
+    """Fritsch and Carlson's cubic in ln eps_S: harmonic mean of slopes, three-point ends."""
+    masses, background = np.array([1000.0, 1025.0, 1050.0]), 2e-4
+    efficiency = np.array([0.030, 0.014, 0.010])
+    y = np.log(efficiency)
+    left, right = np.diff(y)  # slopes in units of a grid step
+    inner, end = 2 * left * right / (left + right), (3 * left - right) / 2
+
+    def log_efficiency(t: float) -> float:
+        """Hermite's cubic between the first two points, t from 0 to 1."""
+        return (
+            (1 + 2 * t) * (1 - t) ** 2 * y[0] + t**2 * (3 - 2 * t) * y[1]
+            + t * (1 - t) ** 2 * end + t**2 * (t - 1) * inner
+        )  # fmt: skip
+
+    def z(t: float) -> float:
+        signal = expected_signal(1000 + 25 * t, np.exp(log_efficiency(t)))
+        return float(significance(signal, study.EXPECTED_BACKGROUND * background))
+
+    expected = 1000 + 25 * brentq(lambda t: z(t) - EXCLUSION_LEVEL, 0, 1)
+    found = excluded_mass(masses, efficiency, np.full(3, background))
+    assert found.mass == pytest.approx(expected, abs=0.01)
+    straight = excluded_mass(masses, efficiency, np.full(3, background), straight=True)
+    assert abs(found.mass - straight.mass) > 0.1
+
+
+def test_without_signal_nothing_is_excluded_up_to_the_neighbours():
+    efficiency, background = signal_efficiency(STOP_MASSES), background_efficiency(STOP_MASSES)
+    efficiency[STOP_MASSES == 800] = 0.0
+    found = excluded_mass(STOP_MASSES, efficiency, background)
+    assert (found.status, found.mass) == ("inside", pytest.approx(775, abs=1))
+    last = np.where(STOP_MASSES < 1200, 20 * signal_efficiency(STOP_MASSES), 0.0)
+    assert excluded_mass(STOP_MASSES, last, background).mass == pytest.approx(1175, abs=1)
+    nothing = excluded_mass(STOP_MASSES, np.zeros(21), background)
+    assert (nothing.mass, nothing.status) == (700.0, "below grid")
+
+
+def test_a_resampling_without_an_event_is_unknown_and_spares_the_others():
+    efficiency = np.stack([signal_efficiency(STOP_MASSES), np.full(21, np.nan)])
+    found = excluded_mass(STOP_MASSES, efficiency, background_efficiency(STOP_MASSES))
+    assert found.status.tolist() == ["inside", "unknown"]
+    assert found.mass[0] == pytest.approx(true_excluded_mass(100.0), abs=0.5)
+    assert np.isnan(found.mass[1])
+    planes = significance_plane(
+        [100.0, 300.0],
+        STOP_MASSES,
+        np.stack([efficiency, efficiency[:1].repeat(2, axis=0)]),
+        np.broadcast_to(background_efficiency(STOP_MASSES), (2, 2, 21)),
+        neutralino_step=50.0,
+    )[2]
+    assert planes.shape == (2, 5, 501)
+    assert np.isfinite(planes[1]).all() and np.isfinite(planes[0, 0]).all()
+    assert np.isnan(planes[0, 1:]).all()

@@ -210,6 +210,9 @@ def test_weights_of_maxvit_start_as_torchvision_initialises_them():
 
 
 def test_the_table_in_the_documentation_is_the_printed_one(measured):
+    """Of the published networks; a user may have added others."""
+    published = {key.partition("_")[0] for key in PUBLISHED}
+    measured = {key: counts for key, counts in measured.items() if key[0] in published}
     assert table(measured) in (Path(__file__).parents[1] / "doc" / "networks.md").read_text()
 
 

@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import dataclasses
+import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.image
@@ -13,6 +15,7 @@ import pytest
 from scipy.stats import norm
 from synthetic_study import (
     DS2,
+    HISTORY,
     NEUTRALINO_MASSES,
     OF_EVENTS,
     OF_JETS,
@@ -23,11 +26,14 @@ from synthetic_study import (
     write_study,
 )
 
+import fit_xgb
 import plots
-from figures import limits, performance, style
+from figures import diagram, jet_images, limits, performance, style, training_curves
 from figures.results import Results, read_results
 from figures.summary import _modelling, summarise
 from figures.table import Summary
+from jets.images import dense
+from jets.packed import read_jets
 from jets.split import HELD_OUT, STOP, events_in_two_splits
 from products import InputError
 from sensitivity.cross_sections import stop_pair_cross_section
@@ -37,6 +43,9 @@ SIGNAL, BACKGROUND = 50, 800  # held-out events, of a mass point and of backgrou
 FIGURES = {
     "process",
     "event_displays",
+    "jet_spectra",
+    "training_curves",
+    "scores",
     *(f"average_images_{name}" for name in JET_DEFINITIONS),
     "sic_single_jets",
     "sic_three_jets",
@@ -49,9 +58,9 @@ FIGURES = {
 }
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, *options: str) -> None:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["plots.py", "--study", "synthetic.toml"])
+        patch.setattr(sys, "argv", ["plots.py", "--study", "synthetic.toml", *options])
         plots.main()
 
 
@@ -69,12 +78,30 @@ def _number(text: str) -> float | str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("plots")
+def finished_and_drawn(tmp_path_factory) -> tuple[Path, dict[str, style.Drawing]]:
+    """The folder, and every drawing as it was saved."""
+    folder, drawn, save = tmp_path_factory.mktemp("plots"), {}, style.save
     write_study(folder, signal=SIGNAL, background=BACKGROUND)
     write_known_trees(folder)
-    run(folder)
-    return folder
+
+    def keep(drawing: style.Drawing, path: Path, *formats) -> list[Path]:
+        drawn[path.stem] = drawing
+        return save(drawing, path, *formats)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "save", keep)
+        run(folder)
+    return folder, drawn
+
+
+@pytest.fixture
+def finished(finished_and_drawn) -> Path:
+    return finished_and_drawn[0]
+
+
+@pytest.fixture
+def drawn(finished_and_drawn) -> dict[str, style.Drawing]:
+    return finished_and_drawn[1]
 
 
 @pytest.fixture
@@ -87,7 +114,7 @@ def test_every_figure_is_there_with_its_points(finished):
     folder = finished / "plots/synthetic"
     assert {path.stem for path in folder.glob("*.png")} == FIGURES
     assert {path.stem for path in folder.glob("*.csv")} == (
-        FIGURES | {"exclusion_plane_contours", "summary"}
+        FIGURES | {"exclusion_plane_contours", "exclusion_plane_band", "summary"}
     )
     for name in FIGURES:
         image = matplotlib.image.imread(folder / f"{name}.png")
@@ -132,13 +159,15 @@ def test_sic_curves_follow_the_closed_form(
     assert np.sqrt(np.mean(np.square(pulls))) < 1.5
 
 
-def test_grey_lines_count_the_background_of_every_point(results):
+def test_grey_lines_count_the_background_of_every_point(results, drawn):
     """SIC = eps_S sqrt(N / n), for lines and curves alike; a cut passes whole signal jets."""
-    drawing = performance.sic_of_jets(results)
+    drawing = drawn["sic_single_jets"]
     for axis in drawing.figure.axes[: len(JET_DEFINITIONS)]:
-        is_signal = results.of_jets(axis.get_title()).is_signal
+        definition, _, row = axis.get_title().partition(": ")
+        assert row == "networks"
+        is_signal = results.of_jets(definition).is_signal
         n_signal, n = is_signal.sum(), (~is_signal).sum()
-        of_panel = [p for p in drawing.points if p["jet_definition"] == axis.get_title()]
+        of_panel = [p for p in drawing.points if p["jet_definition"] == definition]
         for point in of_panel:
             passing = point["sic"] / np.sqrt(n / point["background_jets"]) * n_signal
             assert passing == pytest.approx(np.ceil(n_signal * point["signal_efficiency"] - 1e-9))
@@ -147,10 +176,12 @@ def test_grey_lines_count_the_background_of_every_point(results):
         counts = [int(text.get_text().replace(",", "")) for text in axis.texts]
         assert counts == [10, 25, 100, 1000]
         assert slopes == pytest.approx(np.sqrt(n / np.array(counts)))
+        for text in axis.texts:  # no curve lies outside its panel
+            assert not text.get_window_extent().overlaps(axis.bbox)
 
 
-def test_the_scale_on_the_right_counts_the_background_of_measured_points(results):
-    drawing = performance.sic_of_networks(results)
+def test_the_scale_on_the_right_counts_the_background_of_measured_points(results, drawn):
+    drawing = drawn["sic_networks"]
     n = np.count_nonzero(~results.of_events.is_signal)
     right = drawing.figure.axes[-1]
     counts = [int(label.get_text().replace(",", "")) for label in right.get_yticklabels()]
@@ -446,16 +477,297 @@ def test_a_second_run_does_nothing(finished, capsys):
 def test_published_files_leave_out_what_needs_observables(tmp_path, capsys, monkeypatch):
     drawn = set()
 
-    def note(drawing: style.Drawing, path: Path) -> list[Path]:
+    def note(drawing: style.Drawing, path: Path, formats: Sequence[str]) -> list[Path]:
         drawn.add(path.stem)
+        assert formats == ["png", "pdf"]
         return []
 
     monkeypatch.setattr(style, "save", note)
     write_study(tmp_path, signal=12, background=150, published=True)
     write_known_trees(tmp_path, published=True)
-    run(tmp_path)
+    run(tmp_path, "--format", "pdf")
     missing = {"sic_observables", "features", "exclusion_plane", "gain"}
     assert drawn == FIGURES - missing
     printed = capsys.readouterr().out
     assert all(f"Left out: {name}: the published files hold no" in printed for name in missing)
     assert "Left out: AK14_MaxViT_DS2: the published files hold no" in printed
+
+
+# --- How figures look ----------------------------------------------------------------------------
+
+
+def test_every_figure_of_collisions_says_what_it_shows(drawn):
+    """Simulation and the energy, the luminosity where it matters; nothing leaves the page."""
+    for name in FIGURES - {"process"}:
+        figure = drawn[name].figure
+        heading = figure.get_suptitle()
+        assert "Simulation" in heading and r"\sqrt{s}=13$ TeV" in heading
+        assert (r"137 fb$^{-1}$" in heading) == (name in ("exclusion_plane", "gain"))
+        texts = [figure._suptitle, *figure.legends]
+        for box in (text.get_window_extent() for text in texts):
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 + 1, name
+            assert figure.bbox.y0 - 1 <= box.y0 and box.y1 <= figure.bbox.y1 + 1, name
+    for name in JET_DEFINITIONS:
+        heading = drawn[f"average_images_{name}"].figure.get_suptitle()
+        assert "EhT + EmT + TrackPT" in heading
+
+
+def test_figures_do_not_depend_on_the_users_settings(tmp_path):
+    """Nor on the date, the hash seed or the backend: the same bytes in a process of its own."""
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nfigure.facecolor: red\nsavefig.bbox: tight\nlines.linewidth: 9\n"
+    )
+    code = "from figures import diagram, style; from pathlib import Path; style.apply(); "
+    code += "style.save(diagram.process(), Path('process.png'), ('png', 'pdf'))"
+    environment = {"MPLBACKEND": "no such backend", "MPLCONFIGDIR": str(tmp_path)}
+    environment |= {"PYTHONPATH": str(Path(plots.__file__).parent), "PYTHONHASHSEED": "7"}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | environment, check=True
+    )
+    style.apply()
+    style.save(diagram.process(), tmp_path / "here.png", ("png", "pdf"))
+    for suffix in ("png", "pdf"):
+        written = [(tmp_path / f"{name}.{suffix}").read_bytes() for name in ("here", "process")]
+        assert written[0] == written[1] and b"CreationDate" not in written[0]
+
+
+def test_the_users_settings_are_forgotten():
+    with matplotlib.rc_context({"axes.facecolor": "yellow", "savefig.bbox": "tight"}):
+        style.apply()
+        assert matplotlib.rcParams["axes.facecolor"] == "white"
+        assert matplotlib.rcParams["savefig.bbox"] is None
+        assert matplotlib.rcParams["savefig.dpi"] == style.DOTS_PER_INCH
+        assert matplotlib.get_backend().lower() == "agg"
+
+
+def test_networks_of_the_user_look_like_nothing_else():
+    reserved = list(style._LOOKS.values())
+    names = [f"CNN{i}" for i in range(40)]
+    looks = [style.look(name) for name in names]
+    pairs = {(look["color"], str(look["linestyle"])) for look in looks}
+    assert len(pairs) == len(names)
+    assert len({look["color"] for look in looks[:7]}) == 7
+    assert {look["color"] for look in looks}.isdisjoint(color for color, _, _ in reserved)
+    assert {str(look["linestyle"]) for look in looks}.isdisjoint(str(line) for *_, line in reserved)
+    assert [style.look(f"{name} + DS2") for name in names] == looks
+    assert style.look("AK08, all networks") == style.look("AK08")
+    assert style.look("MaxViT, scores alone") != style.look("MaxViT") == style.look("MaxViT + DS2")
+
+
+def test_points_that_are_moved_sideways_say_so(drawn):
+    for name in ("gain", "sic_networks", "sic_combinations", "sic_observables"):
+        assert "Points are shifted sideways." in drawn[name].figure.get_suptitle().replace(
+            "\n", " "
+        )
+        axis, points = drawn[name].figure.axes[0], drawn[name].points
+        plotted = np.concatenate([line.get_xdata() for line in axis.lines])
+        group = points[0].get("group")
+        for point in points:
+            if point.get("group") == group:
+                assert np.isclose(plotted, point["drawn_at"]).any()
+            assert abs(point["drawn_at"] - point["neutralino_mass"]) < 100  # half a grid step
+        assert any(point["drawn_at"] != point["neutralino_mass"] for point in points)
+
+
+def _some(results: Results, definitions: Sequence[str], networks: Sequence[str]) -> Results:
+    """As if only these networks had been trained, on these jets."""
+    kept = {f"{d}/{n}" for d in definitions for n in networks}
+    scores = dataclasses.replace(
+        results.scores,
+        jets={name: results.scores.jets[name] for name in definitions},
+        networks={name: s for name, s in results.scores.networks.items() if name in kept},
+        repeats={n: s for n, s in results.scores.repeats.items() if n.rpartition("/")[0] in kept},
+    )
+    wanted = fit_xgb.fits(networks) | fit_xgb.comparisons()
+    possible, left_out = fit_xgb.possible(wanted, scores, results.table)
+    fits = {n: s for n, s in results.trees.fits.items() if n in possible or "/" in n}
+    return dataclasses.replace(
+        results,
+        study=dataclasses.replace(results.study, networks=tuple(networks), bootstraps=10),
+        scores=scores,
+        trees=dataclasses.replace(results.trees, fits=fits),
+        left_out=left_out,
+    )
+
+
+def test_one_jet_definition_and_one_mass_fill_their_figures(results):
+    table = results.events["m_neutralino"]
+    rows = (table == 300) | (results.events["process"] != STOP)
+    few = _some(
+        dataclasses.replace(
+            results, scores=results.scores.take(rows), trees=results.trees.take(rows)
+        ),
+        ["AK14"],
+        ["CNN", "MaxViT"],
+    )
+    assert (
+        plots.left_out(few)["exclusion_plane"] == "a plane needs two stop and two neutralino masses"
+    )
+    drawings = plots.drawings(few)
+    for name in ("sic_networks", "gain", "sic_single_jets"):
+        figure = drawings[name]().figure
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in (figure._suptitle, *figure.legends)]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 1 for box in boxes)
+        assert sum(box.height for box in boxes) < 0.4 * figure.bbox.height
+        legend = {text.get_text() for text in figure.legends[0].get_texts()}
+        assert legend >= ({"CNN + DS2", "MaxViT + DS2"} if name == "gain" else {"CNN", "MaxViT"})
+        low, high = figure.axes[-1].get_xlim()
+        assert name == "sic_single_jets" or (low < 260 and high > 340)
+
+
+def test_what_is_missing_is_said_and_what_is_there_is_drawn(results):
+    without = _some(results, list(JET_DEFINITIONS), ["CoAtNet", "MaxViT"])
+    assert "sic_combinations" not in plots.left_out(without)
+    figure = performance.sic_of_combinations(without).figure
+    names = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert names == {"CoAtNet", "MaxViT", "CoAtNet and MaxViT"}
+    note = figure.get_suptitle()
+    assert "for want of scores: CNN; all scores; AK08, all networks; AK10" in note
+    assert figure.axes[0].get_title() == "scores on AK08 + AK10 + AK14"
+    only = _some(results, ["AK14"], ["CNN"])
+    reason = plots.left_out(only)["sic_combinations"]
+    assert "AK08 CNN" in reason and "AK14 MaxViT" in reason and "AK14 CNN" not in reason
+    figure = performance.sic_with_observables(only).figure
+    assert [axis.get_title() for axis in figure.axes[:2]] == [
+        "event features",
+        "AK14 networks and DS2",
+    ]
+    names = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert names == {"DS1", "DS2", "CNN + DS2"}
+
+
+def test_published_images_are_drawn_in_the_frame_of_their_jet(results):
+    """Turned images have no place in the eta-phi plane: pixels keep their rows and columns."""
+    published = dataclasses.replace(
+        results, table=dataclasses.replace(results.table, source="published files")
+    )
+    drawing = jet_images.event_displays(published)
+    labels = {axis.get_xlabel() for axis in drawing.figure.axes} - {""}
+    assert labels == {r"$\Delta\eta'$ (turned)"}
+    packed = read_jets(results.study.data_dir / "AK14.h5", HELD_OUT)
+    sums = dense(packed.images, packed.side).sum(axis=(1, 2, 3))
+    for event in ("signal", "background"):
+        points = [point for point in drawing.points if point["event"] == event]
+        assert all(0 <= p["row"] < packed.side and 0 <= p["column"] < packed.side for p in points)
+        for jet in {point["jet"] for point in points}:
+            total = sum(point["pt"] for point in points if point["jet"] == jet)
+            assert np.isclose(sums, total, rtol=1e-5).any()
+
+
+def test_muons_are_drawn_above_all_hadrons_and_never_too_small(drawn):
+    axis = drawn["event_displays"].figure.axes[0]
+    # By kind an empty one for the legend, then those of the event.
+    charged, muons = axis.collections[1], axis.collections[9]
+    assert len(muons.get_offsets()) > 0
+    assert muons.get_zorder() > charged.get_zorder()
+    assert muons.get_sizes().min() >= jet_images.LEAST_AREA > charged.get_sizes().min()
+
+
+# --- Distributions and trainings -----------------------------------------------------------------
+
+
+def test_scores_and_spectra_are_those_of_the_held_out_jets(finished, results):
+    jets = results.of_jets("AK10")
+    for figure, key, name in (
+        ("scores", "network", "CoAtNet"),
+        ("jet_spectra", "quantity", "jet mass"),
+    ):
+        rows = [
+            row
+            for row in read(finished, figure)
+            if row["jet_definition"] == "AK10" and row[key] == name
+        ]
+        assert len(rows) >= 20
+        for part, of_class in (("signal", jets.is_signal), ("background", ~jets.is_signal)):
+            values, n = jets.score[name][of_class], of_class.sum()
+            for row in rows[1:-1]:
+                count = np.sum((values >= row["low"]) & (values < row["high"]))
+                width = row["high"] - row["low"]
+                assert row[part] * n * width == pytest.approx(count, abs=2)  # edges are rounded
+                assert row[f"{part}_error"] * n * width == pytest.approx(count**0.5, abs=1)
+    of_scores = [row for row in read(finished, "scores") if row["jet_definition"] == "AK14"]
+    for part in ("signal", "background"):
+        total = sum(row[part] * (row["high"] - row["low"]) for row in of_scores)
+        assert total == pytest.approx(len(OF_JETS), rel=1e-5)
+
+
+def test_training_curves_mark_the_epoch_of_lowest_validation_loss(finished):
+    rows = read(finished, "training_curves")
+    assert len(rows) == len(JET_DEFINITIONS) * (len(OF_JETS) + 1) * len(HISTORY)
+    for row in rows:
+        expected = HISTORY[int(row["epoch"]) - 1]
+        assert row["training_loss"] == pytest.approx(expected["training_loss"])
+        assert row["validation_loss"] == expected["loss"]
+        assert (row["is_best"] == "True") == (row["epoch"] == 2)
+
+
+def test_a_damaged_history_is_one_sentence(results, tmp_path, monkeypatch):
+    damaged = tmp_path / "history.csv"
+    for text in ("epoch,loss\n0,0.5\n", "epoch,training_loss,loss,loss_error\n0,x,y,z\n", ""):
+        damaged.write_text(text)
+        monkeypatch.setattr(training_curves, "histories", lambda results: {"AK14/CNN/0": damaged})
+        with pytest.raises(InputError, match=r"history\.csv: "):
+            training_curves.training_curves(results)
+
+
+# --- Few events ----------------------------------------------------------------------------------
+
+
+def test_mass_points_of_one_event_give_limits_and_no_traceback(results):
+    """A third of all resamplings lack the one event; then the interval goes to the grid's end."""
+    events = results.events
+    first = np.zeros(len(events), bool)
+    points = events[["process", "m_stop", "m_neutralino"]]
+    first[np.unique(points, return_index=True)[1]] = True
+    rows = first | (events["process"] != STOP)
+    few = dataclasses.replace(
+        results, scores=results.scores.take(rows), trees=results.trees.take(rows)
+    )
+    found = limits.exclusions(few)
+    drawing = limits.gain(found)
+    for point in drawing.points:
+        assert 700 <= point["excluded_low"] <= point["excluded_mass"] <= point["excluded_high"]
+        assert point["excluded_high"] <= 1100
+    assert limits.plane(found).points
+    assert performance.sic_of_networks(few).points
+
+
+def test_an_empty_mass_point_is_a_named_gap(results):
+    events = results.events
+    rows = ~((events["m_stop"] == 900) & (events["m_neutralino"] == 300))
+    few = dataclasses.replace(
+        results, scores=results.scores.take(rows), trees=results.trees.take(rows)
+    )
+    drawing = limits.plane(limits.exclusions(few)[-1:])
+    assert "Without held-out events" in drawing.figure.get_suptitle()
+    assert "(900, 300) GeV" in drawing.figure.get_suptitle()
+
+
+def test_resamplings_that_know_nothing_count_for_neither_side():
+    mass = np.concatenate([[800.0], np.linspace(790, 810, 80), np.full(20, np.nan)])[:, None]
+    interval = limits._interval(mass, np.zeros(1), (700.0, 1100.0))[:, 0]
+    assert interval.tolist() == [800.0, 700.0, 1100.0]
+    known = limits._interval(mass[:81], np.array([6.0]), (700.0, 1100.0))[:, 0]
+    spread = np.quantile(mass[1:81], [0.15865, 0.84135]) - 800
+    assert known[1:] - 800 == pytest.approx([-np.hypot(spread[0], 6), np.hypot(spread[1], 6)])
+
+
+def test_a_class_without_a_jet_is_one_sentence(results):
+    rows = results.events["process"] != STOP
+    few = dataclasses.replace(
+        results, scores=results.scores.take(rows), trees=results.trees.take(rows)
+    )
+    with pytest.raises(InputError, match="AK14: none of the held-out jets is a signal jet"):
+        few.of_jets("AK14")
+
+
+def test_band_holds_the_contour_and_agrees_with_the_gain(finished):
+    band = read(finished, "exclusion_plane_band")
+    assert all(r["excluded_low"] <= r["excluded_mass"] <= r["excluded_high"] for r in band)
+    at = {(r["classifier"], r["neutralino_mass"]): r for r in band}
+    for row in read(finished, "gain"):
+        same = at[row["classifier"], row["neutralino_mass"]]
+        for name in ("excluded_mass", "excluded_low", "excluded_high"):
+            assert same[name] == pytest.approx(row[name], abs=0.01)
+    assert any(row["interpolation"] != 0 for row in read(finished, "gain"))

@@ -337,3 +337,17 @@ def test_background_is_resampled_alike_for_all_signals():
     first, second = (cut.resampled_background_efficiency for cut in cuts)
     assert (first == second).all()
     assert np.std(first) > 0
+
+
+def test_too_few_resamplings_are_an_open_error_and_no_warning():
+    """Where no resampling draws the one signal event, nothing bounds the numbers."""
+    event = np.array([4]), np.arange(5, 105)
+    seed = next(i for i in range(99) if not any(n.any() for n in poisson_counts(event[0], 2, i)))
+    pair = Scores(np.ones(1), event[0]), Scores(np.linspace(0, 2, 100), event[1])
+    point = sic_at(*pair, 0.5, bootstraps=2, seed=seed)
+    assert point.value == pytest.approx(1 / np.sqrt(0.5))
+    assert (point.low, point.high) == (0.0, np.inf)
+    area = auc(*pair, bootstraps=2, seed=seed)
+    assert area.value == pytest.approx(0.5) and np.isnan(area.error)
+    alone = Scores(np.ones(1), event[0])  # of background too: never enough of it in a resampling
+    assert max_sic(alone, alone, background_min=1, bootstraps=2, seed=seed).error == np.inf

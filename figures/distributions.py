@@ -1,0 +1,136 @@
+"""How signal and background are distributed: event features, jet mass and pT, networks' scores."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from figures import style
+from figures.results import MASS, PT, Results
+from jets.packed import OBSERVABLES
+from jets.split import STOP
+
+FEATURE_LABELS = {
+    "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
+    "HT": r"$H_T$ [GeV]",
+    "MJ": r"$M_J$ [GeV]",
+    "Nj": r"$N_j$",
+    **{f"H{order}": rf"$H_{order} / H_0$" for order in range(1, 6)},
+}
+SPECTRA = {MASS: r"jet mass $m$ [GeV]", PT: r"jet $p_T$ [GeV]"}
+BINS, SCORE_BINS = 30, 20
+RANGE = (0.002, 0.995)  # quantiles of both classes together
+
+
+def features(results: Results) -> style.Drawing:
+    """The DS2 features of held-out events, signal (all mass points) and background."""
+    observables = results.table.observables[results.scores.event]
+    is_signal = results.events["process"] == STOP
+    figure, axes = style.panels(3, 3, height=1.8)
+    points = []
+    for axis, name, value in zip(axes, OBSERVABLES, observables.T, strict=True):
+        edges = _edges(value)
+        if name == "Nj":
+            edges = np.arange(np.floor(edges[0]), np.ceil(edges[-1]) + 2) - 0.5
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        points += _distribution(axis, {"feature": name}, value, is_signal, edges)
+        axis.set_xlabel(FEATURE_LABELS[name])
+        axis.set_ylim(bottom=0)
+    axes[3].set_ylabel("share of events per unit")
+    return _finished(figure, axes, points, "events", is_signal)
+
+
+def jet_spectra(results: Results) -> style.Drawing:
+    """Mass and pT of the jets that the networks are tested on, a column a jet definition."""
+    definitions = list(results.scores.jets)
+    figure, axes = style.panels(len(definitions), 2, height=2.1, sharey="row")
+    points, of = [], {definition: results.of_jets(definition) for definition in definitions}
+    for row, (name, label) in enumerate(SPECTRA.items()):
+        of_row = axes[row * len(definitions) : (row + 1) * len(definitions)]
+        edges = _edges(np.concatenate([jets.score[name] for jets in of.values()]))
+        for axis, (definition, jets) in zip(of_row, of.items(), strict=True):
+            key = {"jet_definition": definition, "quantity": name}
+            points += _distribution(axis, key, jets.score[name], jets.is_signal, edges)
+            axis.set(title=definition, xlabel=label, yscale="log")
+    for axis in axes[:: len(definitions)]:
+        axis.set_ylabel("share of jets per GeV")
+    return _finished(figure, axes, points, "jets", of[definitions[-1]].is_signal)
+
+
+def scores(results: Results) -> style.Drawing:
+    """The networks' scores of held-out jets: a row a network, a column a jet definition."""
+    definitions = list(results.scores.jets)
+    networks = list(dict.fromkeys(n for d in definitions for n in results.networks(d)))
+    shape = len(definitions), len(networks)
+    figure, axes = style.panels(*shape, height=1.5, sharex=True, sharey=True)
+    edges = np.linspace(0, 1, SCORE_BINS + 1)
+    points = []
+    for axis, (network, definition) in zip(
+        axes, itertools.product(networks, definitions), strict=True
+    ):
+        jets = results.of_jets(definition)
+        if network not in jets.score:
+            axis.set_axis_off()
+            continue
+        key = {"jet_definition": definition, "network": network}
+        points += _distribution(axis, key, jets.score[network], jets.is_signal, edges)
+        axis.set_title(f"{definition} {network}")
+        axis.set_yscale("log")
+        axis.yaxis.set_minor_locator(NullLocator())  # in so many panels half of the drawing time
+    for axis in axes[-len(definitions) :]:
+        axis.set_xlabel("score: probability of signal")
+    for axis in axes[:: len(definitions)]:
+        axis.set_ylabel("share of jets\nper unit of score")
+    return _finished(figure, axes, points, "jets", jets.is_signal)
+
+
+def _finished(
+    figure: style.Figure,
+    axes: Sequence[Axes],
+    points: Sequence[Mapping[str, object]],
+    counted: str,
+    is_signal: np.ndarray,
+) -> style.Drawing:
+    style.legend(figure, axes[:1])
+    style.heading(figure, f"Held-out {counted}, all mass points. Errors: statistical.")
+    n_signal, n = np.count_nonzero(is_signal), len(is_signal)
+    return style.Drawing(figure, points, f"{n_signal} signal, {n - n_signal} ttbar {counted}")
+
+
+def _edges(value: np.ndarray) -> np.ndarray:
+    """Of `BINS` equal bins over the bulk of the values, about half a unit where all are equal."""
+    low, high = np.quantile(value, RANGE)
+    return np.linspace(low, high, BINS + 1) if low < high else np.array([low - 0.5, low + 0.5])
+
+
+def _distribution(
+    axis: Axes,
+    key: Mapping[str, str],
+    value: np.ndarray,
+    is_signal: np.ndarray,
+    edges: np.ndarray,
+) -> list[dict[str, object]]:
+    """Normalised histograms with their statistical errors; returns a row a bin, each with `key`."""
+    width = np.diff(edges)
+    points = [{**key, "low": a, "high": b} for a, b in itertools.pairwise(edges)]
+    for name, rows, label, look in (
+        ("background", ~is_signal, r"$t\bar{t}$", {"color": style.BACKGROUND, "alpha": 0.4}),
+        ("signal", is_signal, "stop pairs", {"color": style.SIGNAL}),
+    ):
+        count = np.histogram(value[rows], edges)[0]
+        density, error = (n / (rows.sum() * width) for n in (count, np.sqrt(count)))
+        axis.stairs(density, edges, label=label, fill=name == "background", **look)
+        axis.errorbar(
+            (edges[1:] + edges[:-1]) / 2,
+            density,
+            error,
+            color=look["color"],
+            fmt="none",
+            elinewidth=0.7,
+        )
+        for point, d, e in zip(points, density, error, strict=True):
+            point |= {name: d, f"{name}_error": e}
+    axis.set_xlim(edges[0], edges[-1])
+    return points

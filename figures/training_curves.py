@@ -1,0 +1,80 @@
+"""How the networks were trained: the loss of every epoch, in training and validation."""
+
+from pathlib import Path
+
+from matplotlib.ticker import MaxNLocator
+
+from figures import style
+from figures.results import Results
+from products import InputError, read_csv
+
+
+def histories(results: Results) -> dict[str, Path]:
+    """The history of every training whose scores are there, as `AK14/MaxViT/0`, if it is kept."""
+    folder = results.study.data_dir / "models"
+    paths = {one: folder / one.replace("/", "_") / "history.csv" for one in results.scores.repeats}
+    return {training: path for training, path in paths.items() if path.is_file()}
+
+
+def training_curves(results: Results) -> style.Drawing:
+    """Loss by epoch, a column a jet definition, of every seed; the best epoch is marked.
+
+    The best epoch, whose weights are used, is the one of the lowest validation loss.
+
+    Raises:
+        InputError: a history that train.py did not write.
+    """
+    definitions = list(results.scores.jets)
+    figure, axes = style.panels(len(definitions), height=2.5, sharey=True)
+    panel = dict(zip(definitions, axes, strict=True))
+    points = []
+    for training, path in histories(results).items():
+        definition, network, seed = training.split("/")
+        rows = _history(path)
+        axis, look = panel[definition], style.look(network)
+        epoch, of_training, validation, error = zip(*rows, strict=True)
+        best = validation.index(min(validation))
+        line = {"color": look["color"], "linewidth": 0.8}
+        axis.plot(epoch, of_training, linestyle=":", **line)
+        axis.errorbar(epoch, validation, error, **line)
+        axis.plot(epoch[best], validation[best], **look | {"linestyle": "-"}, label=network)
+        points += [
+            {
+                "jet_definition": definition,
+                "network": network,
+                "seed": int(seed),
+                "epoch": int(row[0]),
+                "training_loss": row[1],
+                "validation_loss": row[2],
+                "validation_loss_error": row[3],
+                "is_best": i == best,
+            }
+            for i, row in enumerate(rows)
+        ]
+    for definition, axis in panel.items():
+        axis.set(title=definition, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel("loss (cross entropy) per jet")
+    style.legend(figure, axes)
+    absent = [name for name in results.scores.repeats if name not in histories(results)]
+    note = (
+        "Full: validation, errors 68 %. Dotted: training, mean over the epoch. Symbols: the best "
+        "epoch, whose weights are used."
+    )
+    if absent:
+        note += f"\nNot drawn, for want of a history: {', '.join(absent)}."
+    style.heading(figure, note)
+    epochs = max(point["epoch"] for point in points)
+    return style.Drawing(figure, points, f"{len(histories(results))} trainings, {epochs} epochs")
+
+
+def _history(path: Path) -> list[tuple[float, ...]]:
+    """Epoch, counted from 1, loss of training, of validation, and its error, of every epoch."""
+    columns = ("epoch", "training_loss", "loss", "loss_error")
+    try:
+        rows = [[float(row[name]) for name in columns] for row in read_csv(path)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a history that train.py wrote ({error!r})") from None
+    if not rows:
+        raise InputError(f"{path}: holds no epoch, expected one row for each")
+    return [(row[0] + 1, *row[1:]) for row in rows]
