@@ -270,8 +270,13 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
 
 
 def cost_of_first_layer(network: nn.Module, side: int) -> int:
-    """Floating-point operations of the convolution that sees the image; a product-sum is two."""
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    """Floating-point operations of the convolution that sees the image; a product-sum is two.
+
+    0 where none does, as in ViT: before its first product comes a norm, which needs the gradient.
+    """
+    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is None:
+        return 0
     with torch.device("meta"):
         output = copy.deepcopy(first).to("meta")(torch.empty(1, first.in_channels, side, side))
     return 2 * output.numel() * first.in_channels * math.prod(first.kernel_size)

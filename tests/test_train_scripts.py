@@ -290,12 +290,6 @@ def test_train_refuses_in_one_sentence(arguments, sentence, toy, call):
     assert sorted(toy.parent.rglob("*")) == before
 
 
-def test_an_option_of_another_network_is_refused(toy, call):
-    option = "--published-batch-norm-momentum"
-    status, _, complaint = call(train, "AK08", "CNN", "7", "--study", "toy.toml", option)
-    assert status == 2 and "an option of MaxViT" in complaint and complaint.count("\n") == 1
-
-
 @pytest.mark.parametrize(
     "arguments", [(), ("AK14",), ("AK14", "CNN", "--all"), ("--all", "--shuf")]
 )
