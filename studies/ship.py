@@ -4,7 +4,7 @@ Reads   a finished training of a study, and what plots.py made of the study.
 Writes  models/weights/<jet definition>_<network>.safetensors, and the tables of
         models/weights/README.md between their marks.
 
-    python -m studies.ship AK14 MaxViT 0 --study studies/ordering_cpu.toml
+    python -m studies.ship AK14 MaxViT 0 --study studies/weights_cpu.toml
 """
 
 import argparse
