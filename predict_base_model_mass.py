@@ -20,7 +20,7 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 import argparse
 import dataclasses
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 
 import numpy as np
 import torch
@@ -138,14 +138,22 @@ def score_all(study: Study, trained: list[Trained], device: torch.device) -> dic
 
 
 def finished_trainings(study: Study) -> list[Trained]:
-    """All finished trainings of a study, by jet definition.
+    """All finished trainings of a study's networks and jet definitions, of any seed.
 
     Raises:
         InputError: one that the study asks for is missing, or one is not what its folder says.
     """
-    manifests = sorted((study.data_dir / "models").glob("*/manifest.json"))
+    models = study.data_dir / "models"
+    asked = {
+        manifest
+        for definition, network in product(study.jet_definitions, study.networks)
+        for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
+    }
+    if others := sorted(set(models.glob("*/manifest.json")) - asked):
+        names = ", ".join(manifest.parent.name for manifest in others)
+        print(f"left out: {names}, for study {study.name!r} does not ask for them")
     trained = sorted(
-        (read_trained(manifest, study) for manifest in manifests), key=lambda one: one.training
+        (read_trained(manifest, study) for manifest in asked), key=lambda one: one.training
     )
     of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
     for training in trainings(study):

@@ -349,10 +349,12 @@ def read_manifest(
 ) -> dict:
     """The manifest of an earlier step, whose products lie there as it left them.
 
+    Its inputs, as far as they still lie there, have to be what it read.
+
     Args:
         made_by: the script.
         settings: those of the study that have to be what they were then.
-        made_from: those of its inputs that have to be what they were then.
+        made_from: those of its inputs that have to lie there.
 
     Raises:
         InputError: it is missing or damaged, or a setting or file has changed; the sentence names
@@ -364,7 +366,11 @@ def read_manifest(
         outputs = record["outputs"].items()
         changed = [file for file, facts in outputs if not _unchanged(Path(file), facts)]
         read = {str(file) for file in made_from}
-        known = [(file, facts) for file, facts in record["inputs"].items() if file in read]
+        known = [
+            (file, facts)
+            for file, facts in record["inputs"].items()
+            if file in read or Path(file).exists()
+        ]
         others = [file for file, facts in known if not _unchanged(Path(file), facts)]
     except FileNotFoundError:
         raise InputError(f"{path}: not there yet; run {made_by} first") from None

@@ -46,8 +46,11 @@ def tag(
     """The jets of a file, structured `JET_DTYPE` (n,), and their probability of signal (n,).
 
     Raises:
-        InputError: the weights are missing or damaged.
+        InputError: the weights are not those of a network.
+        OSError: the system does not let them be read.
     """
+    with weights.open("rb"):  # what keeps it from being read, the system says best
+        pass
     try:
         network, facts = load_weights(weights)
         definition, scale = facts["jet_definition"], facts["pixel_scale"]
@@ -59,7 +62,7 @@ def tag(
             raise ValueError(f"of {definition} jets on a {scale} scale")
         if not (math.isfinite(mean) and 0 < std < math.inf):
             raise ValueError(f"mass mean {mean}, standard deviation {std}")
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError) as error:
         raise InputError(f"{weights}: no weights of a network ({error}); fetch it again") from None
     jets = jets_of(events, definition, int(facts["pixels"]), mean, std, oriented)
     images = JetImages(jets, scale, standardised, device)

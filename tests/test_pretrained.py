@@ -54,22 +54,27 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "missing", "a folder", *WRONG])
+@pytest.mark.parametrize("damage", ["cut", "text", *WRONG])
 def test_damaged_weights_are_one_sentence(tmp_path, damage):
     path = tmp_path / "small.safetensors"
     complete = FACTS | {"jet_definition": "AK14", "pixel_scale": "sqrt", "mass_mean": "0.2"}
     complete |= {"mass_std": "0.1", "standardised_mass": "True", "oriented": "True"}
     save_weights(path, small_network(), complete | WRONG.get(damage, {}))
-    if damage == "a folder":
-        path = tmp_path
-    elif damage == "cut":
+    if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "text":
         path.write_text("weights")
-    elif damage == "missing":
-        path.unlink()
     with pytest.raises(InputError, match="no weights of a network"):
         tag.tag(read_events(DEMO / "stop_900_300.h5"), path, "", CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("none.safetensors", FileNotFoundError), (".", IsADirectoryError)]
+)
+def test_weights_that_cannot_be_read_are_not_called_damaged(name, error, tmp_path):
+    with pytest.raises(error) as found:
+        tag.tag(read_events(DEMO / "stop_900_300.h5"), tmp_path / name, "", CPU)
+    assert found.value.filename == str(tmp_path / name)
 
 
 def test_our_weights_tell_the_jets_of_the_demo_apart(tmp_path):

@@ -316,19 +316,16 @@ def test_a_training_whose_checkpoints_are_gone_says_so(jets, tmp_path, capsys):
     assert "no checkpoint is left there, training from the start" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_cannot_be_read_is_one_that_is_damaged(trained, jets, tmp_path, capsys):
-    directory, _, history = trained
-    for epoch in (0, 1):
-        source = checkpoint.checkpoint_path(directory, epoch)
-        checkpoint.checkpoint_path(tmp_path, epoch).write_bytes(source.read_bytes())
-    checkpoint.checkpoint_path(tmp_path, 2).mkdir()
-    study = dataclasses.replace(TOY, epochs=2)
-    checkpoint.checkpoint_path(tmp_path, 1).rename(tmp_path / "kept")
-    checkpoint.checkpoint_path(tmp_path, 1).mkdir()
-    with contextlib.suppress(OSError):  # a directory stands where the checkpoint goes
-        train_toy(tmp_path, jets, study)
-    assert "epoch_01.pt: damaged" in capsys.readouterr().err
-    assert len(history) == 4
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(trained, jets, tmp_path, capsys):
+    """Nothing is known of its content: no older one is used, and nobody is told to delete it."""
+    source = checkpoint.checkpoint_path(trained[0], 0)
+    checkpoint.checkpoint_path(tmp_path, 0).write_bytes(source.read_bytes())
+    newest = checkpoint.checkpoint_path(tmp_path, 1)
+    newest.mkdir()
+    with pytest.raises(IsADirectoryError) as found:
+        train_toy(tmp_path, jets, dataclasses.replace(TOY, epochs=2))
+    assert found.value.filename == str(newest)
+    assert "damaged" not in capsys.readouterr().err
 
 
 def test_a_watch_asks_to_save_once_an_interval_and_to_stop_at_the_end(monkeypatch):
