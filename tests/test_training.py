@@ -1,6 +1,5 @@
 """Training: batches against a dense reference, metrics against closed forms, exact resumption."""
 
-import contextlib
 import dataclasses
 import signal
 
