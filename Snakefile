@@ -47,12 +47,12 @@ if SIMULATE == "true":
             " --only {wildcards.name} --workers {threads}"
 
 else:
-    published = study.sample_dir.parent.glob("*.hdf5")
-    SAMPLE = sorted(study.sample_dir.glob("*.h5")) or sorted(published)
+    published = study.sample_dir.parent.glob("[!.]*.hdf5")
+    SAMPLE = sorted(study.sample_dir.glob("[!.]*.h5")) or sorted(published)
 
 
 VARIATIONS = [
-    path for name in SHOWER_VARIATIONS for path in study.variation_dir(name).glob("*.h5")
+    path for name in SHOWER_VARIATIONS for path in study.variation_dir(name).glob("[!.]*.h5")
 ]
 
 

@@ -1,18 +1,16 @@
 """Times what could be slow, on the device that is there.
 
 Reads   train_data/demo/, whose jets it draws with the published pixels.
-Writes  doc/results/bench_<device>_torch_<version>.csv, a quantity a row. Parts that are not asked
-        for keep their rows, so parts can be run one by one.
+Writes  plots/bench/bench_<device>_torch_<version>.csv, or the same in another --folder: a quantity
+        a row. Parts that are not asked for keep their rows, so parts can be run one by one.
 
     python bench.py                            # all but `trainings`
-    python bench.py reference                  # 5 min on two CPU cores
     python bench.py training --networks CNN
     python bench.py trainings --device cuda    # the nine trainings, an epoch of each network
 
 Parts:
     data        batches alone: dense images a second from sparse jets, normalised; reading 820,000
     training    data alone, network alone and both together; memory, compile seconds
-    reference   ours beside the published networks as plain modules, batch 8, one after the other
     agreement   logits and AUC of the fast path beside those of the plain one
     trainings   nine trainings of 818,000 jets and 5 epochs, computed from an epoch each
     packing     jets a second of setup.py
@@ -20,20 +18,25 @@ Parts:
     simulation  events a second of simulate.py in one process, and what Pythia leaves to the rest
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
 import contextlib
 import copy
 import dataclasses
 import gc
 import math
-import os
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,12 +51,11 @@ from jets.sources import Collisions
 from jets.split import TRAIN
 from models import MODELS, create_model
 from models.__main__ import forward_cost
-from models.reference import REFERENCES
-from products import InputError, read_csv, run, versions, write_csv
+from products import InputError, cores, read_csv, run, versions, write_csv
 from sensitivity.auc import auc
 from sensitivity.sic import max_sic, sic_curve
 from study import JET_DEFINITIONS, PRESETS
-from training.batches import Batch, JetImages
+from training.batches import JetImages
 from training.checkpoint import Progress
 from training.interruption import Wish
 from training.learner import Learner, choose_device
@@ -61,6 +63,7 @@ from training.loop import Sample, make_sample, score, train_epoch
 from training.metrics import evaluate
 
 README, DEMO = PRESETS["readme"], PRESETS["demo"]
+PUBLISHED = ("CNN", "CoAtNet", "MaxViT")  # what the nine trainings are of
 JETS = 818_000  # of the published code's trainings: 861 mass points x 475, and as much background
 TRAINING_SHARE = 0.7
 BATCHES = {"cuda": (64, 256, 1024), "cpu": (64,)}
@@ -130,7 +133,7 @@ def memory_of(device: torch.device) -> float:
 def demo_jets(jet_definition: str) -> PackedJets:
     """All jets of the demo's collisions, with the published pixels; signal and background."""
     side = JET_DEFINITIONS[jet_definition].pixels
-    paths = sorted(DEMO.sample_dir.glob("*.h5"))
+    paths = sorted(DEMO.sample_dir.glob("[!.]*.h5"))
     parts = [jets_of(read_events(path), jet_definition, side) for path in paths]
     if not parts:
         raise InputError(f"{DEMO.sample_dir}: no collisions; clone them, or run simulate.py")
@@ -267,8 +270,13 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
 
 
 def cost_of_first_layer(network: nn.Module, side: int) -> int:
-    """Floating-point operations of the convolution that sees the image; a product-sum is two."""
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    """Floating-point operations of the convolution that sees the image; a product-sum is two.
+
+    0 where none does, as in ViT: before its first product comes a norm, which needs the gradient.
+    """
+    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is None:
+        return 0
     with torch.device("meta"):
         output = copy.deepcopy(first).to("meta")(torch.empty(1, first.in_channels, side, side))
     return 2 * output.numel() * first.in_channels * math.prod(first.kernel_size)
@@ -333,41 +341,6 @@ def one_training(
         yield row("peak memory of scoring", peak_memory(device), "", "GiB")
 
 
-def reference(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """Ours and the published networks as plain modules, in turns: forward, backward, Adam."""
-    for side, definition in PIXELS.items():
-        sample = sample_of(repeated(demo_jets(definition), 64), device)
-        batch = next(sample.images.batches(np.arange(8), np.array([8])))
-        for name in [name for name in networks if name in REFERENCES]:
-            yield from beside_reference(name, side, batch, sample.label[:8])
-
-
-def beside_reference(name: str, side: int, batch: Batch, label: torch.Tensor) -> Iterator[Row]:
-    """One network, in turns with the published one."""
-    device = label.device
-    learner = Learner(create_model(name, side).to(device), README.learning_rate, 8, plain=True)
-    plain = REFERENCES[name](side).to(device)
-    optimiser = torch.optim.Adam(plain.parameters(), lr=README.learning_rate)
-    images = batch.images.contiguous()
-
-    def plain_step() -> None:
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(plain(images, batch.mass), label).backward()
-        optimiser.step()
-
-    steps = {
-        "published, plain": plain_step,
-        "ours": partial(learner.step, batch.images, batch.mass, label),
-    }
-    seconds = {way: [] for way in steps}
-    for _ in range(5):
-        for way, step in steps.items():
-            seconds[way].append(timed(step, device).median)
-    for way, some in seconds.items():
-        timing = Timing(statistics.median(some), (max(some) - min(some)) / 2)
-        yield Row("reference", name, side, 8, way, "training", *timing.rate(8), "jets/s")
-
-
 def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
     """The fast path beside the plain one, after the same training on the demo's jets."""
     if device.type != "cuda":
@@ -407,7 +380,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
         learning, validating = (sample_of(repeated(jets, size), device) for size in (n, JETS - n))
         order = np.random.default_rng(0).permutation(n)
         definitions = sum(d.pixels == side for d in JET_DEFINITIONS.values())
-        for name in [name for name in networks if name in REFERENCES]:  # the published three
+        for name in [name for name in networks if name in PUBLISHED]:
             for batch_size in total:
                 torch.manual_seed(0)
                 network = create_model(name, side).to(device)
@@ -428,7 +401,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 row = partial(Row, "trainings", name, side, batch_size, learner.way)
                 yield row("an epoch, with validation and its metrics", seconds, "", "s")
                 yield row("first three steps, compilation included", compiling, "", "s")
-    if not set(networks) >= set(REFERENCES):
+    if not set(networks) >= set(PUBLISHED):
         return
     for batch_size, seconds in total.items():
         yield Row(
@@ -487,8 +460,7 @@ def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
 
 
 PARTS = {
-    part.__name__: part
-    for part in (data, training, reference, agreement, packing, sic, simulation, trainings)
+    part.__name__: part for part in (data, training, agreement, packing, sic, simulation, trainings)
 }
 SLOW = ("trainings",)
 
@@ -522,6 +494,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
     parser.add_argument("--networks", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("plots/bench"),
+        help="of the table (default: plots/bench; doc/results keeps those that pages cite)",
+    )
     options = parser.parse_args()
     for name in options.parts:
         if name not in PARTS:
@@ -532,8 +510,8 @@ def main() -> None:
     else:
         hardware = f"{platform.machine()} {torch.get_num_threads()} cores"
     release = torch.__version__.partition("+")[0]
-    path = Path("doc/results") / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
-    described = versions() | {"hardware": hardware, "cores": str(os.cpu_count())}
+    path = options.folder / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
+    described = versions() | {"hardware": hardware, "cores": str(cores())}
     rows = [
         Row("environment", "", "", "", name, found, "", "", "") for name, found in described.items()
     ]

@@ -17,8 +17,14 @@ Fits whose inputs do not exist are left out, each with its reason.
     python fit_xgb.py --device cuda           # study readme
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -212,7 +218,7 @@ def cross_fit(
     tests = [fold == number for number in range(study.folds)]
     assert (np.sum(tests, axis=0) == 1).all(), "every event is a test event exactly once"
     score = np.full(len(fold), np.nan, np.float32)
-    with ThreadPoolExecutor(os.cpu_count() if device == "cpu" else 1) as pool:
+    with ThreadPoolExecutor(products.cores() if device == "cpu" else 1) as pool:
         for tested, tested_score in zip(tests, pool.map(grow_and_score, tests), strict=True):
             score[tested] = tested_score
     return score
@@ -262,33 +268,51 @@ def main() -> None:
     study = load_study(options.study)
     manifest = study.data_dir / "trees.json"
     output = study.data_dir / "trees.h5"
-    read = [study.data_dir / name for name in ("events.h5", "scores.h5")]
-    products.read_manifest(study.data_dir / "setup.json", "setup.py")
-    scored = [study.data_dir / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
-    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py", scored)
-
-    settings = {
+    prepared = products.read_manifest(
+        study.data_dir / "setup.json", "setup.py", study.settings("setup")
+    )
+    scored = products.read_manifest(
+        study.data_dir / "scores.json",
+        "predict_base_model_mass.py",
+        study.settings_until("predict"),
+        prepared["outputs"],
+    )
+    inputs = prepared["outputs"] | scored["outputs"]
+    settings = study.settings_until("fit") | {
         "fits": fits(study.networks) | comparisons(),
         "of_one_jet": OF_ONE_JET,
-        "folds": study.folds,
-        "trees": study.trees,
-        "learning_rate": study.tree_learning_rate,
-        "events_per_mass_point": study.tree_events_per_mass_point,
     }
-    if products.is_finished(manifest, settings, read):
+    if products.is_finished(manifest, settings, inputs):
         print(f"{output} is finished already")
         return
 
-    table, scores = read_event_table(read[0]), read_scores(read[1], study.seeds)
+    with products.alone(manifest):
+        with products.unchanged(inputs):
+            trees, left_out = grow_all(study, settings["fits"], options.device)
+            write_trees(output, trees)
+        facts = {"left_out": left_out, "device": options.device}
+        products.write_manifest(manifest, settings, inputs, [output], **facts)
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}")
+    print(f"wrote {output}: {len(trees.fits)} fits")
+
+
+def grow_all(
+    study: Study, wanted: Mapping[str, tuple[str, ...]], device: str
+) -> tuple[TreeScores, dict[str, str]]:
+    """Every fit whose inputs exist, and the reasons why others of `wanted` are left out."""
+    table = read_event_table(study.data_dir / "events.h5")
+    scores = read_scores(study.data_dir / "scores.h5", study.seeds)
     events = table.events[scores.event]
     assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
     is_signal = events["process"] == STOP
     fold, offered = folds_and_offered(events, is_signal, study)
     shuffled = np.random.default_rng(0).permutation(is_signal)
-    wanted = settings["fits"] | repeats(scores)
-    chosen, left_out = possible(wanted, scores, table)
+    every_fit = wanted | repeats(scores)
+    chosen, left_out = possible(every_fit, scores, table)
     print(
-        f"{len(events)} held-out events, {study.folds} folds, {len(chosen)} of {len(wanted)} fits"
+        f"{len(events)} held-out events, {study.folds} folds, "
+        f"{len(chosen)} of {len(every_fit)} fits"
     )
 
     def fit(
@@ -303,7 +327,7 @@ def main() -> None:
             fold[event],
             offered[event] & usable,
             study,
-            options.device,
+            device,
         )
 
     found, inputs = {}, {}
@@ -320,7 +344,7 @@ def main() -> None:
         seen = CLASSICAL["angularities" if what == SAME_JETS else what]
         if what == SAME_JETS:
             packed = read_jets(study.data_dir / f"{definition}.h5", TRAIN)
-            found[name] = scores_by_same_jets(jets, packed, seen, study, options.device)
+            found[name] = scores_by_same_jets(jets, packed, seen, study, device)
         else:
             found[name] = scores_of_one_jet(jets, seen, fit)
         inputs[name] = list(seen)
@@ -331,14 +355,7 @@ def main() -> None:
     progress.update()
     progress.close()
 
-    trees = TreeScores(scores.event, fold, found, inputs, shuffled, null_check)
-    write_trees(output, trees)
-    products.write_manifest(
-        manifest, settings, read, [output], left_out=left_out, device=options.device
-    )
-    for name, reason in left_out.items():
-        print(f"left out: {name}: {reason}")
-    print(f"wrote {output}: {len(found)} fits")
+    return TreeScores(scores.event, fold, found, inputs, shuffled, null_check), left_out
 
 
 if __name__ == "__main__":

@@ -13,8 +13,15 @@ each with its reason.
     python plots.py --format pdf              # study readme, every figure as PDF too
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from tqdm import tqdm
@@ -31,6 +38,7 @@ from figures import (
 )
 from figures.results import Results, read_results
 from figures.summary import summarise
+from figures.table import Summary
 from sensitivity.cross_sections import STOP_MASSES
 from study import JET_DEFINITIONS, Study, add_study_option, load_study
 
@@ -92,13 +100,6 @@ def _no_combination(results: Results) -> str:
     )
 
 
-def inputs(study: Study) -> list:
-    """The products that figures and table are made from."""
-    names = ("events", "scores", "trees", *JET_DEFINITIONS)
-    histories = sorted((study.data_dir / "models").glob("*/history.csv"))
-    return [*(study.data_dir / f"{name}.h5" for name in names), *histories]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -110,28 +111,40 @@ def main() -> None:
     options = parser.parse_args()
     study, formats = load_study(options.study), sorted({"png", options.format}, reverse=True)
     folder, manifest = study.plots_dir, study.plots_dir / "plots.json"
-    products.read_manifest(study.data_dir / "setup.json", "setup.py")
-    scored = [study.data_dir / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
-    products.read_manifest(study.data_dir / "scores.json", "predict_base_model_mass.py", scored)
-    grown = [study.data_dir / f"{name}.h5" for name in ("events", "scores")]
-    fits = products.read_manifest(study.data_dir / "trees.json", "fit_xgb.py", grown)
-    settings = {
-        name: getattr(study, name)
-        for name in (
-            "networks",
-            "signal_efficiency_min",
-            "background_jets_min",
-            "background_events_min",
-            "working_point",
-            "bootstraps",
+    inputs: dict[str, dict] = {}
+    for name, step, script in (
+        ("setup", "setup", "setup.py"),
+        ("scores", "predict", "predict_base_model_mass.py"),
+        ("trees", "fit", "fit_xgb.py"),
+    ):
+        made = products.read_manifest(
+            study.data_dir / f"{name}.json", script, study.settings_until(step), inputs
         )
-    } | {"formats": formats}
-    if products.is_finished(manifest, settings, inputs(study)):
+        inputs |= made["outputs"]
+    inputs |= products.fingerprints(sorted((study.data_dir / "models").glob("*/history.csv")))
+    settings = study.settings_until("plots") | {"formats": formats}
+    if products.is_finished(manifest, settings, inputs):
         print(f"{folder} is finished already")
         return
 
+    with products.alone(manifest):
+        with products.unchanged(inputs):
+            summary, written, reasons = draw_all(study, made["left_out"], formats)
+        products.write_manifest(manifest, settings, inputs, written, left_out=reasons)
+    n_figures = sum(path.suffix == ".png" for path in written)
+    print(f"\n{summary.text()}\n{n_figures} figures and summary.txt are in {folder}")
+
+
+def draw_all(
+    study: Study, fits_left_out: Mapping[str, str], formats: Sequence[str]
+) -> tuple[Summary, list[Path], dict[str, str]]:
+    """Draw and write all figures, in these formats, and the table.
+
+    Returns:
+        The table, the files written, and the figures left out, each with its reason.
+    """
     style.apply()
-    results = read_results(study, fits["left_out"])
+    results, folder = read_results(study, fits_left_out), study.plots_dir
     reasons = left_out(results)
     points, written = {}, []
     wanted = {name: draw for name, draw in drawings(results).items() if name not in reasons}
@@ -147,10 +160,9 @@ def main() -> None:
     for place in (study.data_dir, folder):
         style.write_table(place / "summary.csv", summary.rows)
         with products.atomic_write(place / "summary.txt") as temporary:
-            temporary.write_text(summary.text())
+            temporary.write_text(summary.text(), encoding="utf-8")
         written += [place / "summary.csv", place / "summary.txt"]
-    products.write_manifest(manifest, settings, inputs(study), written, left_out=reasons)
-    print(f"\n{summary.text()}\n{len(wanted)} figures and summary.txt are in {folder}")
+    return summary, written, reasons
 
 
 if __name__ == "__main__":

@@ -10,13 +10,20 @@ Where trainings were added, only these are scored.
     python predict_base_model_mass.py --study demo
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
 import dataclasses
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from itertools import groupby, product
 
 import numpy as np
+import torch
 from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy.special import expit
 
@@ -24,8 +31,16 @@ from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_training_sha256
 from jets.scores import read_array, write_scores
 from jets.split import HELD_OUT
-from models import create_model
-from products import InputError, is_finished, read_manifest, run, write_manifest
+from products import (
+    InputError,
+    alone,
+    is_finished,
+    read_manifest,
+    require_settings,
+    run,
+    unchanged,
+    write_manifest,
+)
 from study import (
     JETS_PER_EVENT,
     MISSING_DELTA_R,
@@ -50,7 +65,8 @@ class Trained:
     Attributes:
         best_epoch: from 0.
         best: the checkpoint of that epoch.
-        settings: that it was made with.
+        settings: that decided its weights.
+        fingerprint: of that checkpoint.
         sees_images: or no more than the mass, for a layer is dead.
     """
 
@@ -58,6 +74,7 @@ class Trained:
     best_epoch: int
     best: Path
     settings: dict
+    fingerprint: dict
     sees_images: bool
 
 
@@ -72,12 +89,10 @@ def main() -> None:
     study = load_study(options.study)
     device = choose_device(options.device)
 
-    read_manifest(study.data_dir / "setup.json", made_by="setup.py")
+    prepared = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     trained = finished_trainings(study)
-    definitions = sorted({one.training.jet_definition for one in trained})
-    inputs = [study.data_dir / f"{name}.h5" for name in ("events", *definitions)]
-    inputs += [one.best for one in trained]
-    settings = {
+    inputs = prepared["outputs"] | {str(one.best): one.fingerprint for one in trained}
+    settings = study.settings_until("predict") | {
         "trainings": [str(one.training) for one in trained],
         "columns": [*JET_COLUMNS, *ANGULARITIES],
     }
@@ -86,6 +101,15 @@ def main() -> None:
         print(f"scores of study {study.name}: already there, see {scores}")
         return
 
+    with alone(manifest):
+        with unchanged(inputs):
+            write_scores(scores, score_all(study, trained, device))
+        write_manifest(manifest, settings, inputs, [scores])
+    print(f"scores of {len(trained)} trainings: {scores}")
+
+
+def score_all(study: Study, trained: list[Trained], device: torch.device) -> dict[str, np.ndarray]:
+    """The datasets of scores.h5."""
     table = read_event_table(study.data_dir / "events.h5").events
     events = np.flatnonzero(table["split"] == HELD_OUT)
     arrays = {"events": events}
@@ -110,20 +134,26 @@ def main() -> None:
                 known = by_event(jets, events, probability, np.float32(MISSING_SCORE))
                 print(f"{one.training}: scored", flush=True)
             arrays[one.training.dataset] = known
-    write_scores(scores, arrays)
-    write_manifest(manifest, settings, inputs, [scores])
-    print(f"scores of {len(trained)} trainings: {scores}")
+    return arrays
 
 
 def finished_trainings(study: Study) -> list[Trained]:
-    """All finished trainings of a study, by jet definition.
+    """All finished trainings of a study's networks and jet definitions, of any seed.
 
     Raises:
         InputError: one that the study asks for is missing, or one is not what its folder says.
     """
-    manifests = (study.data_dir / "models").glob("*/manifest.json")
+    models = study.data_dir / "models"
+    asked = {
+        manifest
+        for definition, network in product(study.jet_definitions, study.networks)
+        for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
+    }
+    if others := sorted(set(models.glob("*/manifest.json")) - asked):
+        names = ", ".join(manifest.parent.name for manifest in others)
+        print(f"left out: {names}, for study {study.name!r} does not ask for them")
     trained = sorted(
-        (read_trained(manifest, study) for manifest in manifests), key=lambda one: one.training
+        (read_trained(manifest, study) for manifest in asked), key=lambda one: one.training
     )
     of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
     for training in trainings(study):
@@ -142,24 +172,24 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     record = read_manifest(manifest, made_by="train.py")
     settings = dict(record["settings"])
     training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
+    then = record.get("study", {})  # train.py may have been told otherwise
+    of_study = training.stated(study).items()
+    changed = {name: value for name, value in of_study if then.get(name) != value}
+    require_settings(manifest, f"train.py {training}", settings, changed)
     jets = study.data_dir / f"{training.jet_definition}.h5"
-    is_seen_alike = all(
-        settings.get(name) == getattr(study, name)
-        for name in ("width", "pixel_scale", "standardised_mass")
-    )
     if not (
-        is_seen_alike
-        and training.directory(study) == manifest.parent
+        training.directory(study) == manifest.parent
         and settings.get("jets_sha256") == read_training_sha256(jets)
     ):
         raise InputError(
-            f"{manifest.parent}: holds {training}, but its settings, jets or checkpoints are no "
-            "longer those of the study; delete the folder and run train.py again"
+            f"{manifest.parent}: holds {training}, but its jets or checkpoints are no longer those "
+            "of the study; delete the folder and run train.py again"
         )
     del settings["epochs"]
     epoch = record["best_epoch"]
     best = checkpoint.checkpoint_path(manifest.parent, epoch)
-    return Trained(training, epoch, best, settings, record.get("sees_images", True))
+    fingerprint = record["outputs"][str(best)]
+    return Trained(training, epoch, best, settings, fingerprint, record.get("sees_images", True))
 
 
 def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
@@ -168,7 +198,7 @@ def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
     names = ("events", trained.training.jet_definition)
     made_from = [*(study.data_dir / f"{name}.h5" for name in names), trained.best]
     try:
-        record = read_manifest(manifest, "predict_base_model_mass.py", made_from)
+        record = read_manifest(manifest, "predict_base_model_mass.py", made_from=made_from)
         if not {str(path) for path in made_from} <= record["inputs"].keys():
             return None
         return read_array(scores, trained.training.dataset)
@@ -179,7 +209,7 @@ def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
 def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:
     """The probability (n,) float32 of signal of all jets."""
     training = trained.training
-    network = create_model(training.network, images.side, study.width).to(images.device)
+    network = training.create(study, images.side).to(images.device)
     checkpoint.load(trained.best, network, trained.settings)
     logits = score(network, images, str(training)).astype(float)
     return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)

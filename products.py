@@ -4,21 +4,35 @@ A product appears complete or not at all, and says where it came from: beside it
 small JSON file with the script, its settings, the fingerprints of its inputs and outputs, and the
 versions. A step is finished when its manifest says that the same settings and the same inputs made
 the outputs that lie there; running it again is then free.
+
+Two runs may meet: whoever writes a product holds its lock (`alone`), whoever reads files needs none
+and notices when they change meanwhile (`unchanged`).
 """
 
 import contextlib
 import csv
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+
+REMEDIES = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space",
+    errno.EACCES: "mend its permissions",
+    errno.EPERM: "mend its permissions",
+}
 
 
 class InputError(Exception):
@@ -28,6 +42,8 @@ class InputError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Run a script: input errors are one sentence and status 2, Ctrl-C and SIGTERM status 130."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: save and leave
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by who started it
+        stream.reconfigure(errors="backslashreplace")  # a terminal may know no plus-minus sign
     try:
         main()
     except InputError as error:
@@ -38,8 +54,7 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        where = error.filename or "the output"
-        sys.exit(_refuse(f"{where}: {error.strerror or error}; free space or mend its permissions"))
+        sys.exit(_refuse(_in_words(error)))
     except KeyboardInterrupt:
         print(
             "interrupted; what was finished is kept, run the same command to go on", file=sys.stderr
@@ -57,12 +72,16 @@ def call(command: Sequence[str]) -> None:
         SystemExit: it failed, with its status; was killed, with 128 and the signal's number; or was
             interrupted and ended well, with 130.
     """
-    process = subprocess.Popen([sys.executable, *command], process_group=0)
-    signals = []
+    process, signals, unsent = None, [], []
 
     def pass_on(number: int, frame: object) -> None:
         signals.append(number)
-        process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+        unsent.append(signal.SIGTERM if number == signal.SIGHUP else number)
+        send()
+
+    def send() -> None:
+        while process and unsent:
+            process.send_signal(unsent.pop(0))
 
     before = {
         one: signal.signal(one, pass_on)
@@ -70,6 +89,8 @@ def call(command: Sequence[str]) -> None:
         if signal.getsignal(one) != signal.SIG_IGN  # as `nohup` does
     }
     try:
+        process = subprocess.Popen([sys.executable, *command], process_group=0)
+        send()  # what came while it was started
         status = process.wait()
     finally:
         for one, handler in before.items():
@@ -86,48 +107,130 @@ def _refuse(sentence: str) -> int:
     return 2
 
 
+def _in_words(error: OSError) -> str:
+    """What the system said, of which file, and what to do where that is known."""
+    if error.filename is None:
+        where = "the output"
+    else:
+        where = os.fsdecode(error.filename)
+        with contextlib.suppress(OSError):  # of a path that cannot be
+            for path in (Path(where), *Path(where).parents):
+                if path.is_symlink() and not path.exists():
+                    return (
+                        f"{path}: a link to {path.readlink()}, which is not there; "
+                        "make that folder or remove the link"
+                    )
+    remedy = REMEDIES.get(error.errno)
+    return f"{where}: {error.strerror or error}" + (f"; {remedy}" if remedy else "")
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, an error of the system that tells no file, as a full disk's, is of this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed onto `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f".{path.stem}-", f"{path.suffix}.tmp"
-    for left in path.parent.glob("*".join(mark)):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(prefix=mark[0], suffix=mark[1], dir=path.parent)
+    begin, end = f".{path.stem}-", f"{path.suffix}.tmp"
+    for left in path.parent.glob(f"{glob.escape(begin)}*{glob.escape(end)}"):
+        if _is_left_behind(left):
+            left.unlink(missing_ok=True)
+    writer = f"{begin}{socket.gethostname()}@{os.getpid()}@"
+    handle, name = tempfile.mkstemp(prefix=writer, suffix=end, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:  # a full disk tells no name
-        if error.filename is None and error.errno is not None:
-            error.filename = str(path)
-        raise
+        with naming(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows that share their keys as CSV."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+def _is_left_behind(temporary: Path) -> bool:
+    """Whether the process that a temporary file is named after was killed; of this machine only."""
+    host, *process = temporary.name.rsplit("@", 2)
+    if not process:
+        return True  # of a version that named no process
+    if not host.endswith(f"-{socket.gethostname()}"):
+        return False
+    try:
+        os.kill(int(process[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return True
+    except PermissionError:  # another user's
+        pass
+    return False
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep the making of a product, or of a folder of them, to this process.
+
+    The lock is the kernel's, on a small file beside the product: it is free when its process has
+    ended, however that came. Where a file system knows no locks, nobody is kept out.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent / f".{path.name}.lock"
+    with contextlib.ExitStack() as stack:
+        while True:
+            file = stack.enter_context(beside.open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{path}: another run is making this; let it finish") from None
+            except OSError:  # such as ENOLCK
+                break
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), beside.stat()):
+                    break  # else who held it has just removed it
+        try:
+            yield
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()
+) -> None:
+    """Write rows that share their keys as CSV; `columns` are those of a table without rows."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0] if rows else columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def cores() -> int:
+    """How many cores this process may use: a batch system may give it fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def machine() -> str:
     """The machine, in a few words."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
+    return f"{platform.machine()}, {cores()} cores"
 
 
 def _umask() -> int:
@@ -144,6 +247,11 @@ def fingerprint(path: Path) -> dict:
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
 
 
+def fingerprints(paths: Iterable[Path]) -> dict[str, dict]:
+    """Path -> `fingerprint`."""
+    return {str(path): fingerprint(path) for path in paths}
+
+
 def _unchanged(path: Path, recorded: Mapping) -> bool:
     """The same size and time are taken as the same file; another time alone asks for the hash."""
     if not path.is_file():
@@ -155,6 +263,33 @@ def _unchanged(path: Path, recorded: Mapping) -> bool:
         status.st_mtime_ns == recorded["modified_ns"]
         or fingerprint(path)["sha256"] == recorded["sha256"]
     )
+
+
+@contextlib.contextmanager
+def unchanged(inputs: Mapping[str, Mapping]) -> Iterator[None]:
+    """Read files that another process may replace: what is made within is of those named, or fails.
+
+    Args:
+        inputs: path -> fingerprint of what was found; a finished step's manifest has those of its
+            outputs.
+
+    Raises:
+        InputError: one is another by now, whatever else went wrong because of that.
+    """
+
+    def check() -> None:
+        for path, facts in inputs.items():
+            if not _unchanged(Path(path), facts):
+                raise InputError(
+                    f"{path}: another run has replaced it meanwhile; run the same command again"
+                )
+
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+    check()
 
 
 def versions() -> dict[str, str]:
@@ -178,46 +313,63 @@ def versions() -> dict[str, str]:
 
 
 def write_manifest(
-    path: Path, settings: Mapping, inputs: Sequence[Path], outputs: Sequence[Path], **facts
+    path: Path,
+    settings: Mapping,
+    inputs: Mapping[str, Mapping],
+    outputs: Iterable[Path],
+    **facts,
 ) -> None:
     """Record what made `outputs`: call it last, when they are all in place.
 
     Args:
         path: the manifest, a `.json` file beside the outputs.
         settings: every option that decides the outputs.
-        inputs, outputs: the files read and written.
+        inputs: path -> fingerprint of the files, from before they were read.
+        outputs: the files written.
         facts: anything worth keeping that does not decide whether the step is finished.
     """
     record = {
         "script": Path(sys.argv[0]).name,
         "settings": settings,
-        "inputs": {str(file): fingerprint(file) for file in inputs},
-        "outputs": {str(file): fingerprint(file) for file in outputs},
+        "inputs": dict(inputs),
+        "outputs": fingerprints(outputs),
         "versions": versions(),
         "machine": machine(),
         **facts,
     }
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, default=str) + "\n")
+        temporary.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def read_manifest(path: Path, made_by: str, made_from: Iterable[Path] = ()) -> dict:
+def read_manifest(
+    path: Path,
+    made_by: str,
+    settings: Mapping | None = None,
+    made_from: Iterable[Path | str] = (),
+) -> dict:
     """The manifest of an earlier step, whose products lie there as it left them.
+
+    Its inputs, as far as they still lie there, have to be what it read.
 
     Args:
         made_by: the script.
-        made_from: those of its inputs that have to be what they were then.
+        settings: those of the study that have to be what they were then.
+        made_from: those of its inputs that have to lie there.
 
     Raises:
-        InputError: it is missing or damaged, or a file has changed; the sentence names the step to
-            run.
+        InputError: it is missing or damaged, or a setting or file has changed; the sentence names
+            the step to run.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
+        made_with = dict(record["settings"])
         outputs = record["outputs"].items()
         changed = [file for file, facts in outputs if not _unchanged(Path(file), facts)]
+        read = {str(file) for file in made_from}
         known = [
-            (file, facts) for file, facts in record["inputs"].items() if Path(file) in made_from
+            (file, facts)
+            for file, facts in record["inputs"].items()
+            if file in read or Path(file).exists()
         ]
         others = [file for file, facts in known if not _unchanged(Path(file), facts)]
     except FileNotFoundError:
@@ -226,6 +378,7 @@ def read_manifest(path: Path, made_by: str, made_from: Iterable[Path] = ()) -> d
         raise InputError(
             f"{path}: not a manifest ({error}); delete it and run {made_by} again"
         ) from None
+    require_settings(path, made_by, made_with, settings or {})
     if changed:
         raise InputError(f"{changed[0]}: no longer what {made_by} wrote; run {made_by} again")
     if others:
@@ -233,17 +386,44 @@ def read_manifest(path: Path, made_by: str, made_from: Iterable[Path] = ()) -> d
     return record
 
 
-def is_finished(path: Path, settings: Mapping, inputs: Sequence[Path]) -> bool:
+def require_settings(path: Path, made_by: str, made_with: Mapping, settings: Mapping) -> None:
+    """Refuse products of other settings.
+
+    Args:
+        path: their manifest.
+        made_by: what to run again.
+        made_with: the settings in the manifest.
+        settings: those of the study.
+
+    Raises:
+        InputError: the first that differs.
+    """
+    for name, value in _as_json(settings).items():
+        if name not in made_with:
+            raise InputError(f"{path}: made by a version without {name}; run {made_by} again")
+        if made_with[name] != value:
+            raise InputError(
+                f"{path}: made with {name} {made_with[name]}, the study says {value}; "
+                f"run {made_by} again"
+            )
+
+
+def _as_json(settings: Mapping) -> dict:
+    """Settings as a manifest gives them back."""
+    return json.loads(json.dumps(settings, default=str))
+
+
+def is_finished(path: Path, settings: Mapping, inputs: Iterable[Path | str]) -> bool:
     """Whether the manifest at `path` says that these settings and inputs made what lies there."""
     if not path.is_file():
         return False
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         return (
-            record["settings"] == json.loads(json.dumps(settings, default=str))
+            record["settings"] == _as_json(settings)
             and set(record["inputs"]) == {str(file) for file in inputs}
             and all(_unchanged(Path(file), facts) for file, facts in record["inputs"].items())
             and all(_unchanged(Path(file), facts) for file, facts in record["outputs"].items())
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False

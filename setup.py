@@ -4,65 +4,87 @@ Not a packaging script; `pip install -r requirements.txt` installs what is neede
 
 Reads one source and says which: our own collisions in train_data/<sample>/, else (studies that ask
 for it) the published files in train_data/. Writes Data/<study>/events.h5, AK08.h5, AK10.h5, AK14.h5
-and setup.json. Every input file is validated first; running it again is free.
+and setup.json. Every input file is validated first, and no event may be there twice; files that
+the study does not ask for are left out and named. Running it again is free.
 
     python setup.py                     the study `readme`
     python setup.py --study demo
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
 import itertools
-import sys
+import json
 from collections.abc import Sequence
 
-from products import InputError, is_finished, run, write_manifest
-from study import JET_DEFINITIONS, JETS_MIN, Study, add_study_option, load_study
-
-# What decides the products of this step.
-SETTINGS = (
-    "sample",
-    "published_files",
-    "stop_masses",
-    "neutralino_masses",
-    "split",
-    "split_loose",
-    "training_jets_per_mass_point",
-    "pixels_max",
-    "oriented",
+from products import (
+    InputError,
+    alone,
+    fingerprints,
+    is_finished,
+    run,
+    unchanged,
+    write_manifest,
 )
+from study import JET_DEFINITIONS, JETS_MIN, Study, add_study_option, load_study
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run step 1."""
-    study = load_study(parse(sys.argv[1:] if arguments is None else arguments).study)
+    stated_by = parse(sys.argv[1:] if arguments is None else arguments).study
+    study = load_study(stated_by)
     # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
     from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
-    from jets.sources import find_source, missing_samples
+    from jets.sources import find_source, listed, missing_samples
     from jets.split import events_in_two_splits
     from training.plan import trainings
 
     trainings(study)  # a network that does not exist is better found now than in step 2
     source = find_source(study)
     print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")
+    if source.left_out:
+        print(
+            f"left out: {len(source.left_out)} files that study {study.name!r} does not ask for "
+            f"(its masses, background_files = {study.background_files}): {listed(source.left_out)}"
+        )
     manifest = study.data_dir / "setup.json"
-    settings = {name: getattr(study, name) for name in SETTINGS} | {"layout": LAYOUT}
+    settings = study.settings("setup") | {"layout": LAYOUT}
     if is_finished(manifest, settings, source.paths):
         print(f"nothing to do: {study.data_dir}/ was made from these files with these settings")
         return
 
-    overview = look_through(source, study)
-    print_inventory(inventory(overview))
-    print_missing(study, *missing_samples(study, overview.table.samples))
-    chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
-    packed = [jets for _, jets in chosen.values()]
-    in_two = events_in_two_splits(overview.table.events, packed)
-    print(f"events in two splits: {in_two} of {len(overview.table.events)}")
-    assert in_two == 0
-    manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
-    outputs = pack(source, overview, chosen, study)
-    print_packed(dict(zip(chosen, packed, strict=True)))
-    write_manifest(manifest, settings, source.paths, outputs, source=source.name)
+    require_its_own(manifest, stated_by)
+    read = fingerprints(path for path in source.paths if path.is_file())  # else it is refused below
+    with unchanged(read):
+        overview = look_through(source, study)
+        if len(overview.off_grid):
+            masses = sorted(set(overview.off_grid.tolist()))
+            print(
+                f"left out: {len(overview.off_grid)} signal events whose neutralino masses are not "
+                f"on the grid of this study: {', '.join(f'{mass:g}' for mass in masses)} GeV"
+            )
+        print_inventory(inventory(overview))
+        print_missing(study, *missing_samples(study, overview.table.samples))
+        chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
+        packed = [jets for _, jets in chosen.values()]
+        in_two = events_in_two_splits(overview.table.events, packed)
+        n_events = len(overview.table.events)
+        print(f"events in two splits: {in_two} of {n_events}, none of which is there twice")
+        assert in_two == 0
+    with alone(manifest):
+        manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
+        with unchanged(read):
+            outputs = pack(source, overview, chosen, study)
+        print_packed(dict(zip(chosen, packed, strict=True)))
+        facts = {"source": source.name, "stated_by": stated_by}
+        write_manifest(manifest, settings, read, outputs, **facts)
     print(f"written: {', '.join(map(str, [*outputs, manifest]))}")
 
 
@@ -81,6 +103,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
         )
     return options
+
+
+def require_its_own(manifest: Path, stated_by: str) -> None:
+    """Refuse to replace what another TOML file of the same name states.
+
+    Raises:
+        InputError: that file is still there.
+    """
+    try:
+        other = json.loads(manifest.read_text(encoding="utf-8"))["stated_by"]
+        is_another = not Path(other).samefile(stated_by)
+    except (OSError, ValueError, KeyError, TypeError):  # no such manifest, or no such file
+        return
+    if is_another:
+        raise InputError(
+            f"{manifest.parent}: is of the study in {other}; give the one in {stated_by} another "
+            "name"
+        )
 
 
 def print_inventory(lines: list[tuple]) -> None:

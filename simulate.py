@@ -13,6 +13,13 @@ Takes   per fully selected event and core 0.5 to 1 s (top pairs) and 0.06 to 0.2
     python simulate.py --study readme --only stop_900_300 ttbar_0 --workers 16
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
 import contextlib
 import hashlib
@@ -22,22 +29,21 @@ import json
 import math
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from jets.events import merge, of_chunk, read_events, write_events
 from jets.published import write_published
-from products import InputError, run, versions
+from products import InputError, alone, cores, run, versions
 from study import SHOWER_VARIATIONS, Study, add_study_option, load_study, sample_name
 
 TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
@@ -258,8 +264,33 @@ def remove_chunks(sample: Sample) -> None:
     folder = sample.chunk_path(0).parent
     if folder.is_dir():
         shutil.rmtree(folder)
-        with contextlib.suppress(OSError):  # other samples' chunks
-            folder.parent.rmdir()
+
+
+def chunks_of(sample: Sample, path: Path) -> list[dict]:
+    """What is known of the chunks in a file of the sample.
+
+    Raises:
+        InputError: they were made with other settings.
+    """
+    try:
+        attributes = read_events(path, may_be_empty=True).attributes
+    except InputError as error:
+        raise InputError(f"{error} (delete it first)") from None
+    for name, value in sample.settings().items():
+        if attributes.get(name) != value:
+            raise InputError(
+                f"{path}: attribute {name!r} is {attributes.get(name)!r}, expected {value!r}; "
+                f"move it away to make {sample.name} anew"
+            )
+    return json.loads(attributes["chunks"])
+
+
+def is_complete(sample: Sample) -> bool:
+    """Whether nothing is left to do for a sample, not even to tidy up."""
+    if sample.chunk_path(0).parent.is_dir() or not sample.path.is_file():
+        return False
+    selected = [chunk["selected"] for chunk in chunks_of(sample, sample.path)]
+    return sum(selected) >= sample.target
 
 
 def take_up(sample: Sample) -> None:
@@ -268,28 +299,14 @@ def take_up(sample: Sample) -> None:
     Raises:
         InputError: they were made with other settings.
     """
-
-    def facts(path: Path) -> list[dict]:
-        try:
-            attributes = read_events(path, may_be_empty=True).attributes
-        except InputError as error:
-            raise InputError(f"{error} (delete it first)") from None
-        for name, value in sample.settings().items():
-            if attributes.get(name) != value:
-                raise InputError(
-                    f"{path}: attribute {name!r} is {attributes.get(name)!r}, expected {value!r}; "
-                    f"move it away to make {sample.name} anew"
-                )
-        return json.loads(attributes["chunks"])
-
     if sample.path.is_file():
-        selected = [fact["selected"] for fact in facts(sample.path)]
+        selected = [chunk["selected"] for chunk in chunks_of(sample, sample.path)]
         sample.selected = dict(enumerate(selected))
         sample.begun = sample.merged = len(selected)
         if sum(selected) >= sample.target:
             remove_chunks(sample)  # an earlier call ended before it did
     while (path := sample.chunk_path(sample.begun)).is_file():
-        [fact] = facts(path)
+        [fact] = chunks_of(sample, path)
         sample.selected[sample.begun] = fact["selected"]
         sample.begun += 1
 
@@ -378,7 +395,7 @@ def main() -> None:
         metavar="NAME",
         help=f"instead: top pairs of other showers ({', '.join(SHOWER_VARIATIONS)})",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    parser.add_argument("--workers", type=int, default=cores(), help="default: all cores")
     parser.add_argument("--no-veto", action="store_true", help="finish every top-pair event")
     parser.add_argument(
         "--published-layout",
@@ -403,6 +420,8 @@ def main() -> None:
                 f"{samples[0].name} ... {samples[-1].name}; correct the name"
             )
         samples = [known[name] for name in dict.fromkeys(options.only)]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # there is a lock for each file
     for package in ("pythia8mc", "fastjet"):
         if importlib.util.find_spec(package) is None:
             raise InputError(
@@ -411,19 +430,24 @@ def main() -> None:
                 "train_data/ from it"
             )
 
-    for sample in samples:
-        take_up(sample)
-    missing = [sample for sample in samples if sum(sample.selected.values()) < sample.target]
-    missing += [s for s in samples if s not in missing and s.begun > s.merged]
-    if missing:
-        seconds = simulate(missing, options.workers)
-        if options.profile:
-            print_profile(seconds)
-    else:
-        folder = samples[0].folder
-        print(f"{folder}: all {len(samples)} files are there, nothing to simulate")
+    with contextlib.ExitStack() as locks:
+        incomplete = [sample for sample in samples if not is_complete(sample)]
+        for sample in incomplete:
+            locks.enter_context(alone(sample.path))
+            take_up(sample)
+        missing = [s for s in incomplete if sum(s.selected.values()) < s.target]
+        missing += [s for s in incomplete if s not in missing and s.begun > s.merged]
+        if missing:
+            seconds = simulate(missing, options.workers)
+            if options.profile:
+                print_profile(seconds)
+        else:
+            folder = samples[0].folder
+            print(f"{folder}: all {len(samples)} files are there, nothing to simulate")
     if options.published_layout:
-        write_published(study.sample_dir / "published", [sample.path for sample in samples])
+        published = study.sample_dir / "published"
+        with alone(published):
+            write_published(published, [sample.path for sample in samples])
 
 
 if __name__ == "__main__":

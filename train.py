@@ -15,24 +15,36 @@ batch under torchrun.
     torchrun --nproc-per-node=2 train.py AK14 MaxViT 0
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import argparse
 import contextlib
 import dataclasses
-import fcntl
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 
 from jets.packed import read_training_sha256
 from jets.split import TRAIN, VALIDATION
-from models import create_model
-from products import InputError, is_finished, read_manifest, run, write_manifest
+from products import (
+    InputError,
+    alone,
+    is_finished,
+    naming,
+    read_manifest,
+    run,
+    unchanged,
+    write_manifest,
+)
+from sensitivity.bootstrap import Estimate
 from study import Study, add_study_option, load_study
 from training import checkpoint
 from training.batches import read_split
@@ -70,11 +82,6 @@ def main() -> None:
         help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
     )
     parser.add_argument(
-        "--published-batch-norm-momentum",
-        action="store_true",
-        help="MaxViT only: 0.99 instead of 0.1 (see doc/differences.md)",
-    )
-    parser.add_argument(
         "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
     )
     parser.add_argument(
@@ -86,15 +93,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.all == bool(options.jet_definition) or bool(options.network) == options.all:
         parser.error("name a jet definition and a network, or say --all")
-    if options.all and (options.shuffle_labels or options.published_batch_norm_momentum):
-        parser.error("--all has its own null check and the default of every network")
+    if options.all and options.shuffle_labels:
+        parser.error("--all has its own null check")
 
-    stated = ("epochs", "batch_size", "learning_rate")
-    given = {name: getattr(options, name) for name in stated if getattr(options, name) is not None}
-    study = load_study(options.study)
-    usual = study.batch_size
-    study = dataclasses.replace(study, **given)
-    for name in stated:
+    named = ("epochs", "batch_size", "learning_rate")
+    given = {name: getattr(options, name) for name in named if getattr(options, name) is not None}
+    stated_study = load_study(options.study)
+    study = dataclasses.replace(stated_study, **given)
+    for name in named:
         if getattr(study, name) <= 0:
             raise InputError(f"{name} is {getattr(study, name)}, expected more than 0")
     if options.seed < 0:
@@ -105,27 +111,22 @@ def main() -> None:
                 f"--{name.replace('_', '-')} is {getattr(options, name)}, expected more than 0"
             )
     if options.scale_learning_rate:
-        scaled = study.learning_rate * math.sqrt(study.batch_size / usual)
+        scaled = study.learning_rate * math.sqrt(study.batch_size / stated_study.batch_size)
         study = dataclasses.replace(study, learning_rate=scaled)
     device = choose_device(options.device)
-    network_options = {}
     if options.all:
         wanted = trainings(study)
     else:
         wanted = [
             Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
         ]
-    if options.published_batch_norm_momentum:
-        if wanted[0].network != "MaxViT":
-            raise InputError("--published-batch-norm-momentum is an option of MaxViT; leave it out")
-        network_options["published_batch_norm_momentum"] = True
     with joined(device) as processes:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf
         watch = Watch(every_minutes, options.max_minutes)
         try:
             for training in wanted:
-                train_one(training, study, network_options, device, options.plain, processes, watch)
+                train_one(training, study, stated_study, device, options.plain, processes, watch)
         except TimeIsUp:
             if processes.rank == 0:
                 print(
@@ -137,18 +138,23 @@ def main() -> None:
 def train_one(
     training: Training,
     study: Study,
-    network_options: dict[str, bool],
+    stated_study: Study,
     device: torch.device,
     plain: bool,
     processes: Processes,
     watch: Watch,
 ) -> None:
-    """Run one training to its end, unless it is there already."""
+    """Run one training to its end, unless it is there already.
+
+    Args:
+        study: with the settings of the command line.
+        stated_study: without.
+    """
     directory = training.directory(study)
     manifest = directory / "manifest.json"
     jets = study.data_dir / f"{training.jet_definition}.h5"
-    read_manifest(study.data_dir / "setup.json", made_by="setup.py")
-    decisive = training.settings(study, **network_options)
+    made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
+    decisive = training.settings(study)
     decisive["jets_sha256"] = read_training_sha256(jets)
     settings = decisive | {"epochs": study.epochs}
     finished = is_finished(manifest, settings, [])
@@ -160,24 +166,22 @@ def train_one(
     if finished:
         print(f"{training}: already finished, see {directory}")
         return
-    samples = [
-        make_sample(
-            read_split(study, training.jet_definition, split), training.label, study, device
-        )
-        for split in (TRAIN, VALIDATION)
-    ]
+    with unchanged(made["outputs"]):
+        samples = [
+            make_sample(
+                read_split(study, training.jet_definition, split), training.label, study, device
+            )
+            for split in (TRAIN, VALIDATION)
+        ]
     torch.manual_seed(training.seed)
-    try:
-        network = create_model(
-            training.network, samples[0].images.side, study.width, **network_options
-        ).to(device)
-    except ValueError as error:
-        raise InputError(f"{training}: {error}") from None
-
+    network = training.create(study, samples[0].images.side).to(device)
     learner = Learner(
         network, study.learning_rate, study.batch_size, plain, processes, study.weight_decay
     )
-    with logged(directory / "log.txt", is_silent=processes.rank > 0) as say:
+    with (
+        alone(directory) if processes.rank == 0 else contextlib.nullcontext(),
+        logged(directory / "log.txt", is_silent=processes.rank > 0) as say,
+    ):
         background = int((samples[1].label == 0).sum())
         say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
@@ -212,8 +216,9 @@ def train_one(
         write_manifest(
             manifest,
             settings,
-            [],  # the jets are named by their hash: held-out ones decide nothing
+            {},  # the jets are named by their hash: held-out ones decide nothing
             outputs,
+            study=training.stated(stated_study),
             best_epoch=best,
             best=history[best],
             way=learner.way,
@@ -223,8 +228,8 @@ def train_one(
         if not is_seeing:
             say("it sees the jet mass alone: a layer is dead, all images give the same features")
         if training.shuffled_labels:
-            distance = (history[best]["auc"] - 0.5) / history[best]["auc_error"]
-            say(f"null check: the AUC is {distance:+.1f} standard errors from 0.5")
+            above = Estimate(history[best]["auc"] - 0.5, history[best]["auc_error"])
+            say(f"null check: the AUC is {above.deviations:+.1f} standard errors from 0.5")
 
 
 def measured(row: dict[str, float]) -> str:
@@ -241,38 +246,28 @@ def measured(row: dict[str, float]) -> str:
     )
 
 
-def lock(file: IO, directory: Path) -> None:
-    """Keep a file to this process until it is closed; the kernel frees it when a process dies."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"{directory}: another run is training this; let it finish") from None
-    except OSError:  # some network file systems have no locks
-        pass
-
-
 @contextlib.contextmanager
 def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that prints a line and logs it; the log also tells of an early end.
-
-    Raises:
-        InputError: another run has the log open: two of one training would take each other's files.
-    """
+    """Yield a function that prints a line and logs it; the log also tells of an early end."""
+    if is_silent:
+        yield lambda line: None
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Path(os.devnull if is_silent else path).open("a") as file:
-        if not is_silent:
-            lock(file, path.parent)
 
-        def say(line: str) -> None:
-            print(line, file=file, flush=True)
-            if not is_silent:
-                print(line, flush=True)
+    def log(line: str) -> None:
+        with naming(path), path.open("a", encoding="utf-8") as file:
+            print(line, file=file)
 
-        try:
-            yield say
-        except BaseException as error:
-            print(f"stopped: {error!r}", file=file)
-            raise
+    def say(line: str) -> None:
+        log(line)
+        print(line, flush=True)
+
+    try:
+        yield say
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what has stopped the training is to be told
+            log(f"stopped: {error!r}")
+        raise
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ event that cannot pass the selection is stopped before (the early veto).
 """
 
 import math
-import tempfile
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -17,6 +16,7 @@ import pythia8mc
 
 from study import BEAM_ENERGY
 
+os.environ.pop("PYTHIA8DATA", None)  # of another installation, whose files this Pythia cannot read
 BEAMS = f"Beams:eCM = {BEAM_ENERGY}"
 VETO_SCALE = 20.0  # GeV; the shower is looked at when its evolution has come down to this pT
 VETO_SCORE_MIN = 6.8  # about 14 % of the events with a leptonic W have more
@@ -153,18 +153,18 @@ def generate(process: Process, tries: int, seed: int, veto: bool = True) -> Batc
         raise ValueError(f"seed {seed} is outside 1 ... 900,000,000 and Pythia would ignore it")
     pythia = pythia8mc.Pythia("", False)
     hook = _Hook(process, veto)
-    with tempfile.TemporaryDirectory() as folder:
-        lines = [
-            "Print:quiet = on",
-            "Check:abortIfVeto = on",  # a vetoed event counts as one of the tries
-            "Random:setSeed = on",
-            f"Random:seed = {seed}",
-            *process.settings,
-        ]
+    lines = [
+        "Print:quiet = on",
+        "Check:abortIfVeto = on",  # a vetoed event counts as one of the tries
+        "Random:setSeed = on",
+        f"Random:seed = {seed}",
+        *process.settings,
+    ]
+    # In memory, for Pythia reads the name of a file to its first space only.
+    with os.fdopen(os.memfd_create("spectrum"), "wb", buffering=0) as spectrum:
         if process.spectrum:
-            spectrum = Path(folder) / "spectrum.slha"
-            spectrum.write_text(process.spectrum)
-            lines += [f"SLHA:file = {spectrum}", "SLHA:verbose = 0"]
+            spectrum.write(process.spectrum.encode())
+            lines += [f"SLHA:file = /proc/self/fd/{spectrum.fileno()}", "SLHA:verbose = 0"]
         for line in lines:
             if not pythia.readString(line):
                 raise RuntimeError(f"Pythia refuses the setting {line!r}")

@@ -119,7 +119,7 @@ def _single_jets(summary: Summary, results: Results) -> None:
         margins = {}
         for name in results.networks(definition):
             difference = aucs.difference(names.index(name), mass)
-            margins[name] = _deviations(difference)
+            margins[name] = difference.deviations
         if not margins:
             continue
         best = max(margins, key=margins.get)
@@ -127,13 +127,6 @@ def _single_jets(summary: Summary, results: Results) -> None:
             f"{definition}: a network beats the jet mass by more than two standard errors: "
             f"{_answer(margins[best] > 2)} ({best}, {margins[best]:+.1f})."
         )
-
-
-def _deviations(difference: Estimate) -> float:
-    """A difference in standard errors; infinite where every resampling gives the same."""
-    if difference.error == 0:
-        return float(np.copysign(np.inf, difference.value)) if difference.value else 0.0
-    return difference.value / difference.error
 
 
 def _trees(summary: Summary, results: Results) -> None:

@@ -64,6 +64,7 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "eta": (-20.0, 20.0),
 }
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
+NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
 INTEGERS = ("m_stop", "m_neutralino", "index", "generated", "selected")
 ATTRIBUTES = (
     "process",
@@ -77,6 +78,7 @@ ATTRIBUTES = (
     "selection_efficiency",
     "selection_efficiency_error",
 )
+KINDS = 8  # by which `kind` tells type and charge apart
 REMEDY = "simulate or copy it again"
 
 
@@ -203,42 +205,97 @@ def merge(parts: list[Events], attributes: dict) -> Events:
 
 
 def write_events(path: Path, events: Events) -> None:
-    """Write one file, atomically."""
-    arrays = _stored(events)
-    attributes = {"layout": LAYOUT, **events.attributes}
+    """Write one file, atomically.
+
+    Raises:
+        InputError: a number that the file's type cannot hold, or that `read_events` would refuse.
+    """
+    arrays = to_arrays(path, events)
+    attributes = {"layout": LAYOUT}
+    attributes |= {name: _plain(value) for name, value in events.attributes.items()}
+    _check_attributes(path, attributes, hdf5.UNWRITTEN)
+    _check_shapes(path, arrays, hdf5.UNWRITTEN)
+    _check_values(path, arrays, hdf5.UNWRITTEN)
+    write_arrays(path, attributes, arrays)
+
+
+def write_arrays(path: Path, attributes: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write one file, atomically, with a checksum that holds; what it says is not checked."""
     with hdf5.written(path, libver="v110") as file:
         for name, array in arrays.items():
             options = (
                 {} if array.size == 0 else {"compression": 9, "shuffle": True, "fletcher32": True}
             )
             file.create_dataset(name, data=array, **options)
-        attributes["checksum"] = _checksum(attributes, arrays)
+        attributes = attributes | {"checksum": _checksum(attributes, arrays)}
         for name, value in attributes.items():
             # Text of fixed length: h5py's variable-length text is the one thing that HDF5 would
             # store without a checksum.
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
 
 
-def _stored(events: Events) -> dict[str, np.ndarray]:
-    """The arrays as they lie in the file."""
-    arrays = {
-        name: rounded(np.asarray(events.large_r.get(name, getattr(events, name, None)), dtype))
-        for name, dtype in TABLES.items()
-        if name != "cut_flow"
-    }
-    arrays["cut_flow"] = events.cut_flow.astype(TABLES["cut_flow"])
+def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
+    """The arrays as they lie in the file.
+
+    Raises:
+        InputError: a number that the file's type cannot hold; `path` is for the sentence.
+    """
+    arrays = {}
+    for name, dtype in TABLES.items():
+        if name != "cut_flow":
+            table = events.large_r.get(name, getattr(events, name, None))
+            arrays[name] = rounded(narrowed(path, name, table, dtype))
+    arrays["cut_flow"] = narrowed(path, "cut_flow", events.cut_flow, TABLES["cut_flow"])
     objects = events.objects
-    member = objects["jet"]
-    columns = {
+    phi = objects["phi"]
+    # Half a step beyond pi may come back from a file: such angles stay bit for bit.
+    with np.errstate(invalid="ignore"):
+        turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
+    phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
+    member, kind = objects["jet"], objects["type"]
+    steps = {"eta": np.rint(objects["eta"] / ANGLE_STEP), "phi": np.rint(phi / ANGLE_STEP)}
+    most = np.iinfo(STORED_OBJECTS["eta"]).max
+    for name, good, expected in (
+        ("eta", np.abs(steps["eta"]) <= most, f"{-most * ANGLE_STEP:g} to {most * ANGLE_STEP:g}"),
+        ("phi", np.isfinite(phi), "an angle"),
+        ("type", (kind >= 0) & (kind < KINDS), f"0 to {KINDS - 1}"),
+        ("charge", np.abs(objects["charge"]) <= 1, "-1, 0 or 1"),
+        ("jet", (member >= 0) & (member <= JETS_PER_EVENT), f"0 to {JETS_PER_EVENT}"),
+    ):
+        hdf5.require(path, f"objects/{name}", objects[name], good, expected, hdf5.UNWRITTEN)
+    columns = steps | {
         "pt": objects["pt"],
-        "eta": np.rint(objects["eta"] / ANGLE_STEP),
-        "phi": np.rint(objects["phi"] / ANGLE_STEP),
-        "kind": objects["type"] + 8 * (objects["charge"] + 1),
+        "kind": kind + KINDS * (objects["charge"] + 1),
         "jet": member[:, 0] + 4 * member[:, 1] + 16 * member[:, 2],
     }
     for name, dtype in STORED_OBJECTS.items():
-        arrays[f"objects/{name}"] = columns[name].astype(dtype)
+        arrays[f"objects/{name}"] = narrowed(path, f"objects/{name}", columns[name], dtype)
     return arrays
+
+
+def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A table or column in the type of the file, which holds each number as closely as it can.
+
+    Raises:
+        InputError: the type cannot hold a number; `path` and `name` are for the sentence.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.names:
+        stored = np.empty(table.shape, dtype)
+        for field in dtype.names:
+            stored[field] = narrowed(path, f"{name}/{field}", table[field], dtype[field].base)
+        return stored
+    table = np.asarray(table)
+    with np.errstate(invalid="ignore", over="ignore"):
+        stored = table.astype(dtype)
+    good = stored == table
+    if dtype.kind == "f":
+        precision = np.finfo(dtype)
+        good = np.isclose(
+            stored, table, precision.eps, float(precision.smallest_subnormal), equal_nan=True
+        )
+    hdf5.require(path, name, table, good, f"what the type {dtype} can hold", hdf5.UNWRITTEN)
+    return stored
 
 
 def _checksum(attributes: dict, arrays: dict[str, np.ndarray]) -> str:
@@ -278,20 +335,20 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         for name, dtype in STORED_OBJECTS.items():
             dataset = f"objects/{name}"
             arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
-    _check_shapes(path, arrays, may_be_empty)
+    _check_shapes(path, arrays, REMEDY)
+    if not may_be_empty and not len(arrays["lepton"]):
+        raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
     stated = attributes.pop("checksum", None)
     if stated != _checksum(attributes, arrays):
-        raise InputError(
-            f"{path}: the checksum does not hold, so the file is damaged; simulate or copy it again"
-        )
-    _check_values(path, arrays)
+        raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
+    _check_values(path, arrays, REMEDY)
     objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
     objects["pt"] = arrays["objects/pt"]
     for name in ("eta", "phi"):
         objects[name] = arrays[f"objects/{name}"] * np.float32(ANGLE_STEP)
     kind, member = arrays["objects/kind"], arrays["objects/jet"]
-    objects["type"] = kind % 8
-    objects["charge"] = (kind // 8).astype(np.int8) - 1
+    objects["type"] = kind % KINDS
+    objects["charge"] = (kind // KINDS).astype(np.int8) - 1
     for i in range(len(JET_DEFINITIONS)):
         objects["jet"][:, i] = member // 4**i % 4
     events = {name: arrays[name] for name in TABLES if name not in JET_DEFINITIONS}
@@ -310,54 +367,57 @@ def _attributes(path: Path, file: h5py.File) -> dict:
             f"{path}: layout is {attributes.get('layout')!r}, expected {LAYOUT!r}; "
             "only files made by simulate.py belong here"
         )
+    _check_attributes(path, attributes, REMEDY)
+    return attributes
+
+
+def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
+    """All are there, and are what they can be."""
     for name, value in attributes.items():
         if not isinstance(value, str | int | float):
             raise InputError(
                 f"{path}: attribute {name!r} is a {type(value).__name__}, expected text or a "
-                f"number; {REMEDY}"
+                f"number; {remedy}"
             )
     missing = [name for name in ATTRIBUTES if name not in attributes]
     if missing:
-        raise InputError(f"{path}: attribute {missing[0]!r} is missing; simulate or copy it again")
+        raise InputError(f"{path}: attribute {missing[0]!r} is missing; {remedy}")
     for name in ATTRIBUTES[1:]:
         kinds = int if name in INTEGERS else (int, float)
         value = attributes[name]
         if not isinstance(value, kinds) or not math.isfinite(value):
             raise InputError(
                 f"{path}: attribute {name!r} is {value!r}, expected "
-                f"{'an integer' if name in INTEGERS else 'a number'}; simulate or copy it again"
+                f"{'an integer' if name in INTEGERS else 'a number'}; {remedy}"
             )
-    highest = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], math.inf)
-    highest |= {"selection_efficiency": 1.0, "selected": attributes["generated"]}
-    for name, high in highest.items():
-        if not 0 <= attributes[name] <= high:
+    ranges = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], (0, math.inf))
+    ranges |= {"selection_efficiency": (0, 1.0), "selected": (0, attributes["generated"])}
+    ranges |= dict.fromkeys(("m_stop", "m_neutralino"), (-1, BEAM_ENERGY))
+    ranges["index"] = (-1, NUMBER_MAX)
+    for name, (low, high) in ranges.items():
+        if not low <= attributes[name] <= high:
             raise InputError(
-                f"{path}: attribute {name!r} is {attributes[name]}, expected 0 to {high:g}; "
-                "simulate or copy it again"
+                f"{path}: attribute {name!r} is {attributes[name]}, expected {low} to {high:g}; "
+                f"{remedy}"
             )
     if attributes["process"] not in PROCESSES:
         raise InputError(
             f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
         )
-    return attributes
 
 
 def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray:
     dataset = hdf5.dataset(file, name, REMEDY)
     if dataset.dtype != dtype:
         raise InputError(
-            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; copy it again"
+            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; write it so"
         )
     return np.asarray(dataset[()], dtype)  # drops the metadata that h5py adds to text
 
 
-def _check_shapes(path: Path, arrays: dict[str, np.ndarray], may_be_empty: bool) -> None:
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> None:
     """Every dataset has one row an event (or jet, or object), as the others say."""
     n = len(np.atleast_1d(arrays["lepton"]))
-    if n == 0 and not may_be_empty:
-        raise InputError(
-            f"{path}: dataset 'lepton' holds 0 events, expected at least 1; simulate again"
-        )
     slots = arrays["truth"].shape[-1:]
     expected = dict.fromkeys(("observables", "lepton", "pt_hat", "veto_score"), (n,))
     expected |= dict.fromkeys(JET_DEFINITIONS, (n, JETS_PER_EVENT))
@@ -367,7 +427,7 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], may_be_empty: bool)
         offsets = arrays["jet_offsets" if rows == "jets" else "object_offsets"]
         if offsets.shape != (n + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise InputError(
-                f"{path}: offsets of the {rows} are not {n + 1} rising numbers from 0; copy again"
+                f"{path}: offsets of the {rows} are not {n + 1} rising numbers from 0; {remedy}"
             )
         names = ["jets"] if rows == "jets" else [f"objects/{name}" for name in STORED_OBJECTS]
         expected |= {name: (int(offsets[-1]),) for name in names}
@@ -375,21 +435,12 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], may_be_empty: bool)
         if arrays[name].shape != shape:
             raise InputError(
                 f"{path}: dataset {name!r} has shape {arrays[name].shape}, expected {shape}; "
-                "simulate or copy the file again"
+                f"{remedy}"
             )
 
 
-def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> None:
     """Every number is one that a collision can have; a checksum vouches for no meaning."""
-
-    def require(name: str, column: np.ndarray, good: np.ndarray, expected: str) -> None:
-        if not good.all():
-            row = int(np.argwhere(~good)[0, 0])
-            raise InputError(
-                f"{path}: dataset {name!r}, row {row}: found {column[~good].flat[0]}, expected "
-                f"{expected}; write the file again"
-            )
-
     for name, array in arrays.items():
         fields = array.dtype.names or ("",)
         for field in fields:
@@ -399,14 +450,17 @@ def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
                 continue
             if (last := full.rpartition("/")[2]) in RANGES:
                 low, high = RANGES[last]
-                require(full, column, (column >= low) & (column <= high), f"{low:g} to {high:g}")
+                good, expected = (column >= low) & (column <= high), f"{low:g} to {high:g}"
             else:
-                require(full, column, np.isfinite(column), "a finite number")
+                good, expected = np.isfinite(column), "a finite number"
+            hdf5.require(path, full, column, good, expected, remedy)
     kind = arrays["objects/kind"]
-    good = (kind % 8 < N_TYPES) & (kind // 8 < 3)
-    require("objects/kind", kind, good, f"type + 8 (charge + 1) with a type below {N_TYPES}")
+    good = (kind % KINDS < N_TYPES) & (kind // KINDS < 3)
+    expected = f"type + {KINDS} (charge + 1) with a type below {N_TYPES}"
+    hdf5.require(path, "objects/kind", kind, good, expected, remedy)
     n_jets = arrays["observables"]["n_jets"]
-    require("observables/n_jets", n_jets, n_jets >= JETS_MIN_LOOSE, f"{JETS_MIN_LOOSE} or more")
+    good = n_jets >= JETS_MIN_LOOSE
+    hdf5.require(path, "observables/n_jets", n_jets, good, f"{JETS_MIN_LOOSE} or more", remedy)
 
 
 def of_chunk(columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict) -> Events:

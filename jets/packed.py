@@ -21,10 +21,10 @@ import numpy as np
 from jets import hdf5
 from jets.images import SparseImages
 from jets.split import HELD_OUT, SPLITS, TRAIN
-from products import atomic_write
-from study import CHANNELS, FOX_WOLFRAM_ORDERS
+from products import InputError, atomic_write
+from study import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
 
-_SAMPLE = [("process", "u1"), ("m_stop", "<i2"), ("m_neutralino", "<i2"), ("index", "<i2")]
+_SAMPLE = [("process", "u1"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
 EVENT_DTYPE = np.dtype([*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2")])
 SAMPLE_DTYPE = np.dtype(
     [
@@ -49,7 +49,7 @@ JET_DTYPE = np.dtype(
 )
 OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
 REMEDY = "run setup.py again"
-LAYOUT = 2  # of the files described here: setup.py makes older ones again
+LAYOUT = 3  # of the files described here: setup.py makes older ones again
 CHUNK = 2**16  # rows of a chunk on disk
 _STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 _COLUMNS = {
@@ -99,8 +99,11 @@ def read_event_table(path: Path) -> EventTable:
         InputError: it is missing or damaged.
     """
     with hdf5.opened(path, REMEDY) as file:
-        events, samples = _dataset(file, "events")[()], _dataset(file, "samples")[()]
-        observables = _dataset(file, "observables")[()] if "observables" in file else None
+        events = _read(file, "events", EVENT_DTYPE)
+        samples = _read(file, "samples", SAMPLE_DTYPE)
+        observables = None
+        if "observables" in file:
+            observables = _read(file, "observables", np.dtype("<f4"))
         return EventTable(events, observables, samples, str(file.attrs["source"]))
 
 
@@ -138,7 +141,12 @@ class JetWriter:
         self._scratch = scratch
 
     def add(self, jets: np.ndarray, images: SparseImages) -> None:
-        """Append jets, structured (m,) `JET_DTYPE`, and their m images."""
+        """Append jets, structured (m,) `JET_DTYPE`, and their m images.
+
+        Raises:
+            InputError: numbers that `read_jets` would refuse.
+        """
+        _check(self.path, jets, images, self.side, hdf5.UNWRITTEN)
         for split, scratch in enumerate(self._scratch):
             rows = np.flatnonzero(jets["split"] == split)
             part = images.take(rows)
@@ -230,7 +238,7 @@ def read_jet_table(path: Path) -> np.ndarray:
         InputError: the file is missing or damaged.
     """
     with hdf5.opened(path, REMEDY) as file:
-        return _dataset(file, "jets")[()]
+        return _read(file, "jets", JET_DTYPE)
 
 
 def read_training_sha256(path: Path) -> str:
@@ -250,25 +258,59 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
         InputError: the file is missing or damaged.
     """
     with hdf5.opened(path, REMEDY) as file:
-        jets = _dataset(file, "jets")[()]
+        jets = _read(file, "jets", JET_DTYPE)
         first, last = 0, len(jets)
         if split is not None:
             first, last = np.searchsorted(jets["split"], [split, split + 1])
-        offsets = _dataset(file, "offsets")[first : last + 1]
+        offsets = _read(file, "offsets", np.dtype("<i8"), slice(first, last + 1))
         pixels = slice(offsets[0], offsets[-1])
+        images = SparseImages(
+            offsets - offsets[0],
+            _read(file, "pixels", _COLUMNS["pixels"], pixels),
+            _read(file, "values", _COLUMNS["values"], pixels),
+        )
+        side = int(file.attrs["pixels"])
+        _check(path, jets[first:last], images, side, REMEDY)
         return PackedJets(
             jets[first:last],
-            SparseImages(
-                offsets - offsets[0],
-                _dataset(file, "pixels")[pixels],
-                _dataset(file, "values")[pixels],
-            ),
-            int(file.attrs["pixels"]),
+            images,
+            side,
             float(file.attrs["mass_mean"]),
             float(file.attrs["mass_std"]),
             str(file.attrs["jet_definition"]),
         )
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    return hdf5.dataset(file, name, REMEDY)
+def _read(file: h5py.File, name: str, dtype: np.dtype, rows: slice | tuple[()] = ()) -> np.ndarray:
+    """Some rows of a dataset, of any type that `dtype` holds exactly, such as a narrower one."""
+    dataset = hdf5.dataset(file, name, REMEDY)
+    found = dataset.dtype
+    if found.names != dtype.names or not np.can_cast(found, dtype, "safe"):
+        raise InputError(
+            f"{file.filename}: dataset {name!r} has type {found}, expected {dtype}; {REMEDY}"
+        )
+    return dataset[rows].astype(dtype, copy=False)
+
+
+def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy: str) -> None:
+    """Refuse what no jet of any sample is; one rule for what is written and what is read."""
+
+    def require(name: str, column: np.ndarray, low: float, high: float) -> None:
+        if len(column) and not (column.min() >= low and column.max() <= high):  # NaN is neither
+            good = (column >= low) & (column <= high)
+            hdf5.require(path, name, column, good, f"{low:g} to {high:g}", remedy)
+
+    for name, high in (("k", JETS_PER_EVENT), ("split", len(SPLITS)), ("label", 2)):
+        require(f"jets/{name}", jets[name], 0, high - 1)
+    for name, _ in KINEMATICS:
+        low = -BEAM_ENERGY if name in ("eta", "phi") else 0
+        require(f"jets/{name}", jets[name], low, BEAM_ENERGY)
+    counts = images.counts()
+    require("offsets", counts, 0, len(images.pixels))
+    if len(images) != len(jets) or not counts.sum() == len(images.pixels) == len(images.values):
+        raise InputError(
+            f"{path}: {len(jets)} jets have {len(images)} images of {counts.sum()} pixels, found "
+            f"{len(images.pixels)} places and {len(images.values)} values of pixels; {remedy}"
+        )
+    require("pixels", images.pixels, 0, len(CHANNELS) * side**2 - 1)
+    require("values", images.values, np.finfo(np.float32).smallest_subnormal, BEAM_ENERGY)

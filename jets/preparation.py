@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jets.content import refuse_copies
 from jets.events import Events
 from jets.images import SparseImages, draw_events, sum_pixels
 from jets.packed import (
@@ -21,6 +22,7 @@ from jets.sources import Collisions, PublishedFiles
 from jets.split import (
     HELD_OUT,
     STOP,
+    TRAIN,
     TTBAR,
     VARIED,
     assign_split,
@@ -40,18 +42,21 @@ class Overview:
         table: the events with their split, and the samples.
         jets: jet definition -> structured (n, 3) `KINEMATICS`, pT 0 where there is none.
         first: (samples + 1,) where the events of each of the source's samples begin.
+        off_grid: neutralino masses of the rows of published files that are left out.
     """
 
     table: EventTable
     jets: dict[str, np.ndarray]
     first: np.ndarray
+    off_grid: np.ndarray
 
 
 def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     """Validate every file and assign every event to its split.
 
     Raises:
-        InputError: anything wrong with a file; no signal or no background at all.
+        InputError: anything wrong with a file; an event that is there twice; no signal or no
+            background at all.
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
     events = np.concatenate([survey.events for survey in surveys])
@@ -59,8 +64,15 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
         if not (events["process"] == process).any():
             raise InputError(
                 f"{source.folder}: no {name} among {len(source.paths)} files, expected at least "
-                "one; simulate or fetch it"
+                "one that the study asks for; simulate or fetch it"
             )
+    refuse_copies(
+        [
+            (path, survey.events["row"], hashes)
+            for survey in surveys
+            for path, hashes in survey.content.items()
+        ]
+    )
     fully_selected = np.concatenate([survey.fully_selected for survey in surveys])
     events["split"] = assign_split(events, fully_selected, study)
     assert fully_selected[events["split"] == HELD_OUT].all()
@@ -75,7 +87,8 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
         name: np.concatenate([survey.jets[name] for survey in surveys]) for name in JET_DEFINITIONS
     }
     first = np.concatenate([[0], np.cumsum([len(survey.events) for survey in surveys])])
-    return Overview(table, jets, first)
+    off_grid = np.concatenate([survey.off_grid for survey in surveys])
+    return Overview(table, jets, first, off_grid)
 
 
 def inventory(overview: Overview) -> list[tuple]:
@@ -115,7 +128,7 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
         Which of the (n, 3) jets, and those jets, structured `JET_DTYPE`, by event and jet number.
 
     Raises:
-        InputError: a class without a single training jet.
+        InputError: no jet of a class to train on.
     """
     events, jets = overview.table.events, overview.jets[jet_definition]
     training = choose_training_jets(events, jets, study.training_jets_per_mass_point)
@@ -131,7 +144,7 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     rows["classified"] = is_nominal & ((rows["label"] == 0) | matched(rows))
     rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
     for label, name in ((1, "signal"), (0, "background")):
-        if not (rows["label"][rows["split"] != HELD_OUT] == label).any():
+        if not (rows["label"][rows["split"] == TRAIN] == label).any():
             raise InputError(
                 f"study {study.name!r}: no {jet_definition} {name} jet to train on among "
                 f"{len(events)} events, expected at least one; simulate or fetch more"

@@ -3,7 +3,7 @@
 `BG_{definition}_{index}.hdf5` and `SI_{definition}_{m_stop}GeV.hdf5`, one row an event, the same
 events in the same order in all three jet definitions; the three hardest jets are k = 0, 1, 2.
 
-    /mass/Mass                (n, 1)            neutralino mass, GeV (signal)
+    /mass/Mass                (n, 1)            neutralino mass, GeV; not read of a background
     /Jet/info{k}              (n, >= 6)         delta R to the two neutralinos, pT (<= 0: no such
                                                 jet), eta, phi, mass
     /Jet/{channel}/index{k}   n rows of 2 m     (row, column) of m pixels, flattened
@@ -24,20 +24,30 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jets import hdf5
-from jets.events import Events, read_attributes, read_events
+from jets import content, hdf5
+from jets.events import NUMBER_MAX, Events, read_attributes, read_events
 from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
 from products import InputError, atomic_write
-from study import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, MISSING_DELTA_R
+from study import (
+    BEAM_ENERGY,
+    CHANNELS,
+    JET_DEFINITIONS,
+    JETS_MIN,
+    JETS_PER_EVENT,
+    MISSING_DELTA_R,
+    Study,
+)
 
 EVENTS_AT_ONCE = 4096
 INFO_COLUMNS = 6
 NO_MASS = -1.0  # of a jet without pixels
+NO_NEUTRALINO = -1.0  # mass, of a background event
+PIXELS = ("index", "values")
 CALORIMETERS = ("EhT", "EmT")
 REMEDY = "fetch it again"
-
-_NAME = re.compile(r"(?:BG_(?P<bg>[^_]+)_(?P<index>\d+)|SI_(?P<si>[^_]+)_(?P<m_stop>\d+)GeV)\.hdf5")
+LEAVE_OUT = "fetch the file again or leave it out"
+_NAME = re.compile(rf"(?:BG|SI)_({'|'.join(JET_DEFINITIONS)})_(\d+)(?:GeV)?\.hdf5")
 
 
 def background_name(jet_definition: str, index: int) -> str:
@@ -50,28 +60,31 @@ def signal_name(jet_definition: str, m_stop: int) -> str:
     return f"SI_{jet_definition}_{m_stop}GeV.hdf5"
 
 
-def find_files(folder: Path) -> tuple[dict[int, dict], dict[int, dict]]:
-    """The published files of a folder, backgrounds by index and signals by stop mass.
+def find_files(folder: Path, study: Study) -> tuple[dict[int, dict], dict[int, dict], list[Path]]:
+    """The published files of a folder that a study asks for.
 
     Returns:
-        Two dicts of dicts jet definition -> path, each with all three definitions.
+        Backgrounds by index and signals by stop mass, dicts of dicts jet definition -> path, each
+        with all three definitions; and all other files called BG_... and SI_...
 
     Raises:
-        InputError: a name of no known form or definition; a definition that is missing.
+        InputError: a definition is missing; a number beyond what the table of events can hold.
     """
+    kinds = (background_name, range(study.background_files)), (signal_name, study.stop_masses)
     found: tuple[dict, dict] = ({}, {})
+    others = []
     for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):
         name = _NAME.fullmatch(path.name)
-        if not name or not _is_canonical(name):
-            raise InputError(
-                f"{path}: not a published file's name, expected {background_name('AK14', 0)} or "
-                f"{signal_name('AK14', 700)} with one of {', '.join(JET_DEFINITIONS)}; rename it"
-            )
-        if name["bg"]:
-            found[0].setdefault(int(name["index"]), {})[name["bg"]] = path
+        definition, number = (name[1], int(name[2])) if name else ("", -1)
+        for files, (name_of, asked) in zip(found, kinds, strict=True):
+            if number in asked and path.name == name_of(definition, number):
+                files.setdefault(number, {})[definition] = path
+                break
         else:
-            found[1].setdefault(int(name["m_stop"]), {})[name["si"]] = path
-    for files, name_of in zip(found, (background_name, signal_name), strict=True):
+            others.append(path)
+        if number > NUMBER_MAX and path not in others:
+            raise InputError(f"{path}: number {number}, expected at most {NUMBER_MAX}; rename it")
+    for files, (name_of, _) in zip(found, kinds, strict=True):
         for number, paths in files.items():
             for jet_definition in JET_DEFINITIONS:
                 if jet_definition not in paths:
@@ -81,13 +94,7 @@ def find_files(folder: Path) -> tuple[dict[int, dict], dict[int, dict]]:
                         f"{missing}: no such file, while {there} of the same events is there; "
                         "fetch it, or move the others away"
                     )
-    return found[0], found[1]
-
-
-def _is_canonical(name: re.Match) -> bool:
-    """A known jet definition, and a number without leading zeros: one name a file."""
-    number = name["index"] or name["m_stop"]
-    return (name["bg"] or name["si"]) in JET_DEFINITIONS and number == str(int(number))
+    return *found, others
 
 
 # --- Reader -------------------------------------------------------------------------------------
@@ -103,25 +110,37 @@ def count_events(path: Path) -> int:
         return _check_shapes(path, file)
 
 
-def read_neutralino_masses(path: Path, grid: Sequence[int]) -> np.ndarray:
-    """Neutralino mass (n,) int64 in GeV of every event of a signal file.
+def read_neutralino_masses(path: Path) -> np.ndarray:
+    """Neutralino mass (n,) float64 in GeV of every event of a signal file.
 
     Raises:
-        InputError: the dataset is missing, wrongly shaped, or holds a mass off the grid.
+        InputError: the dataset is missing, wrongly shaped, or holds what is no mass.
     """
     with hdf5.opened(path, REMEDY) as file:
         n = _check_shapes(path, file)
         dataset = _dataset(path, file, "mass/Mass", "iuf")
-        if dataset.shape not in ((n, 1), (n,)):
+        if dataset.dtype == object or dataset.shape not in ((n, 1), (n,)):
             raise _wrong_shape(path, dataset, f"({n}, 1)")
-        mass = dataset[()].reshape(n)
-    _require(path, "mass/Mass", np.isin(mass, grid), 0, mass, f"one of the study's masses {grid}")
-    return mass.astype(np.int64)
+        mass = dataset[()].reshape(n).astype(np.float64)
+    good = (mass > 0) & (mass <= BEAM_ENERGY)
+    _require(path, "mass/Mass", good, 0, mass, f"a mass of 0 to {BEAM_ENERGY:g}")
+    return mass
 
 
-def read_kinematics(path: Path, side: int, signal: bool) -> np.ndarray:
-    """All jets of a file, structured (n, 3), once their images are found good; see `read_jets`."""
-    return np.concatenate([jets for jets, _ in read_jets(path, side, signal)])
+def read_kinematics(
+    path: Path, side: int, signal: bool, jet_definition: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """All jets of a file, once their images are found good, and what makes each event itself.
+
+    Returns:
+        Structured (n, 3), see `read_jets`, and `content.of_published` (n,).
+    """
+    parts = [
+        (jets, content.of_published(jets, images, jet_definition))
+        for jets, images in read_jets(path, side, signal)
+    ]
+    jets, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return jets, hashes
 
 
 def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:
@@ -184,6 +203,11 @@ def _dataset(path: Path, file: h5py.File, name: str, kinds: str) -> h5py.Dataset
             f"{path}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
             "fetch the file again"
         )
+    if dataset.dtype == object and not dtype.isnative:
+        raise InputError(
+            f"{path}: dataset {name!r} has rows of variable length of type {dtype}, of which "
+            "h5py mistakes the bytes; write them in the byte order of this machine"
+        )
     return dataset
 
 
@@ -214,7 +238,7 @@ def _check_shapes(path: Path, file: h5py.File) -> int:
         if info.ndim != 2 or len(info) != n or info.shape[1] < INFO_COLUMNS:
             raise _wrong_shape(path, info, f"({'n' if n is None else n}, at least {INFO_COLUMNS})")
         for channel in CHANNELS:
-            for column, kinds in (("index", "iu"), ("values", "iuf")):
+            for column, kinds in zip(PIXELS, ("iu", "iuf"), strict=True):
                 dataset = _dataset(path, file, f"Jet/{channel}/{column}{k}", kinds)
                 variable = h5py.check_vlen_dtype(dataset.dtype) is not None
                 if dataset.ndim != (1 if variable else 2) or len(dataset) != n:
@@ -226,7 +250,7 @@ def _check_shapes(path: Path, file: h5py.File) -> int:
 
 def _require(
     path: Path, name: str, good: np.ndarray, first: int, found: np.ndarray, expected: str,
-    row: np.ndarray | None = None,
+    remedy: str = LEAVE_OUT, row: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Refuse the file if any entry is not `good`, naming the row and value of the first such."""
     if good.all():
@@ -235,7 +259,7 @@ def _require(
     event = first + (bad if row is None else int(row[bad]))
     raise InputError(
         f"{path}: dataset {name!r}, row {event}: found {found[bad].tolist()}, expected {expected}; "
-        "fetch the file again or leave it out"
+        f"{remedy}"
     )
 
 
@@ -245,15 +269,8 @@ def _read_info(
     """The k-th jets of some events, structured (m,)."""
     name = f"Jet/info{k}"
     info = file[name][first:last, :INFO_COLUMNS].astype(np.float64)
+    _check_info(path, name, info, first, signal)
     exists = ~(info[:, 2] <= 0)
-    used = info[:, 0 if signal else 2 :]
-    good = np.isfinite(used).all(axis=1) & (np.abs(used) <= BEAM_ENERGY).all(axis=1)
-    _require(path, name, good | ~exists, first, used, f"finite numbers below {BEAM_ENERGY:g}")
-    if signal:
-        near = (info[:, :2] >= 0).all(axis=1) | ~exists
-        _require(path, name, near, first, info[:, :2], "distances of 0 or more")
-    marked = (info[:, 5] >= 0) | (info[:, 5] == NO_MASS) | ~exists
-    _require(path, name, marked, first, info[:, 5], "a mass of 0 or more, or -1")
     jets = np.zeros(len(info), KINEMATICS)
     for field, column in (("pt", 2), ("eta", 3), ("phi", 4), ("mass", 5)):
         jets[field][exists] = info[exists, column]
@@ -263,36 +280,58 @@ def _read_info(
     return jets
 
 
+def _check_info(
+    path: Path, name: str, info: np.ndarray, first: int, signal: bool, remedy: str = LEAVE_OUT
+) -> None:
+    """Refuse numbers (m, 6) that no jet has, of those that exist."""
+    exists = ~(info[:, 2] <= 0)
+    used = info[:, 0 if signal else 2 :]
+    good = np.isfinite(used).all(axis=1) & (np.abs(used) <= BEAM_ENERGY).all(axis=1)
+    expected = f"finite numbers below {BEAM_ENERGY:g}"
+    _require(path, name, good | ~exists, first, used, expected, remedy)
+    if signal:
+        near = (info[:, :2] >= 0).all(axis=1) | ~exists
+        _require(path, name, near, first, info[:, :2], "distances of 0 or more", remedy)
+    marked = (info[:, 5] >= 0) | (info[:, 5] == NO_MASS) | ~exists
+    _require(path, name, marked, first, info[:, 5], "a mass of 0 or more, or -1", remedy)
+
+
 def _read_pixels(
     path: Path, file: h5py.File, channel: int, k: int, first: int, last: int, side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Event (counted from `first`), pixel in the plane and value of the pixels of some events."""
-    names = [f"Jet/{CHANNELS[channel]}/{column}{k}" for column in ("index", "values")]
-    index, n_index = _read_rows(file[names[0]], first, last)
-    value, n_value = _read_rows(file[names[1]], first, last)
-    _require(path, names[0], n_index % 2 == 0, first, n_index, "an even number of indices")
-    _require(
-        path, names[1], n_index == 2 * n_value, first, n_value, "half as many values as indices"
-    )
+    index_name, value_name = (f"Jet/{CHANNELS[channel]}/{column}{k}" for column in PIXELS)
+    index, n_index = _read_rows(file[index_name], first, last)
+    value, n_value = _read_rows(file[value_name], first, last)
+    _require(path, index_name, n_index % 2 == 0, first, n_index, "an even number of indices")
+    expected = "half as many values as indices"
+    _require(path, value_name, n_index == 2 * n_value, first, n_value, expected)
     row = np.repeat(np.arange(last - first), n_value)
-    good = np.isfinite(value) & (value >= 0) & (value <= BEAM_ENERGY)
-    _require(path, names[1], good, first, value, f"values of 0 to {BEAM_ENERGY:g}", row)
+    _check_values(path, value_name, value, row, first)
     index = index.reshape(-1, 2)
-    if h5py.check_vlen_dtype(file[names[0]].dtype) is None:
+    if h5py.check_vlen_dtype(file[index_name].dtype) is None:
         row, index, value = row[value > 0], index[value > 0], value[value > 0]
     inside = ((index >= 0) & (index < side)).all(axis=1)
-    _require(path, names[0], inside, first, index, f"(row, column) below {side}", row)
-    pixel = index[:, 0].astype(np.int64) * side + index[:, 1]
+    _require(path, index_name, inside, first, index, f"(row, column) below {side}", row=row)
+    pixel = index.astype(np.int64) @ (side, 1)
     key = np.sort(row * side**2 + pixel)
     twice = key[1:][key[1:] == key[:-1]]
     if len(twice):
         event, pixel_twice = divmod(int(twice[0]), side**2)
         raise InputError(
-            f"{path}: dataset {names[0]!r}, row {first + event}: pixel {divmod(pixel_twice, side)} "
-            "is there twice, expected once; fetch the file again"
+            f"{path}: dataset {index_name!r}, row {first + event}: pixel "
+            f"{divmod(pixel_twice, side)} is there twice, expected once; fetch the file again"
         )
-    seen = value > 0
+    seen = value.astype(np.float32) > 0
     return row[seen], pixel[seen], value[seen].astype(np.float64)
+
+
+def _check_values(
+    path: Path, name: str, value: np.ndarray, row: np.ndarray, first: int, remedy: str = LEAVE_OUT
+) -> None:
+    """Refuse pixel values that no jet has; `row`, counted from `first`, is their event."""
+    good = np.isfinite(value) & (value >= 0) & (value <= BEAM_ENERGY)
+    _require(path, name, good, first, value, f"values of 0 to {BEAM_ENERGY:g}", remedy, row)
 
 
 def _read_rows(dataset: h5py.Dataset, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -318,6 +357,9 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
     Returns:
         The files written.
+
+    Raises:
+        InputError: numbers that the reader would refuse, or no fully selected event.
     """
     attributes = {path: read_attributes(path) for path in paths}
     groups: dict[tuple, list[Path]] = {}
@@ -347,20 +389,23 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
                 events = read_events(member)
                 for jet_definition, file in files.items():
-                    _append_events(file, events, jet_definition)
+                    _append_events(names[jet_definition], file, events, jet_definition)
+            if not len(file["Jet/info0"]):
+                there = ", ".join(map(str, members))
+                raise InputError(f"{there}: no event with {JETS_MIN} jets or more, expected some")
         written += names.values()
     return written
 
 
-def _append_events(file: h5py.File, events: Events, jet_definition: str) -> None:
+def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: str) -> None:
+    signal = events.process == "stop"
     side = JET_DEFINITIONS[jet_definition].pixels
     large_r = events.large_r[jet_definition]
     images = draw_events(events, jet_definition, np.ones(large_r.shape, bool))
     seen = (images.counts() > 0).reshape(large_r.shape) & (large_r["pt"] > 0)
     n_events = np.count_nonzero(events.fully_selected)
-    if events.process == "stop":
-        masses = np.full((n_events, 1), events.m_neutralino, np.float64)
-        _append(file, "mass/Mass", masses)
+    mass = events.m_neutralino if signal else NO_NEUTRALINO
+    first = _append(file, "mass/Mass", np.full((n_events, 1), mass, np.float64))
     for k in range(JETS_PER_EVENT):
         jets = large_r[:, k][events.fully_selected]
         exists = seen[:, k][events.fully_selected]
@@ -369,6 +414,7 @@ def _append_events(file: h5py.File, events: Events, jet_definition: str) -> None
         for column, field in enumerate(("pt", "eta", "phi"), start=2):
             info[:, column] = np.where(exists, jets[field], 0)
         info[:, 5] = np.where(exists, jets["mass"], NO_MASS)
+        _check_info(path, f"Jet/info{k}", info, first, signal, hdf5.UNWRITTEN)
         _append(file, f"Jet/info{k}", info)
         chosen = images.take(np.flatnonzero(events.fully_selected) * JETS_PER_EVENT + k)
         image = np.repeat(np.arange(n_events), chosen.counts())
@@ -377,10 +423,13 @@ def _append_events(file: h5py.File, events: Events, jet_definition: str) -> None
         for channel, summands in channels.items():
             part = np.isin(plane, [CHANNELS.index(name) for name in summands])
             plain = sum_deposits(image[part], pixel[part], chosen.values[part], n_events)
+            name = f"Jet/{channel}/values{k}"
+            row = np.repeat(np.arange(n_events), plain.counts())
+            _check_values(path, name, plain.values, row, first, hdf5.UNWRITTEN)
             index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1).ravel()
             rows = _rows(index, 2 * plain.offsets), _rows(plain.values, plain.offsets)
             _append(file, f"Jet/{channel}/index{k}", rows[0], np.int32)
-            _append(file, f"Jet/{channel}/values{k}", rows[1], np.float32)
+            _append(file, name, rows[1], np.float32)
 
 
 def _rows(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -388,12 +437,14 @@ def _rows(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.fromiter(np.split(flat, offsets[1:-1]), object, len(offsets) - 1)
 
 
-def _append(file: h5py.File, name: str, rows: np.ndarray, variable: type | None = None) -> None:
-    """Append rows to a dataset that is made on first use."""
+def _append(file: h5py.File, name: str, rows: np.ndarray, variable: type | None = None) -> int:
+    """Append rows to a dataset that is made on first use; the number of the first of them."""
     if name not in file:
         dtype = rows.dtype if variable is None else h5py.vlen_dtype(variable)
         shape = (0, *rows.shape[1:])
         file.create_dataset(name, shape, dtype, maxshape=(None, *shape[1:]), chunks=True)
     dataset = file[name]
-    dataset.resize(len(dataset) + len(rows), axis=0)
-    dataset[len(dataset) - len(rows) :] = rows
+    first = len(dataset)
+    dataset.resize(first + len(rows), axis=0)
+    dataset[first:] = rows
+    return first

@@ -24,6 +24,7 @@ START_METHOD = "spawn"
 SECONDS, SECONDS_PER_MB = 1.0, 1.0
 BYTES, BYTES_PER_BYTE = 2**30, 20
 STATUS = Path("/proc/self/statm")
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 class ReaderProcess:
@@ -36,17 +37,25 @@ class ReaderProcess:
         """`function(path, *arguments)`; it, the arguments and the answer are pickled.
 
         Raises:
-            InputError: the function's own, or the library crashed or came to no end.
+            InputError: the function's own, the library crashed or came to no end, or the system
+                gave or left it no process.
         """
         if self._process is None:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                raise InputError(f"{path}: no process to read it in: {error.strerror}") from None
         try:
             self._connection.send((function, path, arguments))
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            what = "came to no end" if self._process.exitcode == -signal.SIGXCPU else "crashed"
+            status = -self._process.exitcode
             self._process = None
+            if status not in (signal.SIGXCPU, *CRASHES):  # such as SIGKILL, where memory ran out
+                what = signal.strsignal(status) if status > 0 else f"status {-status}"
+                raise InputError(f"{path}: the process that read it was ended ({what})") from None
+            what = "came to no end" if status == signal.SIGXCPU else "crashed"
             raise InputError(
                 f"{path}: the HDF5 library {what} while reading it, so the file is damaged; fetch "
                 "it again"

@@ -9,7 +9,7 @@ import numpy as np
 
 from jets import hdf5
 from products import InputError
-from study import JET_DEFINITIONS, JETS_PER_EVENT, SHUFFLED
+from study import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE, SHUFFLED
 
 _LABEL, _NULL_CHECK = "null_check/shuffled_label", "null_check/score"
 
@@ -77,7 +77,12 @@ def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
     Args:
         arrays: `events` (m,), `<jet definition>/jets` (m, 3), and for each training
             `<jet definition>/<network>/<seed>` (m, 3).
+
+    Raises:
+        InputError: a score that `read_scores` would refuse.
     """
+    for name, array in arrays.items():
+        _check(path, name, array, hdf5.UNWRITTEN)
     with hdf5.written(path) as file:
         for name, array in arrays.items():
             file[name] = array
@@ -91,7 +96,7 @@ def read_array(path: Path, name: str) -> np.ndarray:
     """
     remedy = "run predict_base_model_mass.py again"
     with hdf5.opened(path, remedy) as file:
-        return hdf5.dataset(file, name, remedy)[()]
+        return _array(path, file, name, remedy)
 
 
 def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
@@ -137,7 +142,13 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
 
 
 def write_trees(path: Path, trees: TreeScores) -> None:
-    """Write trees.h5, atomically."""
+    """Write trees.h5, atomically.
+
+    Raises:
+        InputError: a score that `read_trees` would refuse.
+    """
+    for name, score in (*trees.fits.items(), (_NULL_CHECK, trees.null_check)):
+        _check(path, name, score, hdf5.UNWRITTEN)
     with hdf5.written(path) as file:
         file["events"] = trees.event
         file["fold"] = trees.fold
@@ -172,7 +183,30 @@ def _read(path: Path, made_by: str) -> dict[str, np.ndarray]:
         file.visititems(
             lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
         )
-        return {name: hdf5.dataset(file, name, remedy)[()] for name in names}
+        return {name: _array(path, file, name, remedy) for name in names}
+
+
+def _array(path: Path, file: h5py.File, name: str, remedy: str) -> np.ndarray:
+    """One dataset, in the byte order of this machine."""
+    array = hdf5.dataset(file, name, remedy)[()]
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    _check(path, name, array, remedy)
+    return array
+
+
+def _check(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
+    """Refuse scores that are neither a probability nor -1, and columns of jets that are no number.
+
+    Scores are all arrays of floats; what else there is are whole numbers and tables.
+    """
+    for field in array.dtype.names or ():
+        if array[field].dtype.kind == "f":
+            good = np.isfinite(array[field])
+            hdf5.require(path, f"{name}/{field}", array[field], good, "a number", remedy)
+    if array.dtype.kind == "f":
+        good = ((array >= 0) & (array <= 1)) | (array == MISSING_SCORE)
+        expected = f"a probability or {MISSING_SCORE:g}"
+        hdf5.require(path, name, array, good, expected, remedy)
 
 
 def _dataset(

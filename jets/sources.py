@@ -1,17 +1,20 @@
 """The two sources of jets behind one face: our own collisions and the published files.
 
-A source lists its samples (a mass point or background file of ours; a published stop mass or
-background file), says what is in each, and draws the images of those of its jets that are wanted.
+A source lists the samples that a study asks for (a mass point or background file of ours; a
+published stop mass or background file), says what is in each, and draws the images of those of its
+jets that are wanted. What else lies there is left out and named, so that a study can take a part.
 """
 
 import itertools
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jets import published
+from jets import content, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
@@ -36,6 +39,8 @@ class Survey:
         jets: jet definition -> structured (n, 3) with the fields of `KINEMATICS`, pT 0 where there
             is no jet or it has no pixel.
         samples: structured `SAMPLE_DTYPE`, one row a mass point or background file.
+        content: path -> hash (n,) of the events as that file has them (jets/content.py).
+        off_grid: neutralino masses of the rows that are left out, not among these n.
     """
 
     events: np.ndarray
@@ -43,6 +48,8 @@ class Survey:
     observables: np.ndarray | None
     jets: dict[str, np.ndarray]
     samples: np.ndarray
+    content: dict[Path, np.ndarray]
+    off_grid: np.ndarray
 
 
 class Collisions:
@@ -52,10 +59,12 @@ class Collisions:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        self.samples = sorted(folder.glob("*.h5"))
+        there = sorted(folder.glob("[!.]*.h5"))
+        self.samples = [path for path in there if _is_asked(path, study)]
+        self.left_out = [path for path in there if path not in self.samples]
         self._process = {}
         for name, process in VARIED.items() if self.samples else ():
-            varied = sorted(study.variation_dir(name).glob("*.h5"))
+            varied = sorted(study.variation_dir(name).glob("[!.]*.h5"))
             self._process |= dict.fromkeys(varied, process)
             self.samples += varied
 
@@ -72,12 +81,11 @@ class Collisions:
         name = f"{sample_name(*identity)}.h5"
         if path.name != name:
             raise InputError(f"{path}: holds the events of {name}; give it that name again")
-        if not background:
-            _require_on_grid(path, self.study, found.m_stop, found.m_neutralino)
-        if path in self._process and not found.fully_selected.all():
+        if path in self._process and not (background and found.fully_selected.all()):
             raise InputError(
-                f"{path}: {np.sum(~found.fully_selected)} events with 5 or 6 jets, expected fully "
-                f"selected ones of another shower; make it with simulate.py --variations NAME"
+                f"{path}: {np.sum(~found.fully_selected)} events of {found.process} with 5 or 6 "
+                "jets, expected fully selected ttbar of another shower; make it with simulate.py "
+                "--variations NAME"
             )
         events = np.zeros(len(found), EVENT_DTYPE)
         events["process"] = self._process.get(path, TTBAR) if background else STOP
@@ -92,7 +100,15 @@ class Collisions:
         for field in PHYSICS_ATTRIBUTES:
             samples[field] = found.attributes[field]
         jets = {definition: self._jets(found, definition) for definition in JET_DEFINITIONS}
-        return Survey(events, found.fully_selected, _observables(found), jets, samples)
+        return Survey(
+            events,
+            found.fully_selected,
+            _observables(found),
+            jets,
+            samples,
+            content={path: content.of_collisions(found)},
+            off_grid=np.zeros(0),
+        )
 
     @staticmethod
     def _jets(found: Events, jet_definition: str) -> np.ndarray:
@@ -115,6 +131,19 @@ class Collisions:
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
+def _is_asked(path: Path, study: Study) -> bool:
+    """Whether a file has the name of a background file or mass point of the study."""
+    numbers = [int(number) for number in re.findall(r"\d+", path.stem)]
+    if path.stem.startswith("ttbar") and len(numbers) == 1:
+        name = sample_name("ttbar", NONE, NONE, *numbers)
+        return path.stem == name and numbers[0] < study.background_files
+    if len(numbers) == 2:
+        m_stop, m_neutralino = numbers
+        is_on_grid = m_stop in study.stop_masses and m_neutralino in study.neutralino_masses
+        return path.stem == sample_name("stop", m_stop, m_neutralino, NONE) and is_on_grid
+    return False
+
+
 def _observables(found: Events) -> np.ndarray:
     table = found.observables
     columns = [np.hypot(table["met_x"], table["met_y"]), table["ht"], table["mj"], table["n_jets"]]
@@ -129,10 +158,11 @@ class PublishedFiles:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        backgrounds, signals = published.find_files(folder)
+        backgrounds, signals, self.left_out = published.find_files(folder, study)
         self._files = {(TTBAR, index): backgrounds[index] for index in sorted(backgrounds)}
         self._files |= {(STOP, m_stop): signals[m_stop] for m_stop in sorted(signals)}
         self.samples = list(self._files)
+        self._taken = {}
         self._read = ReaderProcess().call
 
     @property
@@ -151,77 +181,64 @@ class PublishedFiles:
                 f"{self.folder}: different numbers of events in the three jet definitions of one "
                 f"sample ({stated}), expected equal ones; fetch them again"
             )
-        events = np.zeros(next(iter(counts.values())), EVENT_DTYPE)
+        masses = np.full(next(iter(counts.values())), NONE)
+        if process == STOP:
+            masses = self._neutralino_masses(paths)
+        taken = np.isin(masses, (NONE, *self.study.neutralino_masses))
+        self._taken[sample] = taken
+        events = np.zeros(np.count_nonzero(taken), EVENT_DTYPE)
         events["process"] = process
-        events["row"] = np.arange(len(events))
-        for field in ("m_stop", "m_neutralino", "index", "n_jets"):
-            events[field] = NONE
-        if process == TTBAR:
-            events["index"] = number
-        else:
-            events["m_stop"] = number
-            events["m_neutralino"] = self._neutralino_masses(number, paths)
+        events["row"] = np.flatnonzero(taken)
+        for name in ("m_stop", "index", "n_jets"):
+            events[name] = NONE
+        events["index" if process == TTBAR else "m_stop"] = number
+        events["m_neutralino"] = masses[taken]
         points, rows = np.unique(events["m_neutralino"], return_counts=True)
         samples = np.zeros(len(points), SAMPLE_DTYPE)
-        for field in PHYSICS_ATTRIBUTES:
-            samples[field] = np.nan
-        for field in ("process", "m_stop", "index"):
-            samples[field] = events[field][0]
+        for name in PHYSICS_ATTRIBUTES:
+            samples[name] = np.nan
+        for name in ("process", "m_stop", "index"):
+            samples[name] = events[name][:1]
         samples["m_neutralino"], samples["events"] = points, rows
-        jets = {
-            definition: self._read(
-                published.read_kinematics, path, _side(definition), process == STOP
-            )
-            for definition, path in paths.items()
-        }
-        return Survey(events, np.ones(len(events), bool), None, jets, samples)
+        jets, hashes = {}, {}
+        for name, path in paths.items():
+            found = self._read(published.read_kinematics, path, _side(name), process == STOP, name)
+            jets[name], hashes[path] = (column[taken] for column in found)
+        selected = np.ones(len(events), bool)
+        return Survey(events, selected, None, jets, samples, hashes, masses[~taken])
 
-    def _neutralino_masses(self, m_stop: int, paths: dict[str, Path]) -> np.ndarray:
-        grid = self.study.neutralino_masses
-        masses = [
-            self._read(published.read_neutralino_masses, path, grid) for path in paths.values()
-        ]
-        _require_on_grid(next(iter(paths.values())), self.study, m_stop, int(masses[0][0]))
+    def _neutralino_masses(self, paths: dict[str, Path]) -> np.ndarray:
+        masses = [self._read(published.read_neutralino_masses, path) for path in paths.values()]
         for path, others in zip(paths.values(), masses, strict=True):
             if not np.array_equal(others, masses[0]):
                 row = int(np.argmax(others != masses[0]))
                 raise InputError(
-                    f"{path}: dataset 'mass/Mass', row {row}: found {others[row]}, expected "
-                    f"{masses[0][row]} as in the other jet definition; fetch both files again"
+                    f"{path}: dataset 'mass/Mass', row {row}: found {others[row]:g}, expected "
+                    f"{masses[0][row]:g} as in the other jet definition; fetch both files again"
                 )
         return masses[0]
 
     def images(
         self, sample: tuple[int, int], wanted: dict[str, np.ndarray]
     ) -> dict[str, SparseImages]:
-        """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
-        return {
-            name: self._read(
-                published.read_images,
-                self._files[sample][name],
-                _side(name),
-                sample[0] == STOP,
-                chosen,
+        """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number.
+
+        The n events are those that `survey` found before.
+        """
+        taken = self._taken[sample]
+        images = {}
+        for name, chosen in wanted.items():
+            of_file = np.zeros((len(taken), JETS_PER_EVENT), bool)
+            of_file[taken] = chosen
+            path = self._files[sample][name]
+            images[name] = self._read(
+                published.read_images, path, _side(name), sample[0] == STOP, of_file
             )
-            for name, chosen in wanted.items()
-        }
+        return images
 
 
 def _side(jet_definition: str) -> int:
     return JET_DEFINITIONS[jet_definition].pixels
-
-
-def _require_on_grid(path: Path, study: Study, m_stop: int, m_neutralino: int) -> None:
-    for name, mass, grid in (
-        ("stop", m_stop, study.stop_masses),
-        ("neutralino", m_neutralino, study.neutralino_masses),
-    ):
-        if mass not in grid:
-            raise InputError(
-                f"{path}: {name} mass {mass} GeV is not on the grid of study {study.name!r}, "
-                f"expected one of {', '.join(map(str, grid))}; move the file away or write a "
-                "study with that mass"
-            )
 
 
 def find_source(study: Study) -> Collisions | PublishedFiles:
@@ -234,8 +251,14 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise InputError(f"{folder}: no permission to read it; mend its permissions")
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
-    if not source.samples and study.published_files:
+    if not source.samples and not source.left_out and study.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)
+    if not source.samples and source.left_out:
+        raise InputError(
+            f"{source.folder}: study {study.name!r} asks for none of the {len(source.left_out)} "
+            f"files there ({listed(source.left_out)}); state their masses and background_files, "
+            "or another sample, in a study"
+        )
     if not source.samples:
         zenodo = (
             f", or put the published files (Zenodo records 13236906 and 13269304) into "
@@ -248,6 +271,16 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
             f"{zenodo}"
         )
     return source
+
+
+def listed(paths: Sequence[Path], most: int = 6) -> str:
+    """The names of some files, and how many more there are.
+
+    >>> listed([Path("a.h5"), Path("b.h5"), Path("c.h5")], most=2)
+    'a.h5, b.h5 and 1 more'
+    """
+    names = ", ".join(path.name for path in paths[:most])
+    return f"{names} and {len(paths) - most} more" if len(paths) > most else names
 
 
 def missing_samples(study: Study, samples: np.ndarray) -> tuple[dict[int, list[int]], list[int]]:

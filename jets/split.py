@@ -36,11 +36,12 @@ def uniform(events: np.ndarray, salt: str) -> np.ndarray:
     start = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
     state = np.full(len(events), start, np.uint64)
     for name in IDENTITY:
-        state = _mix(state ^ events[name].astype(np.int64).view(np.uint64))
+        state = mix(state ^ events[name].astype(np.int64).view(np.uint64))
     return (state >> np.uint64(11)) * 2.0**-53
 
 
-def _mix(state: np.ndarray) -> np.ndarray:
+def mix(state: np.ndarray) -> np.ndarray:
+    """Another 64 bits for each 64 bits, one to one."""
     state = state + np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

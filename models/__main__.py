@@ -1,4 +1,4 @@
-"""Print, as Markdown, what every network costs beside the published one: `python -m models`."""
+"""Print, as Markdown, what every network costs: `python -m models`."""
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -6,7 +6,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import MODELS, create_model
 from models.head import JetMassClassifier
-from models.reference import REFERENCES
 
 
 def parameters(model: JetMassClassifier) -> int:
@@ -25,33 +24,27 @@ def forward_cost(model: JetMassClassifier, pixels: int) -> int:
     return counter.get_total_flops()
 
 
-def measure() -> dict[tuple[str, float, int], list[tuple[float, float]]]:
-    """Million parameters and forward GFLOP by name, width and image side: ours, then published."""
+def measure() -> dict[tuple[str, float, int], tuple[float, float]]:
+    """Million parameters and forward GFLOP by name, width and image side."""
     measured = {}
     for name in MODELS:
         for width, pixels in ((1.0, 64), (1.0, 128), (0.25, 32), (0.25, 64)):  # 0.25, 32: demo
-            with torch.device("meta"):
-                models = [create_model(name, pixels, width)]
-                if width == 1 and name in REFERENCES:
-                    models.append(REFERENCES[name](pixels))
-                measured[name, width, pixels] = [
-                    (parameters(model) / 1e6, forward_cost(model, pixels) / 1e9) for model in models
-                ]
+            model = create_model(name, pixels, width)
+            cost = forward_cost(model, pixels)
+            measured[name, width, pixels] = (parameters(model) / 1e6, cost / 1e9)
     return measured
 
 
-def table(measured: dict[tuple[str, float, int], list[tuple[float, float]]]) -> str:
+def table(measured: dict[tuple[str, float, int], tuple[float, float]]) -> str:
     """What `measure` returns as a Markdown table."""
     lines = [
-        "| network | width | image | parameters / M | published | forward / GFLOP | published |",
-        "|---|---|---|---|---|---|---|",
+        "| network | width | image | parameters / M | forward / GFLOP |",
+        "|---|---|---|---|---|",
     ]
-    for (name, width, pixels), counts in measured.items():
-        sizes, costs = (
-            [f"{count:.3f}" for count in column] for column in zip(*counts, strict=True)
-        )
-        columns = [name, f"{width:g}", f"{pixels}×{pixels}", *[*sizes, "–"][:2], *[*costs, "–"][:2]]
-        lines.append(f"| {' | '.join(columns)} |")
+    lines += [
+        f"| {name} | {width:g} | {pixels}×{pixels} | {size:.3f} | {cost:.3f} |"
+        for (name, width, pixels), (size, cost) in measured.items()
+    ]
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ class JetMassClassifier(nn.Module):
             width: scales the two hidden layers as it does the backbone.
         """
         super().__init__()
-        hidden, last = round(256 * width), round(128 * width)
+        hidden, last = scaled(256, width), scaled(128, width)
         self.backbone = backbone
         self.head = nn.Sequential(
             nn.Linear(features + 1, hidden),
@@ -31,3 +31,17 @@ class JetMassClassifier(nn.Module):
     def forward(self, images: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, p, p) and jet masses (n,) to logits (n, 2) of background and signal."""
         return self.head(torch.cat([self.backbone(images), mass[:, None]], dim=1))
+
+
+def scaled(channels: int, width: float) -> int:
+    """The published number of channels, times the width of a study.
+
+    >>> scaled(64, 0.25)
+    16
+
+    Raises:
+        ValueError: none would be left.
+    """
+    if (left := round(channels * width)) < 1:
+        raise ValueError(f"width {width:g} leaves a layer of {channels} channels none")
+    return left

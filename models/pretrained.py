@@ -1,5 +1,6 @@
 """Trained networks as single files: weights in bfloat16, batch-norm statistics in float32."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def save_weights(path: Path, network: JetMassClassifier, facts: Mapping[str, str
     """Write a network, without its optimiser.
 
     Args:
-        facts: what `load_weights` needs (`network`, `pixels`, `width`), and whatever a user of the
+        facts: what `load_weights` needs (`network`, `pixels`, `width`,
+            `network_options` as JSON), and whatever a user of the
             weights should know.
     """
     weights = dict(network.state_dict())
@@ -34,8 +36,13 @@ def load_weights(path: Path) -> tuple[JetMassClassifier, dict[str, str]]:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = create_model(facts["network"], int(facts["pixels"]), float(facts["width"]))
+        network = create_model(
+            facts["network"],
+            int(facts["pixels"]),
+            float(facts["width"]),
+            **json.loads(facts["network_options"]),
+        )
         network.load_state_dict(weights)
-    except (SafetensorError, KeyError, RuntimeError) as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
     return network.eval(), facts

@@ -1,5 +1,6 @@
 """Scores of one class, and the bootstrap over the events that they come from."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,17 @@ class Estimate:
 
     value: float
     error: float
+
+    @property
+    def deviations(self) -> float:
+        """Standard errors from 0; infinite where every resampling gives the same.
+
+        >>> Estimate(-0.02, 0.01).deviations, Estimate(0.0, 0.0).deviations
+        (-2.0, 0.0)
+        """
+        if self.error == 0:
+            return math.copysign(math.inf, self.value) if self.value else 0.0
+        return self.value / self.error
 
 
 def mean_of_seeds(estimates: Sequence[Estimate]) -> Estimate:

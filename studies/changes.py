@@ -21,7 +21,8 @@ Writes  Data/<study>_<step>/, a study of its own each; two tables of the study's
 import argparse
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -44,54 +45,52 @@ NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
 JUDGED = NETWORKS[-1]
 
 
-@dataclass(frozen=True)
-class Step:
-    """One change.
-
-    Attributes:
-        settings: study -> the settings that differ, and their values.
-        options: network -> what train.py is told besides.
-    """
-
-    settings: Callable[[Study], dict] = lambda study: {}
-    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
 def _longer(study: Study) -> dict:
     """Three times the epochs, the learning rate falling as much over all of them."""
     decay = study.learning_rate_decay ** (1 / 3)
     return {"epochs": 3 * study.epochs, "learning_rate_decay": decay}
 
 
+def _published(option: str, study: Study) -> dict:
+    """The judged network without an option that the study sets."""
+    of_networks = dict(study.network_options)
+    options = {name: v for name, v in of_networks.pop(JUDGED, {}).items() if name != option}
+    return {"network_options": of_networks | ({JUDGED: options} if options else {})}
+
+
 ROTATED = {"oriented": False, "reflect": True, "rotate": True}
 AS_IT_STANDS = "as it stands"
-STEPS = {
-    AS_IT_STANDS: Step(),
+# What a step changes: study -> the settings that differ, and their values.
+STEPS: dict[str, Callable[[Study], dict]] = {
+    AS_IT_STANDS: lambda study: {},
     # Why the ordering may differ.
-    "half the jets": Step(
+    "half the jets": (
         lambda study: {"training_jets_per_mass_point": study.training_jets_per_mass_point // 2}
     ),
-    "more jets": Step(  # the published split, for most of the signal is held out otherwise
+    "more jets": (  # the published split, for most of the signal is held out otherwise
         lambda study: {
             "split": (0.5, 0.2, 0.3),
             "training_jets_per_mass_point": 3 * study.training_jets_per_mass_point,
         }
     ),
-    "three times the epochs": Step(_longer),
-    "published preprocessing": Step(
+    "three times the epochs": _longer,
+    "published preprocessing": (
         lambda study: {"pixel_scale": "linear", "standardised_mass": False}
     ),
-    "published momentum": Step(options={"MaxViT": ("--published-batch-norm-momentum",)}),
+    "published networks": lambda study: {"network_options": {}},
+    "published momentum": partial(_published, "batch_norm_momentum"),
+    "published eps": partial(_published, "batch_norm_eps"),
+    "published attention scale": partial(_published, "attention_scale"),
     # What may raise SIC.
-    "reflection": Step(lambda study: {"reflect": True}),
-    "rotation": Step(lambda study: ROTATED),
-    "rotation and three times the epochs": Step(lambda study: ROTATED | _longer(study)),
-    "linear pixels": Step(lambda study: {"pixel_scale": "linear"}),
-    "square roots": Step(lambda study: {"pixel_scale": "sqrt"}),
-    "logarithms": Step(lambda study: {"pixel_scale": "log"}),
-    "cosine schedule": Step(lambda study: {"cosine_schedule": True}),
-    "weight decay": Step(lambda study: {"weight_decay": 0.05}),
-    "batch times 4": Step(  # the rule for Adam: the square root of the batch
+    "reflection": lambda study: {"reflect": True},
+    "rotation": lambda study: ROTATED,
+    "rotation and three times the epochs": lambda study: ROTATED | _longer(study),
+    "linear pixels": lambda study: {"pixel_scale": "linear"},
+    "square roots": lambda study: {"pixel_scale": "sqrt"},
+    "logarithms": lambda study: {"pixel_scale": "log"},
+    "cosine schedule": lambda study: {"cosine_schedule": True},
+    "weight decay": lambda study: {"weight_decay": 0.05},
+    "batch times 4": (  # the rule for Adam: the square root of the batch
         lambda study: {
             "batch_size": 4 * study.batch_size,
             "learning_rate": 2 * study.learning_rate,
@@ -145,12 +144,9 @@ class Outcome:
 
 def is_done_by(step: str, study: Study) -> bool:
     """Whether the study has the settings of this step as it stands."""
-    change = STEPS[step]
-    changes = change.settings(study)
-    return (
-        step != AS_IT_STANDS
-        and not change.options
-        and all(getattr(study, name) == value for name, value in changes.items())
+    changes = STEPS[step](study)
+    return step != AS_IT_STANDS and all(
+        getattr(study, name) == value for name, value in changes.items()
     )
 
 
@@ -161,20 +157,19 @@ def variant(study: Study, step: str) -> Study:
         study,
         name=f"{study.name}_{step.replace(' ', '_')}",
         sample=study.sample_dir.name,
-        **changes | STEPS[step].settings(study),
+        **changes | STEPS[step](study),
     )
 
 
-def run_scripts(study: Study, step: Step, device: str | None) -> None:
+def run_scripts(study: Study, device: str | None) -> None:
     """All steps of the analysis, each of which skips what is done."""
     stated = study.data_dir / "study.toml"
     with atomic_write(stated) as temporary:
-        temporary.write_text(to_toml(study))
+        temporary.write_text(to_toml(study), encoding="utf-8")
     chosen = ["--device", device] if device else []
     commands = [["setup.py"]]
     for training in trainings(study):
-        options = step.options.get(training.network, ())
-        commands.append(["train.py", *str(training).split(), *options, *chosen])
+        commands.append(["train.py", *str(training).split(), *chosen])
     commands += [["predict_base_model_mass.py", *chosen], ["fit_xgb.py"]]
     for command in commands:
         call([*command, "--study", str(stated)])
@@ -183,7 +178,9 @@ def run_scripts(study: Study, step: Step, device: str | None) -> None:
 def is_done(study: Study) -> bool:
     """Whether all scripts have run, with the study as it is now."""
     stated = study.data_dir / "study.toml"
-    return (study.data_dir / "trees.json").is_file() and stated.read_text() == to_toml(study)
+    return (study.data_dir / "trees.json").is_file() and stated.read_text(
+        encoding="utf-8"
+    ) == to_toml(study)
 
 
 def measure(study: Study, device: str | None) -> Outcome:
@@ -342,7 +339,7 @@ def main() -> None:
             print(f"{step}: the study has it already")
         else:
             print(f"{step}:", flush=True)
-            run_scripts(variant(study, step), STEPS[step], options.device)
+            run_scripts(variant(study, step), options.device)
 
     variants = {step: variant(study, step) for step in STEPS}
     done = {step: one for step, one in variants.items() if is_done(one)}

@@ -107,7 +107,9 @@ def finish(script: str, options: tuple[str, ...], folder: Path) -> float:
     child = start(script, options, folder)
     child.join()
     if child.exitcode:
-        raise AssertionError(f"{script}: {(folder / f'{script}.log').read_text()[-2000:]}")
+        raise AssertionError(
+            f"{script}: {(folder / f'{script}.log').read_text(encoding='utf-8')[-2000:]}"
+        )
     return time.monotonic() - begin
 
 
@@ -117,8 +119,8 @@ def prepare(folder: Path) -> None:
     sample.mkdir(parents=True)
     for name in FILES:
         shutil.copy(PRESETS["demo"].sample_dir / f"{name}.h5", sample)
-    (folder / "small.toml").write_text(STUDY)
-    (folder / "collisions.toml").write_text(COLLISIONS)
+    (folder / "small.toml").write_text(STUDY, encoding="utf-8")
+    (folder / "collisions.toml").write_text(COLLISIONS, encoding="utf-8")
     finish("setup.py", ("--study", "small.toml"), folder)
 
 
@@ -203,7 +205,7 @@ def _killed(child: BaseProcess, seconds: float) -> bool:
 def _compare(script: str, folder: Path, expected: dict[str, str]) -> None:
     found = contents(folder, script)
     if found != expected:
-        log = (folder / f"{script}.log").read_text()[-2000:]
+        log = (folder / f"{script}.log").read_text(encoding="utf-8")[-2000:]
         raise AssertionError(f"{script}: expected {expected}, found {found}; {log}")
 
 
@@ -261,7 +263,7 @@ def soak(task: Callable[[Path], None], folder: Path) -> tuple[float, int, int]:
             seen.append((pages, len(list((process / "fd").iterdir()))))
         child.join(0.05)
     if child.exitcode:
-        raise AssertionError((folder / f"{task.__name__}.log").read_text()[-2000:])
+        raise AssertionError((folder / f"{task.__name__}.log").read_text(encoding="utf-8")[-2000:])
     quarter = len(seen) // 4
     (early, files), (late, files_late) = (
         [statistics.median(column) for column in zip(*part, strict=True)]

@@ -66,7 +66,7 @@ def sample(study: Study) -> Rows:
     """What makes each file of the sample again: its chunks, counts, cut flow and hash."""
     rows = []
     folders = [study.sample_dir, *map(study.variation_dir, SHOWER_VARIATIONS)]
-    for path in (path for folder in folders for path in sorted(folder.glob("*.h5"))):
+    for path in (path for folder in folders for path in sorted(folder.glob("[!.]*.h5"))):
         events = read_events(path)
         stated = events.attributes
         flow = {name.decode(): int(n) for name, n in events.cut_flow.tolist()}

@@ -25,7 +25,7 @@ def page_of(study: Study, is_main: bool = False) -> Path:
     Raises:
         InputError: `PAGE` does not say which studies it shows, or shows this one, but not first.
     """
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     shown = re.search(r"<!-- studies: (.*) -->", text)
     if not shown:
         raise InputError(f"{PAGE}: no line <!-- studies: NAME, ... -->; put it back")
@@ -46,7 +46,7 @@ def page_of(study: Study, is_main: bool = False) -> Path:
                 name = line.split()[1].replace("_", " ")
                 kept.append(f"Table: {name}\n\n{line}\nnot run")
         with atomic_write(page) as temporary:
-            temporary.write_text("\n\n".join(kept) + "\n")
+            temporary.write_text("\n\n".join(kept) + "\n", encoding="utf-8")
     return page
 
 
@@ -77,12 +77,15 @@ def show(page: Path, name: str, rows: Rows) -> None:
     """
     block = f"<!-- {name} -->\n{markdown(rows)}\n<!-- end -->"
     text, found = re.subn(
-        rf"<!-- {name} -->.*?<!-- end -->", lambda _: block, page.read_text(), flags=re.DOTALL
+        rf"<!-- {name} -->.*?<!-- end -->",
+        lambda _: block,
+        page.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
     )
     if not found:
         raise InputError(f"{page}: no mark <!-- {name} --> ... <!-- end -->; put it back")
     with atomic_write(page) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def written(estimate: Estimate) -> str:

@@ -4,15 +4,15 @@ Reads   a finished training of a study, and what plots.py made of the study.
 Writes  models/weights/<jet definition>_<network>.safetensors, and the tables of
         models/weights/README.md between their marks.
 
-    python -m studies.ship AK14 MaxViT 0 --study studies/ordering_cpu.toml
+    python -m studies.ship AK14 MaxViT 0 --study studies/weights_cpu.toml
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
-from models import create_model
 from models.pretrained import save_weights
 from predict_base_model_mass import read_trained
 from products import InputError, atomic_write, read_csv, read_manifest, run
@@ -49,13 +49,14 @@ def main() -> None:
     jets = {name: read_jets(study.data_dir / f"{training.jet_definition}.h5", split)
             for name, split in (("training", TRAIN), ("validation", VALIDATION))}  # fmt: skip
     some = jets["training"]
-    network = create_model(training.network, some.side, study.width)
+    network = training.create(study, some.side)
     checkpoint.load(trained.best, network, trained.settings)
     facts = {
         "network": training.network,
         "jet_definition": training.jet_definition,
         "pixels": some.side,
         "width": study.width,
+        "network_options": json.dumps(trained.settings["network_options"]),
         "oriented": study.oriented,
         "pixel_scale": study.pixel_scale,
         "standardised_mass": study.standardised_mass,

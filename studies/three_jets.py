@@ -27,11 +27,9 @@ from jets.packed import JET_DTYPE, PackedJets
 from jets.preparation import Overview, at_side, look_through
 from jets.sources import Collisions, PublishedFiles, find_source
 from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, uniform
-from models import create_model
 from models.head import JetMassClassifier
 from products import InputError, fingerprint, run, write_csv
 from sensitivity.bootstrap import mean_of_seeds
-from setup import SETTINGS
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
 from studies.pages import Rows, page_of, show, written
 from study import JETS_PER_EVENT, Study, load_study
@@ -154,9 +152,9 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
         training = Training(DEFINITION, NETWORK, seed)
         directory = study.data_dir / "three_jets" / str(seed)
         settings = training.settings(study) | {"three_jets": True, "files": files}
-        settings |= {name: getattr(study, name) for name in SETTINGS}  # who trains, on what
+        settings |= study.settings("setup")  # who trains, on what
         torch.manual_seed(seed)
-        network = ThreeJets(create_model(NETWORK, jets.side, study.width)).to(device)
+        network = ThreeJets(training.create(study, jets.side)).to(device)
         learner = Learner(network, study.learning_rate, study.batch_size, plain=True,
                           weight_decay=study.weight_decay)  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def read_sample(folder: Path, process: str) -> Events:
 def cut_flow(folder: Path) -> Rows:
     """Events left after every cut, per process and stop mass, as shares of all begun."""
     columns: dict[str, np.ndarray] = {}
-    for path in sorted(folder.glob("*.h5")):
+    for path in sorted(folder.glob("[!.]*.h5")):
         events = read_events(path)
         key = "tt̄" if events.process == "ttbar" else f"stop {events.m_stop} GeV"
         columns[key] = columns.get(key, 0) + events.cut_flow["events"]

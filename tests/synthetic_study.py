@@ -28,11 +28,12 @@ from jets.scores import TreeScores, write_trees
 from jets.split import HELD_OUT, STOP, TRAIN
 from predict_base_model_mass import JET_COLUMNS
 from products import write_csv, write_manifest
-from study import JET_DEFINITIONS, JETS_PER_EVENT
+from study import JET_DEFINITIONS, JETS_PER_EVENT, load_study
 
 STUDY = """
 base = "demo"
 name = "synthetic"
+sample = "synthetic"
 networks = ["CNN", "CoAtNet", "MaxViT", "ViT"]
 seeds = [0, 1]
 bootstraps = 20
@@ -60,7 +61,12 @@ def background_efficiency(signal_efficiency: np.ndarray, distance: float) -> np.
 
 
 def write_study(
-    folder: Path, *, signal: int = 60, background: int = 900, published: bool = False
+    folder: Path,
+    *,
+    signal: int = 60,
+    background: int = 900,
+    published: bool = False,
+    stated: str = STUDY,
 ) -> Path:
     """Write what steps 0 to 3 would have written; `signal` held-out events a mass point.
 
@@ -69,7 +75,7 @@ def write_study(
     """
     random = np.random.default_rng(1)
     toml = folder / "synthetic.toml"
-    toml.write_text(STUDY)
+    toml.write_text(stated)
     data = folder / "Data" / "synthetic"
     data.mkdir(parents=True)
     events = _events(signal, background)
@@ -111,8 +117,10 @@ def write_study(
             for training in (*(f"{network}_0" for network in OF_JETS), "MaxViT_1"):
                 write_csv(data / "models" / f"{definition}_{training}" / "history.csv", HISTORY)
     packed = [data / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
-    write_manifest(data / "setup.json", {}, [], packed)
-    write_manifest(data / "scores.json", {}, [], [data / "scores.h5"])
+    study = load_study(str(toml))
+    write_manifest(data / "setup.json", study.settings("setup"), {}, packed)
+    settings = study.settings_until("predict")
+    write_manifest(data / "scores.json", settings, {}, [data / "scores.h5"])
     if not published:
         _write_sample(folder / "train_data" / "synthetic", random, events)
     return toml
@@ -151,7 +159,8 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
     trees = TreeScores(held_out, fold, fits, inputs, shuffled, random.uniform(size=len(held_out)))
     write_trees(data / "trees.h5", trees)
     left_out = dict.fromkeys(absent, "the published files hold no event observables")
-    write_manifest(data / "trees.json", {}, [], [data / "trees.h5"], left_out=left_out)
+    settings = load_study(str(folder / "synthetic.toml")).settings_until("fit")
+    write_manifest(data / "trees.json", settings, {}, [data / "trees.h5"], left_out=left_out)
 
 
 def _events(signal: int, background: int) -> np.ndarray:

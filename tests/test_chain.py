@@ -1,6 +1,7 @@
-"""The whole chain through its command lines, on a few of the demo's collisions."""
+"""The whole chain on a few of the demo's collisions: through its command lines, then called."""
 
 import csv
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,10 +12,17 @@ import h5py
 import numpy as np
 import pytest
 
+import fit_xgb
+import plots
+import predict_base_model_mass
+import products
+import setup
+import train
 from jets.events import read_events, write_events
 from jets.published import write_published
 from jets.split import HELD_OUT, STOP, VARIED
-from study import PRESETS
+from products import InputError
+from study import PRESETS, Study
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / PRESETS["demo"].sample_dir
@@ -78,6 +86,21 @@ def run_steps(folder: Path, published: bool) -> list[str]:
     return printed
 
 
+def call_steps(folder: Path, capsys: pytest.CaptureFixture, published: bool) -> list[str]:
+    """The same in this process, which spares the imports: what each printed."""
+    (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for script in (setup, train, predict_base_model_mass, fit_xgb, plots):
+            every = ["--all"] if script is train else []
+            name = Path(script.__file__).name
+            patch.setattr(sys, "argv", [name, "--study", "few.toml", *every])
+            script.main()
+            printed.append(capsys.readouterr().out)
+    return printed
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -131,19 +154,132 @@ def test_all_fits_are_made(from_collisions):
     assert len(manifest["settings"]["fits"]) == 23 + 4 + 12  # the paper's, ViT's, comparisons
 
 
-def test_a_second_run_changes_nothing(from_collisions):
+def test_a_second_run_changes_nothing(from_collisions, capsys):
     folder, _ = from_collisions
     products = [path for top in ("Data", "plots") for path in (folder / top).rglob("*.*")]
     before = {path: path.stat().st_mtime_ns for path in products}
-    run_steps(folder, published=False)
+    call_steps(folder, capsys, published=False)
     after = {path: path.stat().st_mtime_ns for path in products if path.name != "log.txt"}
     assert after == {path: before[path] for path in after}
 
 
-def test_our_collisions_in_the_published_layout_run_through(tmp_path):
+# Setting -> another value, and the first step that depends on it.
+CHANGES = {
+    "name": ("other", "setup"),
+    "sample": ("linked", "setup"),
+    "published_files": (True, "setup"),
+    "stop_masses": ([700, 900, 1100], "setup"),
+    "neutralino_masses": ([100, 300, 500], "setup"),
+    "signal_events": (7, None),
+    "background_events": (7, None),
+    "background_files": (2, "setup"),
+    "signal_loose_share": (0.7, None),
+    "background_loose_share": (0.7, None),
+    "variation_events": (7, None),
+    "split": ([0.5, 0.2, 0.3], "setup"),
+    "split_loose": ([0.6, 0.4, 0.0], "setup"),
+    "training_jets_per_mass_point": (30, "setup"),
+    "pixels_max": (64, "setup"),
+    "oriented": (False, "setup"),
+    "pixel_scale": ("log", "train"),
+    "standardised_mass": (False, "train"),
+    "networks": (["CNN", "MaxViT"], "predict"),
+    "jet_definitions": (["AK10", "AK14"], "predict"),
+    "seeds": ([0, 1], "predict"),
+    "width": (0.25, "train"),
+    "network_options": ({}, "train"),
+    "epochs": (2, "train"),
+    "batch_size": (32, "train"),
+    "learning_rate": (1e-2, "train"),
+    "learning_rate_decay": (0.8, "train"),
+    "cosine_schedule": (True, "train"),
+    "weight_decay": (0.1, "train"),
+    "reflect": (True, "train"),
+    "rotate": (True, "train"),
+    "signal_efficiency_min": (0.2, "plots"),
+    "background_jets_min": (11, "plots"),
+    "background_events_min": (11, "plots"),
+    "working_point": (0.4, "plots"),
+    "bootstraps": (21, "plots"),
+    "folds": (3, "fit"),
+    "trees": (21, "fit"),
+    "tree_learning_rate": (0.2, "fit"),
+    "tree_events_per_mass_point": (21, "fit"),
+}
+SCRIPTS = {  # what says that it is stale in the steps after it, and the script
+    "setup": ("setup.py", setup),
+    "train": ("train.py", train),
+    "predict": ("predict_base_model_mass.py", predict_base_model_mass),
+    "fit": ("fit_xgb.py", fit_xgb),
+    "plots": ("plots.py", plots),
+}
+
+
+class WouldWork(Exception):
+    """A step is not finished."""
+
+
+def test_every_setting_is_changed_below():
+    assert set(CHANGES) == {field.name for field in dataclasses.fields(Study)}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_setting_makes_stale_what_depends_on_it_and_nothing_else(
+    name, from_collisions, monkeypatch, capsys
+):
+    """The first step that depends on it is done again, and later ones say which step to run."""
+    folder, _ = from_collisions
+    value, first = CHANGES[name]
+    lines = STUDY.format(published="false").splitlines()
+    kept = [line for line in lines if not line.startswith(f"{name} = ")]
+    toml = folder / "few.toml"
+    before = toml.read_text()
+    if not (linked := folder / "train_data/linked").exists():
+        linked.symlink_to("few")
+    is_finished = products.is_finished
+
+    def no_work(*arguments) -> bool:
+        if not is_finished(*arguments):
+            raise WouldWork
+        return True
+
+    monkeypatch.chdir(folder)
+    toml.write_text("\n".join([*kept, f"{name} = {json.dumps(value)}"]))
+    steps, found = list(SCRIPTS), {}
+    try:
+        for step, (script, module) in SCRIPTS.items():
+            network = "MaxViT" if name == "network_options" else "CNN"  # that has options
+            options = ["AK14", network] if step == "train" else []
+            monkeypatch.setattr(sys, "argv", [script, *options, "--study", "few.toml"])
+            monkeypatch.setattr(module, "is_finished", no_work, raising=False)
+            monkeypatch.setattr(products, "is_finished", no_work)
+            try:
+                module.main()
+                found[step] = "finished"
+            except WouldWork:
+                found[step] = "stale"
+            except InputError as error:
+                found[step] = str(error)
+            monkeypatch.setattr(products, "is_finished", is_finished)
+    finally:
+        toml.write_text(before)
+    for step, said in found.items():
+        if first is None or steps.index(step) < steps.index(first):
+            assert said == "finished", step
+        elif step == first:
+            assert said == "stale", step
+        elif name == "name":
+            assert said == "Data/other/setup.json: not there yet; run setup.py first"
+        else:
+            again = "predict" if first == "train" and step in ("fit", "plots") else first
+            assert f"made with {name} " in said and ", the study says " in said, step
+            assert f"; run {SCRIPTS[again][0]} " in said, step
+
+
+def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys):
     """A user's published files: scores only, and every gap is named with its reason."""
     write_published(tmp_path / "train_data", write_few(tmp_path / "few"))
-    printed = run_steps(tmp_path, published=True)
+    printed = call_steps(tmp_path, capsys, published=True)
     assert "published files" in printed[0]
     manifest = json.loads((tmp_path / "Data/few/trees.json").read_text())
     assert sorted(manifest["left_out"]) == sorted(

@@ -9,9 +9,9 @@ import torch
 from toy_jets import SIDE, packed, select
 
 from jets.split import TRAIN, VALIDATION
-from models import MODELS, create_model
+from models import create_model
 from sensitivity.auc import auc
-from study import Study
+from study import PRESETS, Study
 from training.checkpoint import Progress
 from training.interruption import Wish
 from training.learner import Learner, choose_device
@@ -19,6 +19,7 @@ from training.loop import make_sample, score, train_epoch
 
 CPU = torch.device("cpu")
 TOY = Study("toy", width=0.125, pixel_scale="sqrt")
+NETWORKS = PRESETS["readme"].networks  # of which doc/performance.md speaks
 
 
 def trained(network: str, device: torch.device, plain: bool = True):
@@ -40,7 +41,7 @@ def area(logits: np.ndarray, label: torch.Tensor) -> float:
     return auc(margin[label == 1], margin[label == 0], bootstraps=2).value
 
 
-@pytest.mark.parametrize("network", MODELS)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_bfloat16_products_change_logits_and_auc_little(network):
     learner, sample = trained(network, CPU)
     exact = score(learner.network, sample.images, network)
@@ -48,11 +49,13 @@ def test_bfloat16_products_change_logits_and_auc_little(network):
         reduced = score(learner.network, sample.images, network)
     assert (reduced != exact).any()
     assert area(exact, sample.label) > 0.9
-    assert np.sqrt(np.mean((reduced - exact) ** 2)) < 5e-2
+    assert np.sqrt(np.mean((reduced - exact) ** 2)) < 5e-2 * np.sqrt(np.mean(exact**2))
     assert area(reduced, sample.label) == pytest.approx(area(exact, sample.label), abs=1e-3)
 
 
-@pytest.mark.parametrize("network", MODELS)
+# PyTorch's remark on that release of Python; it is about speed, and there is nothing to mend here.
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
+@pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_is_one_graph(network):
     """Compilation sees it whole, so nothing in it waits for the device."""
     torch.compiler.reset()
@@ -78,7 +81,7 @@ def test_what_tensors_free_serves_the_next_ones():
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("default")  # what compilers say is not ours to mend
-@pytest.mark.parametrize("network", MODELS)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_the_fast_path_of_a_gpu_learns_what_the_plain_one_does(network):
     gpu = choose_device("cuda")
     (plain, sample), (fast, _) = (trained(network, gpu, plain) for plain in (True, False))

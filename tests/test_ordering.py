@@ -177,14 +177,20 @@ def test_what_would_end_the_last_steps_is_told_before_the_first(
 STEP = """
 import signal, sys, time
 
+saved = []
+
 def save(number, frame):
+    saved.append(number)
     with open("saved", "a") as file:
         file.write(signal.Signals(number).name)
 
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, save)
 print("ready", flush=True)
-time.sleep(1.5)
+end = time.monotonic() + 100
+while not saved and time.monotonic() < end:
+    time.sleep(0.01)
+time.sleep(0.2)  # a second one would come now
 sys.exit(int(sys.argv[1]))
 """
 
@@ -204,6 +210,27 @@ def test_a_step_that_is_interrupted_saves_once(number, send, ends_with, status, 
         send(process.pid, number)
         assert process.stdout.read() == ""
     assert process.returncode == status
+    as_told = signal.SIGTERM if number == signal.SIGHUP else number
+    assert (tmp_path / "saved").read_text() == as_told.name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_a_step_is_started_is_passed_on(number, tmp_path, monkeypatch):
+    """On a busy machine a step is at work before the process that started it goes on."""
+
+    class Late(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options, stdout=subprocess.PIPE, text=True)
+            with self.stdout:
+                assert self.stdout.readline() == "ready\n"
+            signal.raise_signal(number)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "Popen", Late)
+    (tmp_path / "step.py").write_text(STEP)
+    with pytest.raises(SystemExit) as end:
+        call(["step.py", "0"])
+    assert end.value.code == 130
     as_told = signal.SIGTERM if number == signal.SIGHUP else number
     assert (tmp_path / "saved").read_text() == as_told.name
 

@@ -1,6 +1,7 @@
 """Weights as files, and the command that tags jets with ours."""
 
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import tag
-from jets.events import read_events
+from jets.events import read_events, write_events
 from models import create_model
 from models.pretrained import load_weights, save_weights
 from products import InputError, read_csv
@@ -19,7 +20,7 @@ from study import MATCHING_RADIUS, PRESETS
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / PRESETS["demo"].sample_dir
-FACTS = {"network": "MaxViT", "pixels": "32", "width": "0.125"}
+FACTS = {"network": "MaxViT", "pixels": "32", "width": "0.125", "network_options": "{}"}
 
 
 def small_network() -> torch.nn.Module:
@@ -53,22 +54,27 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "missing", "a folder", *WRONG])
+@pytest.mark.parametrize("damage", ["cut", "text", *WRONG])
 def test_damaged_weights_are_one_sentence(tmp_path, damage):
     path = tmp_path / "small.safetensors"
     complete = FACTS | {"jet_definition": "AK14", "pixel_scale": "sqrt", "mass_mean": "0.2"}
     complete |= {"mass_std": "0.1", "standardised_mass": "True", "oriented": "True"}
     save_weights(path, small_network(), complete | WRONG.get(damage, {}))
-    if damage == "a folder":
-        path = tmp_path
-    elif damage == "cut":
+    if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "text":
         path.write_text("weights")
-    elif damage == "missing":
-        path.unlink()
     with pytest.raises(InputError, match="no weights of a network"):
         tag.tag(read_events(DEMO / "stop_900_300.h5"), path, "", CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("none.safetensors", FileNotFoundError), (".", IsADirectoryError)]
+)
+def test_weights_that_cannot_be_read_are_not_called_damaged(name, error, tmp_path):
+    with pytest.raises(error) as found:
+        tag.tag(read_events(DEMO / "stop_900_300.h5"), tmp_path / name, "", CPU)
+    assert found.value.filename == str(tmp_path / name)
 
 
 def test_our_weights_tell_the_jets_of_the_demo_apart(tmp_path):
@@ -88,6 +94,17 @@ def test_our_weights_tell_the_jets_of_the_demo_apart(tmp_path):
     assert value > auc(jets["mass"][label == 1], jets["mass"][label == 0]).value + 0.03
 
 
+def test_no_two_files_share_a_table():
+    """Though folder and name, put together, are the same."""
+    elsewhere = Path("elsewhere")
+    files = [DEMO / "ttbar_0.h5", DEMO / "ttbar_0.hdf5", DEMO.parent / "demo_ttbar/0.h5"]
+    files += [elsewhere / "demo/ttbar_0.h5", elsewhere / "train_data/demo/ttbar_0.h5"]
+    tables = [tag.table_of(path) for path in files]
+    assert tables[0] == tag.table_of(DEMO / ".." / "demo/ttbar_0.h5")
+    assert tables[0] == Path("Data/tags/demo_ttbar_0.csv")
+    assert len({*tables}) == len(files)
+
+
 def test_the_command_writes_a_row_a_jet(tmp_path, monkeypatch, capsys):
     source = DEMO / "stop_1100_100.h5"
     monkeypatch.setattr(sys, "argv", ["tag.py", str(source)])
@@ -100,3 +117,21 @@ def test_the_command_writes_a_row_a_jet(tmp_path, monkeypatch, capsys):
     assert float(rows[0]["pt"]) == pytest.approx(large_r["pt"][0, 0], rel=1e-5)
     assert all(0 <= float(row["probability"]) <= 1 for row in rows)
     assert "median probability" in capsys.readouterr().out
+
+
+def test_a_file_without_a_large_jet_gives_a_table_without_rows(tmp_path, monkeypatch, capsys):
+    events = read_events(DEMO / "stop_1100_100.h5")
+    none = {name: np.zeros_like(table) for name, table in events.large_r.items()}
+    events = dataclasses.replace(
+        events,
+        large_r=none,
+        objects=events.objects[:0],
+        object_offsets=np.zeros_like(events.object_offsets),
+    )
+    write_events(tmp_path / "none.h5", events)
+    monkeypatch.setattr(sys, "argv", ["tag.py", str(tmp_path / "none.h5"), "--device", "cpu"])
+    with contextlib.chdir(tmp_path):
+        tag.main()
+        [table] = [path.read_text() for path in Path("Data/tags").iterdir()]
+    assert table == "event,k,pt,eta,phi,mass,delta_r,n_jets,probability\n"
+    assert f"no jet in {len(events)} events" in capsys.readouterr().out

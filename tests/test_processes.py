@@ -1,15 +1,15 @@
-"""Data-parallel training: shares of batches, and the same result from one process as from two.
+"""Data-parallel training: shares of batches, and the same result from one process as from two."""
 
-Run under torchrun, this file trains a network from its first argument for some steps and leaves
-the weights in its second: what the test below compares with one process.
-"""
-
+import contextlib
 import csv
 import dataclasses
+import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ import pytest
 import torch
 from toy_jets import SIDE, packed, write_study
 
+import train
 from jets.packed import PackedJets
 from models import create_model
+from products import run
 from study import Study, load_study
 from training.batches import JetImages
 from training.checkpoint import Progress
@@ -98,20 +100,40 @@ def learn(network_name: str, processes: Processes) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
-def torchrun(*command: str, cwd: Path) -> None:
-    result = subprocess.run(
-        [*TORCHRUN, *command],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+def two_processes(task: Callable, folder: Path) -> list[int]:
+    """Exit statuses of two that run `task(folder)` as if torchrun had started them, but sooner:
+    they are forks of a process that has imported PyTorch. What they say is in `stderr_<rank>`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train"])
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    processes = [
+        context.Process(target=_as_rank, args=(rank, port, task, folder)) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def _as_rank(rank: int, port: int, task: Callable, folder: Path) -> None:
+    os.environ |= {"TORCHELASTIC_RUN_ID": "x", "RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    os.dup2(os.open(folder / f"stderr_{rank}", os.O_WRONLY | os.O_CREAT), 2)
+    task(folder)
+
+
+def learn_and_save(folder: Path) -> None:
+    with joined(CPU) as processes:
+        for name in ("CNN", "ViT"):
+            weights = learn(name, processes)
+            if processes.rank == 0:
+                torch.save(weights, folder / f"{name}.pt")
 
 
 def test_two_processes_learn_what_one_does(tmp_path):
-    torchrun(str(Path(__file__)), str(tmp_path), cwd=tmp_path)
+    assert two_processes(learn_and_save, tmp_path) == [0, 0]
     for name in ("CNN", "ViT"):
         start = create_model(name, SIDE, 0.125)
         one, two = learn(name, Processes()), torch.load(tmp_path / f"{name}.pt", weights_only=True)
@@ -121,30 +143,33 @@ def test_two_processes_learn_what_one_does(tmp_path):
             torch.testing.assert_close(two[key], weight, rtol=0, atol=1e-6)
 
 
+OPTIONS = ["AK14", "ViT", "--study", "toy.toml", "--device", "cpu"]
+
+
+def train_here(*options: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *OPTIONS, *options])
+        train.main()
+
+
+def train_apart(folder: Path) -> None:
+    os.chdir(folder / "elsewhere" if os.environ["RANK"] == "1" else folder)
+    sys.argv = ["train.py", *OPTIONS]
+    run(train.main)
+
+
 def test_processes_agree_on_where_they_are(tmp_path, monkeypatch):
     """A second machine that does not see the first one's checkpoints must not go on by itself."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.toml").write_text(STUDY)
     write_study(load_study("toy.toml"), 100)
-    options = ["AK14", "ViT", "--study", "toy.toml", "--device", "cpu"]
-    subprocess.run([sys.executable, ROOT / "train.py", *options, "--epochs", "1"], check=True)
+    train_here("--epochs", "1")
     shutil.copytree(tmp_path, tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "elsewhere/Data/toy/models")
-    apart = tmp_path / "apart.py"
-    apart.write_text(
-        "import os, runpy, sys\n"
-        "if os.environ['RANK'] == '1':\n"
-        "    os.chdir('elsewhere')\n"
-        f"sys.argv = ['train.py', *{options!r}]\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
-    )
     before = sorted(tmp_path.glob("Data/toy/models/*/*"))
-    ended = subprocess.run(
-        [*TORCHRUN, str(apart)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode != 0
-    assert "find different checkpoints" in ended.stderr
+    assert two_processes(train_apart, tmp_path) == [2, 2]
+    for rank in range(2):
+        assert "find different checkpoints" in (tmp_path / f"stderr_{rank}").read_text()
     assert sorted(tmp_path.glob("Data/toy/models/*/*")) == before
 
 
@@ -160,19 +185,19 @@ def test_torchrun_trains_as_one_process_does_and_one_goes_on_from_two(tmp_path, 
         monkeypatch.chdir(folder)
         (folder / "toy.toml").write_text(STUDY)
         write_study(load_study("toy.toml"), 200)
-    command = [str(ROOT / "train.py"), "AK14", "ViT", "--study", "toy.toml", "--device", "cpu"]
-    torchrun(*command, "--epochs", "1", cwd=tmp_path / "two")
+    result = subprocess.run(
+        [*TORCHRUN, str(ROOT / "train.py"), *OPTIONS, "--epochs", "1"],
+        cwd=tmp_path / "two",
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
     for name in ("one", "two"):
-        subprocess.run([sys.executable, *command], cwd=tmp_path / name, check=True)
+        with contextlib.chdir(tmp_path / name):
+            train_here()
     one, two = (read_history(tmp_path / name) for name in ("one", "two"))
     assert len(one) == len(two) == 2
     for row_of_one, row_of_two in zip(one, two, strict=True):
         assert float(row_of_two["auc"]) == pytest.approx(float(row_of_one["auc"]), abs=0.003)
-
-
-if __name__ == "__main__":
-    with joined(CPU) as processes:
-        for name in ("CNN", "ViT"):
-            weights = learn(name, processes)
-            if processes.rank == 0:
-                torch.save(weights, Path(sys.argv[1]) / f"{name}.pt")

@@ -1,5 +1,6 @@
 """The published layout: our writer and reader agree, and what is wrong is named."""
 
+import dataclasses
 import shutil
 
 import h5py
@@ -11,11 +12,11 @@ from jets import published
 from jets.events import read_events, write_events
 from jets.images import concatenate, dense, draw_events
 from products import InputError
-from study import JET_DEFINITIONS, MISSING_DELTA_R
+from study import JET_DEFINITIONS, MISSING_DELTA_R, Study
 
 N_EVENTS = 20
 SIDE = JET_DEFINITIONS["AK14"].pixels
-MASSES = tuple(range(100, 501, 10))
+STUDY = Study("published", stop_masses=(700,), background_files=1)
 
 
 def write(tmp_path, *samples):
@@ -47,7 +48,7 @@ def path(tmp_path, written):
 def read(path, signal=True):
     """All of a file: jets, images and neutralino masses."""
     if signal:
-        published.read_neutralino_masses(path, MASSES)
+        published.read_neutralino_masses(path)
     slabs = list(published.read_jets(path, SIDE, signal))
     return np.concatenate([jets for jets, _ in slabs]), concatenate([part for _, part in slabs])
 
@@ -80,7 +81,7 @@ def test_what_is_written_is_what_is_drawn(tmp_path, monkeypatch):
         for name in ("pt", "eta", "phi", "mass"):
             np.testing.assert_array_equal(jets[name][exists], large_r[name][exists])
         np.testing.assert_array_equal(jets["delta_r"], large_r["delta_r"].min(axis=-1))
-        masses = published.read_neutralino_masses(path, MASSES)
+        masses = published.read_neutralino_masses(path)
         assert masses.tolist() == [100] * N_EVENTS + [200] * N_EVENTS
 
 
@@ -107,11 +108,81 @@ def test_the_layout_is_the_published_one(path):
                 assert bool(images["TrackPT"].any()) != missing[event]
 
 
-def test_background_files_hold_no_masses_and_match_nothing(tmp_path):
+def test_a_background_has_no_neutralino_and_matches_nothing(tmp_path):
     path = write(tmp_path, toy_events(N_EVENTS, index=3))["BG_AK14_3.hdf5"]
-    with h5py.File(path) as file:
-        assert "mass" not in file
-    assert (read(path, signal=False)[0]["delta_r"] == MISSING_DELTA_R).all()
+    jets, _ = read(path, signal=False)
+    assert (jets["delta_r"] == MISSING_DELTA_R).all()
+    with h5py.File(path, "r+") as file:
+        assert file["mass/Mass"][()].tolist() == [[-1]] * N_EVENTS
+        del file["mass"]  # files of others may be without
+    np.testing.assert_array_equal(read(path, signal=False)[0], jets)
+
+
+def test_a_file_without_a_fully_selected_event_is_not_written(tmp_path):
+    with pytest.raises(InputError, match=r"ttbar_3\.h5: no event with 7 jets or more"):
+        write(tmp_path, toy_events(0, index=3, n_loose=4))
+    assert not list((tmp_path / "published").iterdir())
+
+
+def test_what_the_reader_refuses_is_not_written(tmp_path):
+    """Many objects, each of an energy that it can have, in one pixel."""
+    events = toy_events(N_EVENTS, index=3)
+    alike = events.objects[0]
+    alike["pt"] = 12_000
+    events.objects[:12] = alike
+    with pytest.raises(InputError, match=r"BG_AK08_3\.hdf5: .*row 0: found 132000.*not written"):
+        write(tmp_path, events)
+    assert not list((tmp_path / "published").iterdir())
+
+
+# --- Types of numbers ---------------------------------------------------------------------------
+
+TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+
+
+def write_numbers(path, kind, storage):
+    """Three events in numbers of one type that any type can hold; event 2 has no third jet."""
+    options = {"chunks": True, "compression": "gzip"} if storage == "chunked" else {}
+    place_kind = np.dtype(kind) if np.dtype(kind).kind in "iu" else np.dtype("<i4")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("mass/Mass", data=np.full((3, 1), 100, kind), **options)
+        for k in range(3):
+            info = np.array([[0, 1, 100 + k, 1, 2, 50 + event] for event in range(3)], kind)
+            info[2, 2] *= k < 2
+            file.create_dataset(f"Jet/info{k}", data=info, **options)
+            for c, channel in enumerate(("EhT", "EmT", "TrackPT")):
+                place = np.array([[event, k, c + 60, 63] for event in range(3)], place_kind)
+                value = np.array([[event + 1, 10 * c + k + 1] for event in range(3)], kind)
+                for name, rows in (("index", place), ("values", value)):
+                    node = f"Jet/{channel}/{name}{k}"
+                    if storage != "variable":
+                        file.create_dataset(node, data=rows, **options)
+                        continue
+                    dataset = file.create_dataset(node, 3, h5py.vlen_dtype(rows.dtype))
+                    for event, row in enumerate(rows):
+                        dataset[event] = row
+
+
+@pytest.mark.parametrize("storage", ["contiguous", "chunked", "variable"])
+@pytest.mark.parametrize("order", "<>")
+def test_every_type_of_number_is_read_rightly_or_refused(tmp_path, order, storage):
+    path = tmp_path / "SI_AK08_700GeV.hdf5"
+    for kind in TYPES:
+        write_numbers(path, order + kind, storage)
+        if storage == "variable" and not np.dtype(order + kind).isnative:
+            with pytest.raises(InputError, match="byte order"):
+                published.count_events(path)
+            continue
+        assert published.read_neutralino_masses(path).tolist() == [100] * 3
+        [(jets, images)] = published.read_jets(path, 64, signal=True)
+        assert jets["pt"].tolist() == [[100, 101, 102], [100, 101, 102], [100, 101, 0]]
+        assert (jets["mass"] == [[50], [51], [52]])[jets["pt"] > 0].all()
+        expected = np.zeros((9, 3, 64, 64), np.float32)
+        for event, k, c in np.ndindex(3, 3, 3):
+            expected[3 * event + k, c, event, k] = event + 1
+            expected[3 * event + k, c, c + 60, 63] = 10 * c + k + 1
+        expected[8] = 0
+        np.testing.assert_array_equal(dense(images, 64), expected, err_msg=kind)
 
 
 def test_fixed_length_rows_are_read_too(path):
@@ -190,7 +261,7 @@ FAULTS = {
     "text": (replace("Jet/info1", np.full((N_EVENTS, 6), b"x")), ["Jet/info1", "expected numbers"]),
     "a group": (lambda file: (drop(INDEX)(file), file.create_group(INDEX)), [INDEX, "missing"]),
     "flat masses": (replace("mass/Mass", np.zeros((3, 1))), ["mass/Mass", "(3, 1)"]),
-    "off the grid": (set_row("mass/Mass", lambda row: row + 5), ["mass/Mass", "row 5", "105"]),
+    "no mass": (set_row("mass/Mass", lambda row: row * 0), ["mass/Mass", "row 5", "found 0.0"]),
     "NaN mass": (set_row("mass/Mass", lambda row: row * np.nan), ["mass/Mass", "row 5", "nan"]),
     "outside": (set_row(INDEX, with_number(0, 128)), [INDEX, "row 5", "128"]),
     "negative index": (set_row(INDEX, with_number(0, -1)), [INDEX, "row 5", "-1"]),
@@ -250,15 +321,28 @@ def test_a_slab_boundary_does_not_move_the_row(path, monkeypatch):
         read(path)
 
 
-@pytest.mark.parametrize("name", ["SI_AK12_700GeV.hdf5", "BG_AK14.hdf5", "SI_AK14_700.hdf5"])
-def test_unknown_names_are_refused(path, name):
-    (path.parent / name).touch()
-    with pytest.raises(InputError, match=name):
-        published.find_files(path.parent)
+@pytest.mark.parametrize(
+    "name",
+    ["SI_AK12_700GeV", "BG_AK14", "SI_AK14_700", "SI_AK14_0700GeV", "BG_AK14_1", "SI_AK14_725GeV"],
+)
+def test_files_that_the_study_does_not_ask_for_are_left_out(path, name):
+    other = path.parent / f"{name}.hdf5"
+    other.touch()
+    (path.parent / f"._{path.name}").touch()  # as some systems leave beside a file
+    backgrounds, signals, others = published.find_files(path.parent, STUDY)
+    assert others == [other]
+    assert not backgrounds
+    assert signals[700]["AK14"] == path
 
 
 def test_a_missing_jet_definition_is_named(path):
-    assert published.find_files(path.parent)[1][700]["AK14"] == path
     (path.parent / "SI_AK10_700GeV.hdf5").unlink()
     with pytest.raises(InputError, match=r"SI_AK10_700GeV.hdf5: no such file"):
-        published.find_files(path.parent)
+        published.find_files(path.parent, STUDY)
+
+
+def test_a_number_that_no_table_can_hold_is_refused(path):
+    study = dataclasses.replace(STUDY, background_files=2**40)
+    path.rename(path.with_name(f"BG_AK14_{2**31}.hdf5"))
+    with pytest.raises(InputError, match="number 2147483648, expected at most"):
+        published.find_files(path.parent, study)

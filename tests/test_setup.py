@@ -1,6 +1,8 @@
 """Step 1 through its command line: both sources, what it writes, and what it refuses."""
 
+import dataclasses
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from toy_events import toy_events
 
 import products
 import setup
+from jets import preparation
 from jets.events import Events, read_events, write_events
 from jets.images import dense, draw_events, sum_pixels
 from jets.packed import (
@@ -25,7 +28,9 @@ from jets.packed import (
     read_training_sha256,
 )
 from jets.published import write_published
-from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION
+from jets.sources import Collisions
+from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION, uniform
+from studies.fuzz.damage import rewritten
 from study import JET_DEFINITIONS, PRESETS, load_study
 
 STUDY = """
@@ -300,15 +305,23 @@ def fewer_events(path: Path) -> None:
         )
 
 
-def off_the_grid(name: str) -> None:
-    write_events(COLLISIONS / name, toy_events(5, m_stop=710, m_neutralino=100))
-
-
 def rewrite(name: str, change: Callable[[Events], None]) -> None:
     """A file of ours with changed content and a checksum that holds."""
+    rewritten(change)(COLLISIONS / name, random.Random(0))
+
+
+def copy_events(name: str, copy: str, **attributes) -> None:
+    """The events of a file of ours under another name, which it states too."""
     events = read_events(COLLISIONS / name)
-    change(events)
-    write_events(COLLISIONS / name, events)
+    changed = dataclasses.replace(events, attributes=events.attributes | attributes)
+    write_events(COLLISIONS / copy, changed)
+
+
+def copy_one_definition() -> None:
+    """Another published background file, which is the first in one jet definition."""
+    write_events(Path("ttbar_0.h5"), toy_events(150, index=0))
+    write_published(PUBLISHED, [Path("ttbar_0.h5")])
+    shutil.copy(PUBLISHED / "BG_AK10_1.hdf5", PUBLISHED / "BG_AK10_0.hdf5")
 
 
 FAULTS = {
@@ -351,12 +364,26 @@ FAULTS = {
         ["stop_700_100.h5", "m_stop", "heavy", "integer"],
     ),
     "truncated": (lambda: truncate(COLLISIONS / "ttbar_1.h5"), ["ttbar_1.h5"]),
-    "text": (lambda: (COLLISIONS / "stop_1_2.h5").write_text("text"), ["stop_1_2.h5", "HDF5"]),
-    "renamed": (
-        lambda: (COLLISIONS / "ttbar_1.h5").rename(COLLISIONS / "ttbar_7.h5"),
-        ["ttbar_7.h5", "ttbar_1.h5"],
+    "text": (
+        lambda: (COLLISIONS / "stop_800_200.h5").write_text("text"),
+        ["stop_800_200.h5", "HDF5"],
     ),
-    "off the grid": (lambda: off_the_grid("stop_710_100.h5"), ["stop_710_100.h5", "710", "grid"]),
+    "renamed": (
+        lambda: (COLLISIONS / "ttbar_1.h5").rename(COLLISIONS / "ttbar_0.h5"),
+        ["ttbar_0.h5", "ttbar_1.h5"],
+    ),
+    "a copy of another mass": (
+        lambda: copy_events("stop_800_100.h5", "stop_800_200.h5", m_neutralino=200),
+        ["stop_800_200.h5, row 0", "stop_800_100.h5, row 0; 60 events", "60 of all files"],
+    ),
+    "a copy of another number": (
+        lambda: copy_events("ttbar_1.h5", "ttbar_0.h5", index=0),
+        ["ttbar_1.h5, row 0: the same event as train_data/tiny/ttbar_0.h5, row 0; 190 events"],
+    ),
+    "nothing that is asked for": (
+        lambda: [path.rename(path.with_stem(f"my {path.stem}")) for path in COLLISIONS.iterdir()],
+        ["train_data/tiny: study 'tiny' asks for none of the 4 files", "my stop_700_100.h5"],
+    ),
     "no background": (lambda: (COLLISIONS / "ttbar_1.h5").unlink(), ["no background"]),
 }
 PUBLISHED_FAULTS = {
@@ -379,9 +406,13 @@ PUBLISHED_FAULTS = {
     ),
     "off the grid": (
         lambda: [
-            path.rename(str(path).replace("800", "810")) for path in PUBLISHED.glob("SI*800*")
+            path.rename(str(path).replace("00G", "10G")) for path in PUBLISHED.glob("SI_*00GeV*")
         ],
-        ["810", "grid"],
+        ["no signal"],
+    ),
+    "a copy of one definition": (
+        copy_one_definition,
+        ["BG_AK10_1.hdf5, row 0: the same event as train_data/BG_AK10_0.hdf5, row 0; 150 events"],
     ),
     "a definition is missing": (
         lambda: (PUBLISHED / "BG_AK10_1.hdf5").unlink(),
@@ -404,6 +435,35 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(folder, capsys, study,
     assert not (folder / "Data").exists()
 
 
+def test_two_studies_of_one_name_do_not_replace_each_other(folder, capsys):
+    setup.main(["--study", "tiny.toml"])
+    Path("second").mkdir()
+    other = Path("second/tiny.toml")
+    other.write_text(Path("tiny.toml").read_text() + "oriented = false\n")
+    sentence = refusal(capsys, "--study", str(other))
+    assert "Data/tiny: is of the study in tiny.toml" in sentence
+    Path("tiny.toml").unlink()
+    setup.main(["--study", str(other)])  # it was moved, and changed
+
+
+def test_a_sample_that_is_replaced_while_it_is_read_is_one_sentence(folder, capsys, monkeypatch):
+    whole = read_events(COLLISIONS / "ttbar_1.h5")
+
+    def choose(*arguments):
+        write_events(COLLISIONS / "ttbar_1.h5", whole.take(np.arange(len(whole)) < 20))
+        return chosen(*arguments)
+
+    chosen = preparation.choose
+    monkeypatch.setattr(preparation, "choose", choose)
+    assert "ttbar_1.h5: another run has replaced it" in refusal(capsys, "--study", "tiny.toml")
+    assert not Path("Data").exists()
+
+
+def test_a_second_run_is_told_of_the_first(folder, capsys):
+    with products.alone(Path("Data/tiny/setup.json")):
+        assert "another run is making this" in refusal(capsys, "--study", "tiny.toml")
+
+
 def test_no_place_to_write_is_one_sentence(folder, capsys):
     (folder / "Data").write_text("a file where a folder should be")
     assert "Data" in refusal(capsys, "--study", "tiny.toml")
@@ -412,6 +472,54 @@ def test_no_place_to_write_is_one_sentence(folder, capsys):
 def test_a_folder_that_may_not_be_read_is_not_an_empty_one(folder, capsys, monkeypatch):
     monkeypatch.setattr("jets.sources.os.access", lambda path, mode: path.name != "tiny")
     assert "train_data/tiny: no permission" in refusal(capsys, "--study", "tiny.toml")
+
+
+# --- A part of a sample -------------------------------------------------------------------------
+
+
+def test_files_that_the_study_does_not_ask_for_are_left_out_and_named(folder, capsys):
+    for name in ("stop_710_100", "ttbar_2", "ttbar_01", "ttbar_1 (copy)", "._ttbar_1", "notes"):
+        (COLLISIONS / f"{name}.h5").write_text("no HDF5 at all")
+    setup.main(["--study", "tiny.toml"])
+    said = capsys.readouterr().out
+    assert "train_data/tiny/, 4 files" in said
+    [line] = [line for line in said.splitlines() if line.startswith("left out")]
+    assert "5 files" in line and "background_files = 2" in line and "._" not in line
+    for name in ("stop_710_100.h5", "ttbar_2.h5", "ttbar_01.h5", "ttbar_1 (copy).h5", "notes.h5"):
+        assert name in line
+    assert "events in two splits: 0 of 370" in said
+
+
+def test_rows_of_other_masses_are_left_out_and_move_no_event(folder, capsys):
+    setup.main(["--study", "published.toml"])
+    part = STUDY.replace("[100, 200]", "[200]").replace("[700, 800]", "[700]")
+    Path("part.toml").write_text(part)
+    capsys.readouterr()
+    setup.main(["--study", "part.toml"])
+    said = capsys.readouterr().out
+    assert "3 files that study 'part' does not ask for" in said
+    assert "left out: 50 signal events" in said and "100 GeV" in said
+    tables = [read_event_table(Path(f"Data/{name}/events.h5")) for name in ("published", "part")]
+    whole, taken = (table.events for table in tables)
+    kept = (whole["m_stop"] != 800) & (whole["m_neutralino"] != 100)
+    np.testing.assert_array_equal(whole[kept], taken)
+    assert taken["row"][taken["process"] == STOP].tolist() == list(range(50, 100))
+    both = [read_jets(Path(f"Data/{name}/AK14.h5"), HELD_OUT) for name in ("published", "part")]
+    rows = np.flatnonzero(kept[both[0].jets["event"]])
+    assert len(rows) > 100
+    np.testing.assert_array_equal(both[0].jets["mass"][rows], both[1].jets["mass"])
+    np.testing.assert_array_equal(both[0].images.take(rows).values, both[1].images.values)
+
+
+def test_a_background_file_may_have_any_number(folder):
+    events = toy_events(5, index=123_456)
+    write_events(COLLISIONS / "ttbar_123456.h5", events)
+    study = dataclasses.replace(load_study("tiny.toml"), background_files=200_000)
+    source = Collisions(COLLISIONS, study)
+    found = source.survey(COLLISIONS / "ttbar_123456.h5").events
+    assert (found["index"] == 123_456).all()
+    wide = found.astype([(name, "i8") for name in found.dtype.names])
+    np.testing.assert_array_equal(uniform(found, "split"), uniform(wide, "split"))
 
 
 @pytest.mark.parametrize("changed", ["a value", "a pixel", "a label", "a mass", "the split"])

@@ -1,5 +1,6 @@
 """simulate.py: the files depend on nothing but the seeds, and a second call goes on."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from products import InputError
+from products import InputError, alone
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
@@ -109,6 +110,32 @@ def test_chunks_of_other_settings_are_refused(reference, tmp_path):
     sample = simulate.Sample("stop", (700, 100), -1, 6, 1.0, True, folder, tries=80)
     with pytest.raises(InputError, match="loose_share"):
         simulate.take_up(sample)
+
+
+def test_two_runs_do_not_make_the_same_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.toml").write_text('base = "demo"\nsignal_events = 1\n')
+    command = ["simulate.py", "--study", "one.toml", "--only", "stop_900_300"]
+    monkeypatch.setattr(sys, "argv", command)
+    path = Path("train_data/one/stop_900_300.h5")
+    with alone(path), pytest.raises(InputError, match=r"stop_900_300\.h5: another run is making"):
+        simulate.main()
+    assert not list(path.parent.iterdir())
+
+
+def test_another_installation_and_a_space_in_its_path_change_nothing(tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    code = "from collisions.processes import *; print(generate(stop_pair(700, 100), 2, 1).tried)"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SCRIPT.parent,
+        env=os.environ | {"PYTHIA8DATA": str(folder), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "2\n", found.stderr
 
 
 def test_an_unknown_file_is_refused(tmp_path):

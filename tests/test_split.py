@@ -13,9 +13,9 @@ from jets.split import (
     TRAIN,
     TTBAR,
     VALIDATION,
-    _mix,
     assign_split,
     choose_training_jets,
+    mix,
     shuffle_labels,
     uniform,
 )
@@ -51,7 +51,7 @@ def some_jets(events, seed=0) -> np.ndarray:
 
 def test_the_hash_is_splitmix64():
     """One round from a state of 0 gives the first number of the reference implementation."""
-    assert _mix(np.zeros(1, np.uint64))[0] == 0xE220A8397B1DCDAF
+    assert mix(np.zeros(1, np.uint64))[0] == 0xE220A8397B1DCDAF
 
 
 def test_consecutive_rows_are_uniform():

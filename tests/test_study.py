@@ -3,16 +3,18 @@
 import dataclasses
 
 import pytest
+import torch
 
 from products import InputError
-from study import PRESETS, load_study
+from study import PRESETS, STEPS, load_study
+from training.plan import Training, trainings
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_restated_in_toml_is_the_same_study(name, tmp_path):
     (tmp_path / "mine.toml").write_text(f'base = "{name}"')
     assert load_study(str(tmp_path / "mine.toml")) == dataclasses.replace(
-        PRESETS[name], name="mine"
+        PRESETS[name], name="mine", sample=PRESETS[name].sample_dir.name
     )
 
 
@@ -24,12 +26,75 @@ def test_what_the_publication_states():
     assert 2 * 861 * paper.training_jets_per_mass_point == pytest.approx(6e6, rel=0.01)
 
 
-def test_a_study_may_be_based_on_another_and_shares_its_sample(tmp_path):
+FEWER = "signal_events = 7"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "samples"),
+    [
+        ("epochs = 7", "width = 0.5", ("demo", "demo")),
+        (FEWER, "", ("first", "first")),
+        (FEWER, "stop_masses = [900]", ("first", "second")),
+        ("", FEWER, ("demo", "second")),
+        ('sample = "other"', FEWER, ("other", "other")),
+        (f'{FEWER}\nsample = "demo"', "", ("demo", "demo")),
+        (FEWER, 'sample = "demo"', ("first", "demo")),
+    ],
+)
+def test_a_study_shares_the_sample_of_its_base_unless_it_simulates_another(
+    first, second, samples, tmp_path
+):
+    (tmp_path / "first.toml").write_text(f'base = "demo"\n{first}')
+    (tmp_path / "second.toml").write_text(f'base = "first.toml"\n{second}')
+    studies = [load_study(str(tmp_path / f"{name}.toml")) for name in ("first", "second")]
+    assert tuple(study.sample_dir.name for study in studies) == samples
+
+
+def test_a_study_has_the_settings_of_its_base(tmp_path):
     (tmp_path / "first.toml").write_text('base = "demo"\nepochs = 7')
-    (tmp_path / "second.toml").write_text('base = "first.toml"\nwidth = 0.5')
+    (tmp_path / "second.toml").write_text('base = "./first.toml"\nwidth = 0.5')
     first, second = (load_study(str(tmp_path / f"{name}.toml")) for name in ("first", "second"))
-    assert second == dataclasses.replace(first, name="second", sample="first", width=0.5)
-    assert second.sample_dir == first.sample_dir and second.epochs == 7
+    assert second == dataclasses.replace(first, name="second", width=0.5)
+
+
+@pytest.mark.parametrize("bases", [["./mine"], ["a", "mine"], ["a", "b", "c", "a"]])
+def test_studies_based_on_each_other_are_one_sentence(bases, tmp_path):
+    for name, base in zip(["mine", *bases], bases, strict=False):
+        (tmp_path / f"{name}.toml").write_text(f'base = "{base}.toml"')
+    with pytest.raises(InputError, match=r"\.toml: is based on itself \(.*; base one of them on"):
+        load_study(str(tmp_path / "mine.toml"))
+
+
+def test_a_long_chain_of_studies_is_read(tmp_path):
+    for i in range(1001):
+        (tmp_path / f"{i}.toml").write_text(f'base = "{i + 1}.toml"\nepochs = {i + 1}')
+    (tmp_path / "1001.toml").write_text('base = "demo"')
+    assert load_study(str(tmp_path / "0.toml")).epochs == 1
+
+
+def test_every_setting_names_the_step_that_it_decides():
+    study = PRESETS["readme"]
+    decided = {name for step in STEPS for name in study.settings(step)}
+    assert decided == {field.name for field in dataclasses.fields(study)} - {"name"}
+
+
+def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[network_options.MaxViT]\nbatch_norm_eps = 0.01")
+    study, training = load_study(str(path)), Training("AK14", "MaxViT")
+    assert training.settings(study)["network_options"] == {"batch_norm_eps": 0.01}
+    norms = [m for m in training.create(study, 32).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {norm.eps for norm in norms} == {0.01}
+    assert Training("AK14", "CNN").settings(study)["network_options"] == {}
+    assert PRESETS["readme"].network_options == PRESETS["paper"].network_options == {}
+    for options, words in (
+        ({"MaxVit": {}}, "network_options of 'MaxVit', expected one of CNN"),
+        ({"MaxViT": {"eps": 1.0}}, "MaxViT has no option 'eps'"),
+    ):
+        strange = dataclasses.replace(study, network_options=options)
+        with pytest.raises(InputError, match=words):
+            trainings(strange)
+            training.create(strange, 32)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +113,24 @@ def test_a_study_may_be_based_on_another_and_shares_its_sample(tmp_path):
         ('name = ""', "folder"),
         ('name = "paper"', "preset"),
         ('epochs = "five"', "a value like 5"),
+        ("network_options = 5", "network_options is 5"),
+        ("[network_options]\nMaxViT = 5", "network_options is {'MaxViT': 5}"),
         ("epoch = 5", "unknown setting"),
         ('base = "mine"', "readme"),
         ('base = "mine.toml"', "readme"),
         ("base = [1]", "readme"),
         ("epochs = ", "TOML"),
+        ("epochs = true", "a value like 5"),
+        ("seeds = [true]", "a value like 0"),
+        (f"epochs = {10**30}", "below 2147483648"),
+        (f"epochs = {'9' * 5000}", "TOML"),
+        (f"width = 1{'0' * 400}", "a value like 1.0"),
+        ("width = 1e300", "at most 10"),
+        ("width = inf", "at most 10"),
+        ("stop_masses = [700, 40_000]", "below 6500"),
+        (f"split = {'[' * 5000}", "TOML"),
+        ("split = {train = 0.5}", "a value like"),
+        ('base = "nul\\u0000.toml"', "TOML"),
     ],
 )
 def test_bad_settings_are_one_sentence(line, words, tmp_path):
@@ -60,6 +138,15 @@ def test_bad_settings_are_one_sentence(line, words, tmp_path):
     path.write_text(line)
     with pytest.raises(InputError) as refusal:
         load_study(str(path))
-    assert str(path) in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_is_no_text_is_one_sentence(tmp_path):
+    (tmp_path / "latin.toml").write_bytes("# schön".encode("latin-1"))
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    for path in tmp_path.iterdir():
+        with pytest.raises(InputError, match=f"{path}: not a readable TOML file"):
+            load_study(str(path))

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from synthetic_study import OF_JETS, write_study
+from synthetic_study import OF_JETS, STUDY, write_study
 from toy_jets import packed, select
 
 import fit_xgb
 from jets.angularities import ANGULARITIES
 from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
-from products import InputError, write_manifest
+from products import InputError, fingerprints, write_manifest
 from sensitivity.auc import auc
-from study import JET_DEFINITIONS, Study
+from study import JET_DEFINITIONS, Study, load_study
 
 
 def run(folder: Path, *options: str) -> None:
@@ -188,8 +188,8 @@ def test_a_second_run_does_nothing_and_a_repeated_one_gives_the_same(finished, c
 
 
 def test_published_files_give_the_17_fits_and_a_reason_for_the_others(tmp_path, capsys):
-    toml = write_study(tmp_path, signal=10, background=200, published=True)
-    toml.write_text(toml.read_text().replace(', "ViT"]', "]"))
+    stated = STUDY.replace(', "ViT"]', "]")
+    write_study(tmp_path, signal=10, background=200, published=True, stated=stated)
     run(tmp_path)
     left_out = json.loads((tmp_path / "Data/synthetic/trees.json").read_text())["left_out"]
     networks = [f"AK14_{name}_DS2" for name in ("CNN", "CoAtNet", "MaxViT")]
@@ -233,10 +233,12 @@ def test_scores_of_other_events_or_jets_are_refused(tmp_path, name):
     packed = [f"Data/synthetic/{one}.h5" for one in ("events", *JET_DEFINITIONS)]
     with contextlib.chdir(tmp_path):
         paths = [Path(one) for one in packed]
-        write_manifest(data / "scores.json", {}, paths, [Path("Data/synthetic/scores.h5")])
+        study, scores = load_study("synthetic.toml"), [Path("Data/synthetic/scores.h5")]
+        settings = study.settings_until("predict")
+        write_manifest(data / "scores.json", settings, fingerprints(paths), scores)
         with h5py.File(f"Data/synthetic/{name}.h5", "a") as file:
             file.attrs["another"] = "split"
-        write_manifest(data / "setup.json", {}, [], paths)
+        write_manifest(data / "setup.json", study.settings("setup"), {}, paths)
     with pytest.raises(
         InputError, match=rf"{name}\.h5: no longer what predict_base_model_mass\.py"
     ):

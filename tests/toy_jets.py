@@ -87,4 +87,4 @@ def write_study(study: Study, n_events: int) -> None:
     for seed, definition in enumerate(JET_DEFINITIONS):
         write_jets(study, definition, *make_jets(events, seed))
     outputs = [study.data_dir / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
-    write_manifest(study.data_dir / "setup.json", {}, [], outputs)
+    write_manifest(study.data_dir / "setup.json", study.settings("setup"), {}, outputs)

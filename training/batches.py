@@ -25,7 +25,7 @@ def read_split(study: Study, jet_definition: str, split: int) -> PackedJets:
     Raises:
         InputError: setup.py has not finished, or its products contradict each other.
     """
-    read_manifest(study.data_dir / "setup.json", made_by="setup.py")
+    read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     path = study.data_dir / f"{jet_definition}.h5"
     jets = read_jets(path, split)
     events = read_event_table(study.data_dir / "events.h5").events

@@ -181,11 +181,12 @@ def _newest_first(directory: Path) -> list[Path]:
 
 
 def _verified(path: Path) -> dict | None:
-    """What a checkpoint holds; None if it is not what was written."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
+    """What a checkpoint holds; None if it is not what was written.
+
+    Raises:
+        OSError: the system does not let it be read, which says nothing of its content.
+    """
+    data = path.read_bytes()
     stated = data[-_HEX_DIGITS:]
     rest = memoryview(data)[: -_HEX_DIGITS - 2]
     if hashlib.sha256(rest).hexdigest().encode() != stated:

@@ -57,7 +57,10 @@ class Watch:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within, Ctrl-C and SIGTERM wait until `wish` is called; a second one does not."""
+        """Within, Ctrl-C and SIGTERM wait until `wish` is called; a second one does not.
+
+        A signal that is ignored stays so: a shell's background jobs are not for its Ctrl-C to end.
+        """
 
         def note(number: int, frame: object) -> None:
             now = time.monotonic()
@@ -66,12 +69,15 @@ class Watch:
             elif now >= self._signalled + self._patience:
                 raise KeyboardInterrupt
 
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(one, note) for one in signals]
+        before = {
+            one: signal.signal(one, note)
+            for one in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(one) != signal.SIG_IGN
+        }
         try:
             yield
         finally:
-            for one, handler in zip(signals, before, strict=True):
+            for one, handler in before.items():
                 signal.signal(one, handler)
 
     def wish(self) -> Wish:

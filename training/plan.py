@@ -3,24 +3,14 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models import model_name
+from models import MODELS, create_model, model_name
 from products import InputError
 from study import JET_DEFINITIONS, SHUFFLED, Study
 
-# What decides the weights besides the jets; `epochs` does too, but more epochs go on from fewer.
-DECISIVE = (
-    "width",
-    "pixel_scale",
-    "standardised_mass",
-    "batch_size",
-    "learning_rate",
-    "learning_rate_decay",
-    "cosine_schedule",
-    "weight_decay",
-    "reflect",
-    "rotate",
-)
+if TYPE_CHECKING:
+    from models.head import JetMassClassifier
 
 
 @dataclass(frozen=True, order=True)
@@ -74,12 +64,33 @@ class Training:
         """Where its checkpoints, history, log and manifest lie."""
         return study.data_dir / "models" / self.dataset.replace("/", "_")
 
-    def settings(self, study: Study, **network_options) -> dict:
-        """What decides its weights, besides the jets and the number of epochs."""
-        chosen = {name: getattr(study, name) for name in DECISIVE}
+    def create(self, study: Study, pixels: int) -> "JetMassClassifier":
+        """Its network, freshly initialised, for images of so many pixels a side.
+
+        Raises:
+            InputError: the study asks for options or a width that the network does not have.
+        """
+        options = study.network_options.get(self.network, {})
+        try:
+            return create_model(self.network, pixels, study.width, **options)
+        except ValueError as error:
+            raise InputError(f"{self}: {error}; correct the study") from None
+
+    def stated(self, study: Study) -> dict:
+        """What a study says of it; of the options of networks, those of its own."""
+        options = study.network_options.get(self.network, {})
+        return study.settings("train") | {"network_options": options}
+
+    def settings(self, study: Study) -> dict:
+        """What decides its weights, besides the jets.
+
+        Not the number of epochs, for more go on from fewer.
+        """
+        chosen = self.stated(study)
+        del chosen["epochs"]
         if study.cosine_schedule:  # it depends on where it ends
             chosen["schedule_epochs"] = study.epochs
-        return dataclasses.asdict(self) | chosen | {"network_options": network_options}
+        return dataclasses.asdict(self) | chosen
 
 
 def trainings(study: Study) -> list[Training]:
@@ -90,7 +101,8 @@ def trainings(study: Study) -> list[Training]:
     the plain CNN is the one that memorises most readily.
 
     Raises:
-        InputError: a network that does not exist, is spelled in another way or named twice.
+        InputError: a network that does not exist, is spelled in another way or named twice, or
+            options of one that does not exist.
     """
     for network in study.networks:
         name = Training("AK14", network).network
@@ -99,6 +111,11 @@ def trainings(study: Study) -> list[Training]:
                 f"study {study.name!r}: networks are {', '.join(study.networks)}, expected "
                 f"{name} once and spelled like this; correct the study"
             )
+    if strange := [network for network in study.network_options if network not in MODELS]:
+        raise InputError(
+            f"study {study.name!r}: network_options of {strange[0]!r}, expected one of "
+            f"{', '.join(MODELS)}; correct the study"
+        )
     return [
         Training(jet_definition, network, seed)
         for seed in study.seeds

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from timm.layers import convert_sync_batchnorm
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -63,6 +62,8 @@ class Processes:
         if self.number == 1:
             return network
         if device.type == "cuda":
+            from timm.layers import convert_sync_batchnorm  # seconds, which few trainings need
+
             network = convert_sync_batchnorm(network)
         return DistributedDataParallel(
             network, device_ids=[device] if device.type == "cuda" else None
@@ -90,7 +91,8 @@ class Processes:
 
     def agree(self, number: int) -> bool:
         """Whether all processes hold the same number; all get the same answer."""
-        return self.largest(number) == number == -self.largest(-number)
+        largest = self.largest(number)
+        return largest == -self.largest(-number)
 
 
 ALONE = Processes()

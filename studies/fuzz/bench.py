@@ -85,7 +85,7 @@ class Bench:
     def _write_sample(self) -> None:
         for layout in TARGETS:
             (self.folder / layout / "train_data").mkdir(parents=True)
-            (self.folder / layout / f"{layout}.toml").write_text(STUDY)
+            (self.folder / layout / f"{layout}.toml").write_text(STUDY, encoding="utf-8")
         collisions = self.folder / "collisions" / TARGETS["collisions"]
         ours = [collisions, collisions.with_name("ttbar_0.h5")]
         for path in ours:
@@ -134,7 +134,7 @@ class Bench:
         process.start()
         status, seconds = answer.recv()
         process.join()
-        text = said.read_text(errors="replace")
+        text = said.read_text(encoding="utf-8", errors="replace")
         said.unlink()
         return status, seconds, text
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jets.events import Events, read_events, write_events
+from jets.events import LAYOUT, Events, read_events, to_arrays, write_arrays
 from study import BEAM_ENERGY
 
 Damage = Callable[[Path, random.Random], object]
@@ -258,7 +258,8 @@ def rewritten(change: Callable[[Events], object]) -> Damage:
     def damage(path: Path, _: random.Random) -> None:
         events = read_events(path)
         change(events)
-        write_events(path, events)
+        attributes = {"layout": LAYOUT, **events.attributes}
+        write_arrays(path, attributes, to_arrays(path, events))
 
     return damage
 
