@@ -153,7 +153,7 @@ def finished_trainings(study: Study) -> list[Trained]:
         names = ", ".join(manifest.parent.name for manifest in others)
         print(f"left out: {names}, for study {study.name!r} does not ask for them")
     trained = sorted(
-        (read_trained(manifest, study) for manifest in asked), key=lambda one: one.training
+        (read_trained(manifest, study) for manifest in sorted(asked)), key=lambda one: one.training
     )
     of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
     for training in trainings(study):
