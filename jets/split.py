@@ -66,7 +66,11 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
     edges = {}
     for name in ("split", "split_loose"):
         fractions = getattr(study, name)
-        if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        if not (  # so that NaN is refused too
+            len(fractions) == len(SPLITS)
+            and all(fraction >= 0 for fraction in fractions)
+            and abs(sum(fractions) - 1) <= 1e-9
+        ):
             raise InputError(
                 f"study {study.name!r}: {name} is {list(fractions)}, expected three fractions "
                 "(train, validation, held out) that add up to 1"

@@ -1,7 +1,7 @@
 """MaxViT: attention within windows, then across a grid (Tu et al., arXiv:2204.01697)."""
 
 from functools import partial
-from math import gcd
+from math import gcd, inf
 
 from torch import nn
 from torchvision.models.maxvit import MaxVit, RelativePositionalMultiHeadAttention
@@ -36,7 +36,7 @@ def maxvit(
     Raises:
         ValueError: a value that makes no sense.
     """
-    if not (0 < batch_norm_momentum <= 1 and batch_norm_eps > 0):
+    if not (0 < batch_norm_momentum <= 1 and 0 < batch_norm_eps < inf):
         raise ValueError(
             f"batch_norm_momentum is {batch_norm_momentum}, batch_norm_eps {batch_norm_eps}, "
             "expected a share of at most 1 and a positive number"

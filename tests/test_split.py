@@ -122,6 +122,8 @@ def test_no_event_moves_when_files_are_added():
     [
         {"split": (0.5, 0.5)},
         {"split": (0.5, 0.2, 0.2)},
+        {"split": (float("nan"), 0.5, 0.5)},
+        {"split_loose": (0.5, float("nan"), 0.0)},
         {"split": (1.2, -0.4, 0.2)},
         {"split_loose": (0.5, 0.3, 0.2)},
     ],
