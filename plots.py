@@ -128,9 +128,12 @@ def main() -> None:
         return
 
     with products.alone(manifest):
+        earlier = products.recorded_outputs(manifest)
         with products.unchanged(inputs):
             summary, written, reasons = draw_all(study, made["left_out"], formats)
         products.write_manifest(manifest, settings, inputs, written, left_out=reasons)
+        for path in earlier.difference(written):  # nothing here is of other settings
+            path.unlink(missing_ok=True)
     n_figures = sum(path.suffix == ".png" for path in written)
     print(f"\n{summary.text()}\n{n_figures} figures and summary.txt are in {folder}")
 

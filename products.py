@@ -386,6 +386,14 @@ def read_manifest(
     return record
 
 
+def recorded_outputs(path: Path) -> set[Path]:
+    """The files that the manifest at `path` names; none where there is no manifest."""
+    try:
+        return {Path(file) for file in json.loads(path.read_text(encoding="utf-8"))["outputs"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def require_settings(path: Path, made_by: str, made_with: Mapping, settings: Mapping) -> None:
     """Refuse products of other settings.
 

@@ -120,6 +120,10 @@ def main() -> None:
         wanted = [
             Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
         ]
+    with torch.device("meta"):  # no weights: a network that cannot be made is told before the first
+        different = {(one.network, study.image_pixels(one.jet_definition)): one for one in wanted}
+        for (_, pixels), training in different.items():
+            training.create(study, pixels)
     with joined(device) as processes:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf

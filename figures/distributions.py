@@ -22,6 +22,10 @@ FEATURE_LABELS = {
 SPECTRA = {MASS: r"jet mass $m$ [GeV]", PT: r"jet $p_T$ [GeV]"}
 BINS, SCORE_BINS = 30, 20
 RANGE = (0.002, 0.995)  # quantiles of both classes together
+INSIDE = (
+    f" Outside the axes: at most the lowest {100 * RANGE[0]:.1g} % and the highest "
+    f"{100 * (1 - RANGE[1]):.1g} %."
+)
 
 
 def features(results: Results) -> style.Drawing:
@@ -38,8 +42,9 @@ def features(results: Results) -> style.Drawing:
         points += _distribution(axis, {"feature": name}, value, is_signal, edges)
         axis.set_xlabel(FEATURE_LABELS[name])
         axis.set_ylim(bottom=0)
-    axes[3].set_ylabel("share of events per unit")
-    return _finished(figure, axes, points, "events", is_signal)
+    for axis in axes[::3]:
+        axis.set_ylabel("share of events\nper unit")
+    return _finished(figure, axes, points, "events", is_signal, INSIDE)
 
 
 def jet_spectra(results: Results) -> style.Drawing:
@@ -56,7 +61,7 @@ def jet_spectra(results: Results) -> style.Drawing:
             axis.set(title=definition, xlabel=label, yscale="log")
     for axis in axes[:: len(definitions)]:
         axis.set_ylabel("share of jets per GeV")
-    return _finished(figure, axes, points, "jets", of[definitions[-1]].is_signal)
+    return _finished(figure, axes, points, "jets", of[definitions[-1]].is_signal, INSIDE)
 
 
 def scores(results: Results) -> style.Drawing:
@@ -92,9 +97,10 @@ def _finished(
     points: Sequence[Mapping[str, object]],
     counted: str,
     is_signal: np.ndarray,
+    note: str = "",
 ) -> style.Drawing:
     style.legend(figure, axes[:1])
-    style.heading(figure, f"Held-out {counted}, all mass points. Errors: statistical.")
+    style.heading(figure, f"Held-out {counted}, all mass points. Errors: statistical.{note}")
     n_signal, n = np.count_nonzero(is_signal), len(is_signal)
     return style.Drawing(figure, points, f"{n_signal} signal, {n - n_signal} ttbar {counted}")
 

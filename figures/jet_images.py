@@ -29,7 +29,7 @@ OBJECTS = (  # by type: name, colour, marker
     ("muons", style.PURPLE, "^"),
 )
 LEPTONS = ("electrons", "muons")  # few: outlined, above all else, and never too small to be seen
-LEAST_AREA = 20  # square points
+AREA, LEAST_AREA = 0.8, 20  # square points, of a GeV and of a lepton at least
 
 
 def average_images(results: Results, jet_definition: str) -> style.Drawing:
@@ -132,14 +132,17 @@ def event_displays(results: Results) -> style.Drawing:
     figure, axes = style.panels(2, height=4.1, sharey=True)
     points = []
     for axis, (name, row) in zip(axes, chosen.items(), strict=True):
-        axis.set(xlim=(-3.2, 3.2), ylim=(-np.pi, np.pi), aspect="equal", xlabel=r"$\eta$")
+        axis.set(xlim=(-3.2, 3.2), ylim=(-np.pi, np.pi), aspect="equal")
         axis.set_title(_process(results.events[row]))
         points += [
             {"event": name} | point for point in _show_objects(axis, results, displayed, row)
         ]
     axes[0].set_ylabel(r"$\phi$ [rad]")
     style.legend(figure, axes)
-    note = f"Areas follow $p_T$. Circles: {displayed} jets, numbered from the hardest."
+    note = (
+        f"Areas follow $p_T$, of leptons from {LEAST_AREA / AREA:g} GeV on. Circles: {displayed} "
+        "jets, numbered from the hardest."
+    )
     style.heading(figure, note)
     return style.Drawing(figure, points, f"{len(points)} objects drawn")
 
@@ -211,7 +214,7 @@ def _show_objects(
     points = []
     for kind, (what, color, marker) in enumerate(OBJECTS):
         of_kind = objects[objects["type"] == kind]
-        area = 0.8 * of_kind["pt"]
+        area = AREA * of_kind["pt"]
         look = {"color": color, "marker": marker, "linewidth": 0, "alpha": 0.6}
         if what in LEPTONS:
             area = np.maximum(area, LEAST_AREA)
@@ -245,9 +248,9 @@ def _rows(what: str, particles: np.ndarray) -> list[dict[str, object]]:
 def _show_jets(axis: Axes, jets: np.ndarray, radius: float) -> None:
     """A circle of the jet radius about every jet, once more where phi wraps around.
 
-    The jets are numbered from the hardest; a corner says what each one is.
+    The jets are numbered from the hardest; the label of the x axis says what each one is.
     """
-    lines = []
+    lines = [r"$\eta$"]
     for number, jet in enumerate(jets[jets["pt"] > 0], start=1):
         for turn in (-2 * np.pi, 0, 2 * np.pi):
             centre = (jet["eta"], jet["phi"] + turn)
@@ -258,7 +261,4 @@ def _show_jets(axis: Axes, jets: np.ndarray, radius: float) -> None:
                 ha="center", va="center", fontsize=11, clip_on=True, zorder=0.5,
             )  # fmt: skip
         lines.append(f"{number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
-    axis.text(
-        0.98, 0.02, "\n".join(lines), transform=axis.transAxes, ha="right", va="bottom", fontsize=7,
-        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 2},
-    )  # fmt: skip
+    axis.set_xlabel("\n".join(lines))

@@ -236,7 +236,10 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
     points = [row for one in found for row in one.points()]
     loosened = sum(row["is_loosened"] for row in points)
     levels = ", ".join(f"{level:.3g} {_LINE_NAMES[level]}" for level in CONTOUR_LEVELS)
-    note = f"Contours of $Z$: {levels}; band about the last: 68 %. Dots: the mass points."
+    note = (
+        f"Contours of $Z$: {levels}; band about the last: 68 %, as far as the grid goes. Dots: the "
+        "mass points."
+    )
     if loosened:
         note += (
             f"\nOpen squares ({loosened}): mass points where the cut of the working point keeps "
@@ -244,7 +247,7 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
         )
     if gaps := _gaps(found[0]):
         note += f"\nWithout held-out events, interpolated or left blank: {gaps}."
-    style.heading(figure, note, luminosity=True)
+    style.heading(figure, note)
     more = {"contours": contours, "band": bands}
     return style.Drawing(figure, points, "; ".join(verdicts), more)
 
@@ -367,7 +370,7 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
     style.legend(figure, [upper])
-    style.heading(figure, _gain_note(points), luminosity=True)
+    style.heading(figure, _gain_note(points))
     lightest = reference.neutralino_mass[0]
     words = f"excluded at a neutralino mass of {lightest} GeV: " + ", ".join(
         f"{p['classifier']} {p['excluded_mass']:.0f} GeV"
@@ -427,7 +430,8 @@ def _interval(mass: np.ndarray, systematic: np.ndarray, ends: tuple[float, float
 def _gain_note(points: Sequence[dict]) -> str:
     note = (
         f"Expected exclusion at $Z={EXCLUSION_LEVEL:.3g}$ (95 % CL). Errors: 68 %, and the "
-        "interpolation between mass points. Points are shifted sideways."
+        "interpolation between mass points; they end where the grid of stop masses does. Points "
+        "are shifted sideways."
     )
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:

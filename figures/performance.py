@@ -138,8 +138,8 @@ def _sic_curves(
             _lines_of_equal_background(axis, classifiers)
     style.legend(figure, axes)
     note = (
-        f"Bands: 68 %. Thin lines: this many background {counted} pass. Curves end where fewer "
-        f"than {background_min} would"
+        f"Bands: 68 %. In both rows: {TO_BEAT}. Thin lines: this many background {counted} pass. "
+        f"Curves end where fewer than {background_min} would"
     )
     if background_min < study.background_jets_min:
         note += f"; max SIC in tables needs {study.background_jets_min}"

@@ -141,16 +141,14 @@ def panels(
     return figure, list(axes.flat)
 
 
-def heading(figure: Figure, note: str = "", luminosity: bool = False) -> None:
+def heading(figure: Figure, note: str = "") -> None:
     """Above all panels what experiments print on a figure of collisions, and a note.
 
     Args:
         note: its lines are wrapped at the figure's width; no spaces inside formulas.
-        luminosity: whether the figure depends on it.
     """
-    label = rf"$\bf{{Simulation}}$   $\sqrt{{s}}={BEAM_ENERGY / 1e3:g}$ TeV"
-    if luminosity:
-        label += rf", {LUMINOSITY:g} fb$^{{-1}}$"
+    energy = rf"$\sqrt{{s}}={BEAM_ENERGY / 1e3:g}$ TeV"
+    label = rf"$\bf{{Simulation}}$   {energy}, {LUMINOSITY:g} fb$^{{-1}}$"
     figure.suptitle("\n".join(filter(None, (label, note))), x=0.01, ha="left", wrap=True)
 
 

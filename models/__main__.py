@@ -1,5 +1,8 @@
 """Print, as Markdown, what every network costs: `python -m models`."""
 
+import environment  # noqa: F401 - says in a sentence what this Python lacks
+
+# isort: split
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode

@@ -90,12 +90,18 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(inputs, outputs, 1, bias=False))
 
 
-def coatnet(pixels: int, width: float = 1.0) -> JetMassClassifier:
+def coatnet(
+    pixels: int, width: float = 1.0, normalised_features: bool = False
+) -> JetMassClassifier:
     """Stages conv, MBConv, MBConv, attention, attention: widths 64 … 768, blocks 3, 3, 3, 5, 2.
 
     The first block of each stage halves the map. Heads are 8, 32 wide; `width` scales their width
     and keeps their number. Features are averaged over the last map. Weights start as PyTorch's
     default, the biases of relative positions at 0.
+
+    Args:
+        pixels, width: as in `create_model`.
+        normalised_features: the features go through a layer norm before the head, as in MaxViT.
     """
     head_width = scaled(32, width)
     inputs, side = scaled(64, width), pixels // 2
@@ -112,4 +118,6 @@ def coatnet(pixels: int, width: float = 1.0) -> JetMassClassifier:
         layers += [Transformer(outputs, outputs, head_width, 1, side) for _ in range(blocks - 1)]
         inputs = outputs
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    if normalised_features:
+        layers.append(nn.LayerNorm(inputs))
     return JetMassClassifier(nn.Sequential(*layers), inputs, width)

@@ -42,10 +42,11 @@ from study import PRESETS
 STUDY = """
 base = "demo"
 networks = ["MaxViT"]
+jet_definitions = ["AK14"]
 stop_masses = [700, 1100]
 neutralino_masses = [100, 500]
 background_files = 1
-training_jets_per_mass_point = 100
+training_jets_per_mass_point = 50
 width = 0.125
 split = [0.6, 0.3, 0.1]
 epochs = 2
@@ -58,11 +59,12 @@ base = "demo"
 stop_masses = [900]
 neutralino_masses = [300]
 background_files = 1
-background_events = 2
-signal_events = 10
+background_events = 1
+signal_events = 6
 """
 FILES = ("ttbar_0", "stop_700_100", "stop_1100_500")
 TRAINING = "AK14_MaxViT_0"
+PRELOADED = ["setup", "simulate", "train", "predict_base_model_mass", "fit_xgb", "models.maxvit"]
 # Script -> its options, and the products that must be the same.
 SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
     "train.py": (
@@ -78,7 +80,7 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
 def start(script: str, options: tuple[str, ...], folder: Path) -> BaseProcess:
     """A script begun in a fork of a process that has imported it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([name.removesuffix(".py") for name in SCRIPTS])
+    context.set_forkserver_preload(PRELOADED)
     child = context.Process(target=_in_folder, args=(partial(_call, script, options), folder))
     child.start()
     return child

@@ -19,18 +19,27 @@ def pytest_configure(config):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# The files that take longest, begun first: so several workers end at about the same time.
-LONG = ("test_chain", "test_endurance", "test_fuzz", "test_plots", "test_train_scripts")
+# The files that take longest, the longest first: so several workers end at about the same time.
+LONG = ("chain", "endurance", "processes", "plots", "fuzz", "learner", "models", "collisions")
+LONG += ("snakefile", "setup", "train_scripts", "trees", "simulate", "training", "pretrained")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    order = {f"test_{name}": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A worker takes whole files: what the tests of a file share is made once, not by each."""
+    """A worker takes whole files: what the tests of a file share is made once, not by each.
+
+    Two files share a process from which they fork others, because it has imported PyTorch.
+    """
     from xdist.scheduler import LoadFileScheduling
 
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return super()._split_scope(nodeid).replace("test_processes", "test_endurance")
+
     config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    return Scheduling(config, log)

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import fit_xgb
 import plots
@@ -30,7 +31,7 @@ FILES = ["ttbar_0", *(f"stop_{m}_{chi}" for m in (700, 1100) for chi in (100, 50
 STUDY = """
 base = "demo"
 sample = "few"
-published_files = {published}
+published_files = false
 stop_masses = [700, 1100]
 neutralino_masses = [100, 500]
 background_files = 1
@@ -51,12 +52,12 @@ STEPS = [
 NEEDS_OBSERVABLES = {"sic_observables", "features", "exclusion_plane", "gain"}
 
 
-def write_few(folder: Path) -> list[Path]:
-    """Every fifth event of the demo's `FILES`: enough of each kind, quickly scored."""
+def write_few(folder: Path, every: int = 8) -> list[Path]:
+    """Every eighth event, say, of the demo's `FILES`: enough of each kind, quickly scored."""
     folder.mkdir(parents=True)
     for name in FILES:
         events = read_events(DEMO / f"{name}.h5")
-        write_events(folder / f"{name}.h5", events.take(np.arange(len(events)) % 5 == 0))
+        write_events(folder / f"{name}.h5", events.take(np.arange(len(events)) % every == 0))
     return [folder / f"{name}.h5" for name in FILES]
 
 
@@ -68,9 +69,8 @@ def write_variation(folder: Path) -> None:
     write_events(folder / "ttbar_1.h5", events.take(chosen))
 
 
-def run_steps(folder: Path, published: bool) -> list[str]:
-    """All steps in `folder`; what each printed."""
-    (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
+def run_steps(folder: Path) -> list[str]:
+    """All steps of few.toml in `folder`; what each printed."""
     printed = []
     for interpreter, script in STEPS:
         result = subprocess.run(
@@ -86,9 +86,8 @@ def run_steps(folder: Path, published: bool) -> list[str]:
     return printed
 
 
-def call_steps(folder: Path, capsys: pytest.CaptureFixture, published: bool) -> list[str]:
+def call_steps(folder: Path, capsys: pytest.CaptureFixture) -> list[str]:
     """The same in this process, which spares the imports: what each printed."""
-    (folder / "few.toml").write_text(STUDY.format(published=str(published).lower()))
     printed = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -119,7 +118,8 @@ def from_collisions(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collisions")
     write_few(folder / "train_data" / "few")
     write_variation(folder / "train_data" / "few" / "few_power_shower")
-    return folder, run_steps(folder, published=False)
+    (folder / "few.toml").write_text(STUDY)
+    return folder, run_steps(folder)
 
 
 def test_every_figure_is_made_of_real_collisions(from_collisions):
@@ -158,7 +158,7 @@ def test_a_second_run_changes_nothing(from_collisions, capsys):
     folder, _ = from_collisions
     products = [path for top in ("Data", "plots") for path in (folder / top).rglob("*.*")]
     before = {path: path.stat().st_mtime_ns for path in products}
-    call_steps(folder, capsys, published=False)
+    call_steps(folder, capsys)
     after = {path: path.stat().st_mtime_ns for path in products if path.name != "log.txt"}
     assert after == {path: before[path] for path in after}
 
@@ -230,8 +230,7 @@ def test_a_changed_setting_makes_stale_what_depends_on_it_and_nothing_else(
     """The first step that depends on it is done again, and later ones say which step to run."""
     folder, _ = from_collisions
     value, first = CHANGES[name]
-    lines = STUDY.format(published="false").splitlines()
-    kept = [line for line in lines if not line.startswith(f"{name} = ")]
+    kept = [line for line in STUDY.splitlines() if not line.startswith(f"{name} = ")]
     toml = folder / "few.toml"
     before = toml.read_text()
     if not (linked := folder / "train_data/linked").exists():
@@ -276,10 +275,13 @@ def test_a_changed_setting_makes_stale_what_depends_on_it_and_nothing_else(
             assert f"; run {SCRIPTS[again][0]} " in said, step
 
 
-def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys):
+def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys, monkeypatch):
     """A user's published files: scores only, and every gap is named with its reason."""
-    write_published(tmp_path / "train_data", write_few(tmp_path / "few"))
-    printed = call_steps(tmp_path, capsys, published=True)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: None)  # they take long
+    write_published(tmp_path / "train_data", write_few(tmp_path / "few", 16))
+    stated = STUDY.replace("published_files = false", "published_files = true")
+    (tmp_path / "few.toml").write_text(stated)
+    printed = call_steps(tmp_path, capsys)
     assert "published files" in printed[0]
     manifest = json.loads((tmp_path / "Data/few/trees.json").read_text())
     assert sorted(manifest["left_out"]) == sorted(

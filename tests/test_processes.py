@@ -21,6 +21,7 @@ import train
 from jets.packed import PackedJets
 from models import create_model
 from products import run
+from studies.endurance import PRELOADED
 from study import Study, load_study
 from training.batches import JetImages
 from training.checkpoint import Progress
@@ -104,7 +105,7 @@ def two_processes(task: Callable, folder: Path) -> list[int]:
     """Exit statuses of two that run `task(folder)` as if torchrun had started them, but sooner:
     they are forks of a process that has imported PyTorch. What they say is in `stderr_<rank>`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train"])
+    context.set_forkserver_preload(PRELOADED)
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     processes = [

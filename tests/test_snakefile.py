@@ -136,7 +136,7 @@ def test_whether_to_simulate_is_true_or_false(tmp_path):
 def test_a_real_run_and_what_is_done_after_it(tmp_path):
     """One file of collisions, four small trainings and the rest of the chain: 2.5 minutes."""
     pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
-    few = FEW.format(published="false") + 'networks = ["CNN"]\nsignal_events = 20\n'
+    few = FEW + 'networks = ["CNN"]\nsignal_events = 20\n'
     (tmp_path / "few.toml").write_text(few)
     sample = write_few(tmp_path / "train_data" / "few")
     sample[-1].unlink()

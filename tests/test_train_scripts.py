@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -290,6 +291,16 @@ def test_train_refuses_in_one_sentence(arguments, sentence, toy, call):
     assert sorted(toy.parent.rglob("*")) == before
 
 
+def test_no_training_begins_where_a_later_one_cannot_be_made(toy, call):
+    networks = 'networks = ["CNN", "MaxViT"]\n[network_options.MaxViT]\ndepth = 9.0\n'
+    Path("toy.toml").write_text(TOY.replace('networks = ["CNN"]\n', "") + networks)
+    before = sorted(toy.rglob("*"))
+    status, said, complaint = call(train, "--all", "--study", "toy.toml")
+    assert status == 2 and not said and complaint.count("\n") == 1
+    assert "AK08 MaxViT 0: MaxViT has no option 'depth'; it has batch_norm_momentum" in complaint
+    assert sorted(toy.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     "arguments", [(), ("AK14",), ("AK14", "CNN", "--all"), ("--all", "--shuf")]
 )
@@ -367,19 +378,20 @@ def test_train_all_hands_on_its_options_and_the_exit_status(tmp_path):
     assert stopped.returncode == 3 and stopped.stdout == "--all --study a study.toml --epochs 1\n"
 
 
-@pytest.mark.parametrize("script", ["train.py AK14 CNN 1", "predict_base_model_mass.py"])
-def test_where_nothing_more_can_be_written_the_file_is_named(script, toy):
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [((train, "AK14", "CNN", "1"), "epoch_00.pt"), ((predict_base_model_mass,), "scores.h5")],
+)
+def test_where_nothing_more_can_be_written_the_file_is_named(arguments, file, toy, call):
     """Beyond 4 KiB a write fails, as it does on a full disk; HDF5 itself would crash."""
     for product in toy.glob("scores.*"):
         product.unlink()
-    result = subprocess.run(
-        ["bash", "-c", f"ulimit -f 4; exec {sys.executable} {ROOT}/{script} --study toy.toml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 2, result.stderr
-    assert "epoch_00.pt" in result.stderr or "scores.h5" in result.stderr
-    assert "Traceback" not in result.stderr
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        status, _, complaint = call(*arguments, "--study", "toy.toml")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 2 and file in complaint and "Traceback" not in complaint
     assert not list(toy.rglob("*.tmp"))
     assert not (toy / "scores.h5").exists()
