@@ -157,7 +157,7 @@ class Study:
     seeds: Predict[tuple[int, ...]] = (0,)  # of each training; the first enters trees and figures
     width: Train[float] = 1.0  # of every network, relative to the published one
     # network -> option -> value, where it is not the published network (doc/networks.md)
-    network_options: Train[dict[str, dict[str, float | str]]] = dataclasses.field(
+    network_options: Train[dict[str, dict[str, bool | float | str]]] = dataclasses.field(
         default_factory=dict
     )
     epochs: Train[int] = 5
@@ -241,7 +241,8 @@ class Study:
 
 # What we think better than the published networks, option by option in doc/networks.md.
 IMPROVED = {
-    "MaxViT": {"batch_norm_momentum": 0.1, "batch_norm_eps": 1e-5, "attention_scale": "head"}
+    "CoAtNet": {"normalised_features": True},
+    "MaxViT": {"batch_norm_momentum": 0.1, "batch_norm_eps": 1e-5, "attention_scale": "head"},
 }
 
 PRESETS = {
