@@ -297,7 +297,7 @@ def test_no_training_begins_where_a_later_one_cannot_be_made(toy, call):
     before = sorted(toy.rglob("*"))
     status, said, complaint = call(train, "--all", "--study", "toy.toml")
     assert status == 2 and not said and complaint.count("\n") == 1
-    assert "AK08 MaxViT 0: MaxViT has no option 'depth'; it has batch_norm_momentum" in complaint
+    assert "MaxViT 0: MaxViT has no option 'depth'; it has batch_norm_momentum" in complaint
     assert sorted(toy.rglob("*")) == before
 
 
