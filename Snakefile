@@ -20,7 +20,8 @@ Resources are roomy requests: readme, paper and best have not been run at full s
 
 import sys
 
-from study import PRESETS, SHOWER_VARIATIONS, load_study
+from physics import SHOWER_VARIATIONS
+from study import PRESETS, load_study
 from training.plan import trainings
 
 STUDY = config.get("study", "readme")

@@ -33,19 +33,13 @@ import xgboost
 from tqdm import tqdm
 
 import products
+from command import InputError, run
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import OBSERVABLES, EventTable, PackedJets, read_event_table, read_jets
 from jets.scores import BaseScores, TreeScores, read_scores, write_trees
 from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, uniform
-from products import InputError
-from study import (
-    JET_DEFINITIONS,
-    JETS_PER_EVENT,
-    MISSING_SCORE,
-    Study,
-    add_study_option,
-    load_study,
-)
+from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
+from study import Study, add_study_option, load_study
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
@@ -359,4 +353,4 @@ def grow_all(
 
 
 if __name__ == "__main__":
-    products.run(main)
+    run(main)

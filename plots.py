@@ -27,6 +27,11 @@ from functools import cache, partial
 from tqdm import tqdm
 
 import products
+from command import run
+from evaluation.exclusions import exclusions
+from evaluation.results import Results, read_results
+from evaluation.summary import summarise
+from evaluation.table import Summary
 from figures import (
     diagram,
     distributions,
@@ -36,11 +41,9 @@ from figures import (
     style,
     training_curves,
 )
-from figures.results import Results, read_results
-from figures.summary import summarise
-from figures.table import Summary
+from physics import JET_DEFINITIONS
 from sensitivity.cross_sections import STOP_MASSES
-from study import JET_DEFINITIONS, Study, add_study_option, load_study
+from study import Study, add_study_option, load_study
 
 WITHOUT_OBSERVABLES = "the published files hold no event observables"
 WITHOUT_EFFICIENCIES = "the published files hold no event observables and no selection efficiencies"
@@ -48,7 +51,7 @@ WITHOUT_EFFICIENCIES = "the published files hold no event observables and no sel
 
 def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
     """Every figure by its name, in the order of the paper, each drawn when called."""
-    exclusions = cache(partial(limits.exclusions, results))
+    found = cache(partial(exclusions, results))
     return {
         "process": diagram.process,
         "event_displays": partial(jet_images.event_displays, results),
@@ -65,8 +68,8 @@ def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
         "sic_combinations": partial(performance.sic_of_combinations, results),
         "sic_observables": partial(performance.sic_with_observables, results),
         "features": partial(distributions.features, results),
-        "exclusion_plane": lambda: limits.plane(exclusions()),
-        "gain": lambda: limits.gain(exclusions()),
+        "exclusion_plane": lambda: limits.plane(found()),
+        "gain": lambda: limits.gain(found()),
     }
 
 
@@ -169,4 +172,4 @@ def draw_all(
 
 
 if __name__ == "__main__":
-    products.run(main)
+    run(main)

@@ -27,28 +27,14 @@ import torch
 from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy.special import expit
 
+from command import InputError, run
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_training_sha256
 from jets.scores import read_array, write_scores
 from jets.split import HELD_OUT
-from products import (
-    InputError,
-    alone,
-    is_finished,
-    read_manifest,
-    require_settings,
-    run,
-    unchanged,
-    write_manifest,
-)
-from study import (
-    JETS_PER_EVENT,
-    MISSING_DELTA_R,
-    MISSING_SCORE,
-    Study,
-    add_study_option,
-    load_study,
-)
+from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
+from products import alone, is_finished, read_manifest, require_settings, unchanged, write_manifest
+from study import Study, add_study_option, load_study
 from training import checkpoint
 from training.batches import JetImages, read_split
 from training.learner import choose_device

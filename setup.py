@@ -23,16 +23,10 @@ import itertools
 import json
 from collections.abc import Sequence
 
-from products import (
-    InputError,
-    alone,
-    fingerprints,
-    is_finished,
-    run,
-    unchanged,
-    write_manifest,
-)
-from study import JET_DEFINITIONS, JETS_MIN, Study, add_study_option, load_study
+from command import InputError, run
+from physics import JET_DEFINITIONS, JETS_MIN
+from products import alone, fingerprints, is_finished, unchanged, write_manifest
+from study import Study, add_study_option, load_study
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -41,10 +41,12 @@ from multiprocessing import connection
 import numpy as np
 from tqdm import tqdm
 
+from command import InputError, run
 from jets.events import merge, of_chunk, read_events, write_events
 from jets.published import write_published
-from products import InputError, alone, cores, run, versions
-from study import SHOWER_VARIATIONS, Study, add_study_option, load_study, sample_name
+from physics import SHOWER_VARIATIONS
+from products import alone, cores, versions
+from study import Study, add_study_option, load_study, sample_name
 
 TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
 TRIES_PER_CHUNK = {"ttbar": 10_000, "stop": 1_000}  # some ten seconds each

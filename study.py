@@ -1,10 +1,7 @@
-"""What a study is: the physics definitions common to all, and the settings in which studies differ.
+"""What a study is: the settings in which studies differ.
 
-Everything below imports from here and this file imports nothing of ours but `products`.
-Definitions are module constants, marked [paper] where they are those of arXiv:2406.03096 (with the
-CMS search SUS-19-004, arXiv:2102.06976, whose preselection it follows) and [ours] where the paper
-is silent. Settings are the fields of `Study`; its presets are `demo`, `readme`, `paper` and `best`,
-and a TOML file can state a study of your own:
+Settings are the fields of `Study`; its presets are `demo`, `readme`, `paper` and `best`, and a TOML
+file can state a study of your own:
 
     base = "readme"          # any preset, or another such file beside it
     epochs = 10              # and what differs from it
@@ -14,8 +11,6 @@ and all later ones with it; each refuses what an earlier one made with other set
 
 A study shares the sample of its base unless it states another one, or differs from its base in a
 setting that decides a simulation.
-
-Energies, momenta and masses are in GeV throughout, c = 1.
 """
 
 import argparse
@@ -29,66 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from products import InputError
-
-# --- Jets ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class JetDefinition:
-    """Anti-kT jets of one radius and the square image each is drawn on."""
-
-    name: str
-    radius: float
-    pixels: int
-
-
-JET_DEFINITIONS = {
-    "AK08": JetDefinition("AK08", 0.8, 64),  # [paper]
-    "AK10": JetDefinition("AK10", 1.0, 64),  # [paper]
-    "AK14": JetDefinition("AK14", 1.4, 128),  # [paper]
-}
-JETS_PER_EVENT = 3  # [paper] the three hardest large-R jets of an event
-PIXEL_WIDTH = 0.035  # [paper] in eta and phi; read off the published average image
-CHANNELS = ("EhT", "EmT", "TrackPT")  # [paper] hadronic, electromagnetic calorimeter, tracks
-LARGE_R_PT_MIN = 100.0  # [ours]
-LARGE_R_ETA_MAX = 2.5  # [ours]
-MATCHING_RADIUS = 0.5  # [paper] a signal jet is this close to a true neutralino
-MISSING_DELTA_R = 99.0  # [ours] of a jet that does not exist; never 0, which would match
-MISSING_SCORE = -1.0  # [paper] of a jet that does not exist or has no pixel
-
-# --- Event selection: CMS SUS-19-004 ------------------------------------------------------------
-
-LEPTON_PT_MIN = 30.0  # [paper] exactly one isolated electron or muon, no second one
-LEPTON_ETA_MAX = 2.4  # [paper]
-JET_RADIUS = 0.4  # [paper]
-JET_PT_MIN = 30.0  # [paper]
-JET_ETA_MAX = 2.4  # [paper]
-JETS_MIN = 7  # [paper] the full selection; it alone enters event-level results
-JETS_MIN_LOOSE = 5  # [ours] events with 5 or 6 jets are kept to train the jet networks
-B_TAGS_MIN = 1  # [paper]
-HT_MIN = 300.0  # [paper] scalar sum of the selected jets' pT
-LEPTON_B_MASS = (50.0, 250.0)  # [paper] of the b jet whose mass with the lepton is nearest ...
-LEPTON_B_MASS_TARGET = 105.0  # [paper] ... to this
-MJ_JET_DEFINITION = "AK14"  # [ours] MJ is the sum of the masses of all jets of this definition
-FOX_WOLFRAM_ORDERS = (1, 2, 3, 4, 5)  # [paper] H_l / H_0 of the selected R = 0.4 jets
-
-# --- Normalisation ------------------------------------------------------------------------------
-
-BEAM_ENERGY = 13_000.0  # [paper] centre of mass
-LUMINOSITY = 137.0  # [paper] fb^-1
-EXPECTED_BACKGROUND = 273_085.0  # [paper] events after the preselection
-BACKGROUND_UNCERTAINTY = 0.06  # [paper] relative
-
-# --- Modelling of the background ----------------------------------------------------------------
-
-# [ours] What Pythia is told besides, to see how far the assumed uncertainty reaches.
-SHOWER_VARIATIONS = {
-    "half_scale": ("TimeShower:renormMultFac = 0.25", "SpaceShower:renormMultFac = 0.25"),
-    "double_scale": ("TimeShower:renormMultFac = 4", "SpaceShower:renormMultFac = 4"),
-    "power_shower": ("SpaceShower:pTdampMatch = 0",),  # by default damped above the hard scale
-}
-
+from command import InputError
+from physics import BEAM_ENERGY, JET_DEFINITIONS
 
 # --- Names --------------------------------------------------------------------------------------
 

@@ -27,11 +27,13 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from command import InputError, run
 from jets.events import Events, read_events
 from jets.preparation import jets_of
 from models.pretrained import load_weights
-from products import InputError, run, write_csv
-from study import JET_DEFINITIONS, MATCHING_RADIUS, MISSING_SCORE, PIXEL_SCALES
+from physics import JET_DEFINITIONS, MATCHING_RADIUS, MISSING_SCORE
+from products import write_csv
+from study import PIXEL_SCALES
 from training.batches import JetImages
 from training.learner import choose_device
 from training.loop import score

@@ -32,18 +32,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from command import InputError, run
 from jets.packed import read_training_sha256
 from jets.split import TRAIN, VALIDATION
-from products import (
-    InputError,
-    alone,
-    is_finished,
-    naming,
-    read_manifest,
-    run,
-    unchanged,
-    write_manifest,
-)
+from products import alone, is_finished, naming, read_manifest, unchanged, write_manifest
 from sensitivity.bootstrap import Estimate
 from study import Study, add_study_option, load_study
 from training import checkpoint

@@ -12,7 +12,7 @@ from collisions.particles import Particles, Record, heavy_hadrons, truth, visibl
 from collisions.processes import Process, generate
 from collisions.ragged import delta_r, offsets_of
 from collisions.selection import Selected, has_lepton, select, without
-from study import (
+from physics import (
     FOX_WOLFRAM_ORDERS,
     JET_DEFINITIONS,
     JETS_MIN,

@@ -14,7 +14,7 @@ import awkward as ak
 import numpy as np
 import pythia8mc
 
-from study import BEAM_ENERGY
+from physics import BEAM_ENERGY
 
 os.environ.pop("PYTHIA8DATA", None)  # of another installation, whose files this Pythia cannot read
 BEAMS = f"Beams:eCM = {BEAM_ENERGY}"

@@ -15,7 +15,7 @@ from collisions.detector import (
 )
 from collisions.particles import Particles
 from collisions.ragged import delta_r, offsets_of, pairs
-from study import (
+from physics import (
     B_TAGS_MIN,
     HT_MIN,
     JET_ETA_MAX,

@@ -1,9 +1,8 @@
-"""The paper's figures and tables, drawn from what the steps wrote and from nothing else.
+"""The paper's figures, drawn from what the steps wrote and from nothing else.
 
-`results` reads, `jet_images`, `distributions`, `training_curves`, `performance` and `limits` draw
-one family of figures each, `diagram` the process, `summary` fills the `table`; `style` is how all
-of them look. A figure is a function of the results that returns a `style.Drawing`: the figure and
-the points in it.
+`jet_images`, `distributions`, `training_curves`, `performance` and `limits` draw one family of
+figures each, `diagram` the process; `style` is how all of them look. A figure is a function of the
+results (`evaluation/`) that returns a `style.Drawing`: the figure and the points in it.
 """
 
 import os

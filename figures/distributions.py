@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from evaluation.results import MASS, PT, Results
 from figures import style
-from figures.results import MASS, PT, Results
 from jets.packed import OBSERVABLES
 from jets.split import STOP
 

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Circle
 
+from evaluation.results import Results
 from figures import style
-from figures.results import Results
 from jets.events import read_events
 from jets.images import dense
 from jets.packed import PackedJets, read_jets
 from jets.split import HELD_OUT, STOP, TRAIN
-from study import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
+from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
 DISPLAYED = "AK14"  # the jets drawn in the event displays
 CHANNEL_SUM = " + ".join(CHANNELS)

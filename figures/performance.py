@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from figures import style
-from figures.results import (
+from evaluation.results import (
     TREES_OF_THREE_JETS,
     Classifiers,
     Results,
     three_jets,
     with_observables,
 )
+from figures import style
+from physics import JET_DEFINITIONS
 from sensitivity.sic import SICCurve, SICPoint
-from study import JET_DEFINITIONS
 
 COMBINED = ("CNN", "CoAtNet", "MaxViT")  # the networks that step 4 combines
 TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too

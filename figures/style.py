@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from physics import BEAM_ENERGY, LUMINOSITY
 from products import atomic_write, write_csv
-from study import BEAM_ENERGY, LUMINOSITY
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches, widths of a journal's page
 DOTS_PER_INCH = 160

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from matplotlib.ticker import MaxNLocator
 
+from command import InputError
+from evaluation.results import Results
 from figures import style
-from figures.results import Results
-from products import InputError, read_csv
+from products import read_csv
 
 
 def histories(results: Results) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jets.images import SparseImages
-from study import JET_DEFINITIONS, PIXEL_WIDTH
+from physics import JET_DEFINITIONS, PIXEL_WIDTH
 
 # Larkoski, Thaler, Waalewijn, arXiv:1408.3122: name -> (kappa, beta).
 ANGULARITIES = {

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from command import InputError
 from jets.events import Events
 from jets.images import SparseImages
 from jets.split import mix
-from products import InputError
 
 NOTHING = 0  # the hash of an event that has nothing to compare
 JET = ("pt", "eta", "phi", "mass")

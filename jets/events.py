@@ -13,9 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from command import InputError
 from jets import hdf5
-from products import InputError
-from study import (
+from physics import (
     BEAM_ENERGY,
     FOX_WOLFRAM_ORDERS,
     JET_DEFINITIONS,

@@ -10,7 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from products import InputError, atomic_write
+from command import InputError
+from products import atomic_write
 
 MOST_COMPRESSED = 1032  # numbers of bytes that deflate can make one of
 UNWRITTEN = "it was not written"  # the remedy of a writer, for which there is none

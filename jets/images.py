@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jets.events import Events
-from study import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
+from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
 # The channel of a charged hadron, neutral hadron, photon, electron, muon.
 CHANNEL_OF_TYPE = np.array(

@@ -18,11 +18,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from command import InputError
 from jets import hdf5
 from jets.images import SparseImages
 from jets.split import HELD_OUT, SPLITS, TRAIN
-from products import InputError, atomic_write
-from study import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
+from physics import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
+from products import atomic_write
 
 _SAMPLE = [("process", "u1"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
 EVENT_DTYPE = np.dtype([*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2")])

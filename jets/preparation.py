@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from command import InputError
 from jets.content import refuse_copies
 from jets.events import Events
 from jets.images import SparseImages, draw_events, sum_pixels
@@ -30,8 +31,8 @@ from jets.split import (
     matched,
     shuffle_labels,
 )
-from products import InputError
-from study import JET_DEFINITIONS, Study
+from physics import JET_DEFINITIONS
+from study import Study
 
 
 @dataclass(frozen=True)

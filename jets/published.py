@@ -24,20 +24,21 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from command import InputError
 from jets import content, hdf5
 from jets.events import NUMBER_MAX, Events, read_attributes, read_events
 from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
-from products import InputError, atomic_write
-from study import (
+from physics import (
     BEAM_ENERGY,
     CHANNELS,
     JET_DEFINITIONS,
     JETS_MIN,
     JETS_PER_EVENT,
     MISSING_DELTA_R,
-    Study,
 )
+from products import atomic_write
+from study import Study
 
 EVENTS_AT_ONCE = 4096
 INFO_COLUMNS = 6

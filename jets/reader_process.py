@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from products import InputError
+from command import InputError
 
 START_METHOD = "spawn"
 # Limits of processor time and of memory for one file, each more than ten times what a good one

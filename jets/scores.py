@@ -7,9 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from command import InputError
 from jets import hdf5
-from products import InputError
-from study import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE, SHUFFLED
+from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
+from study import SHUFFLED
 
 _LABEL, _NULL_CHECK = "null_check/shuffled_label", "null_check/score"
 

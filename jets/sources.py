@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from command import InputError
 from jets import content, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
 from jets.reader_process import ReaderProcess
 from jets.split import STOP, TTBAR, VARIED
-from products import InputError
-from study import JET_DEFINITIONS, JETS_PER_EVENT, Study, sample_name
+from physics import JET_DEFINITIONS, JETS_PER_EVENT
+from study import Study, sample_name
 
 # Of the generated process; unknown of published files.
 PHYSICS_ATTRIBUTES = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from products import InputError
-from study import MATCHING_RADIUS, SHOWER_VARIATIONS, Study
+from command import InputError
+from physics import MATCHING_RADIUS, SHOWER_VARIATIONS
+from study import Study
 
 IDENTITY = ("process", "m_stop", "m_neutralino", "index", "row")
 # The processes, as numbers: top pairs of other showers come after the two of every study.

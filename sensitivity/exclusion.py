@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 
-import study
+import physics
 from sensitivity.cross_sections import stop_pair_cross_section
 
 # One-sided: one sigma, 90 % and 95 % confidence.
@@ -44,7 +44,7 @@ class ExcludedMass:
 def significance(
     signal: ArrayLike,
     background: ArrayLike,
-    relative_uncertainty: float = study.BACKGROUND_UNCERTAINTY,
+    relative_uncertainty: float = physics.BACKGROUND_UNCERTAINTY,
 ) -> np.ndarray:
     """Expected significance with which a signal is excluded, the background being uncertain.
 
@@ -97,7 +97,7 @@ def expected_signal(stop_mass: ArrayLike, signal_efficiency: ArrayLike) -> np.nd
         9.357
     """
     femtobarn = 1e3 * stop_pair_cross_section(stop_mass)
-    return femtobarn * study.LUMINOSITY * np.asarray(signal_efficiency)
+    return femtobarn * physics.LUMINOSITY * np.asarray(signal_efficiency)
 
 
 def excluded_mass(
@@ -221,7 +221,7 @@ def _significance(
 ) -> np.ndarray:
     return significance(
         expected_signal(stop_mass, signal_efficiency),
-        study.EXPECTED_BACKGROUND * background_efficiency,
+        physics.EXPECTED_BACKGROUND * background_efficiency,
     )
 
 

@@ -28,10 +28,11 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import chi2
 
-from figures.results import read_results
+from command import InputError, call, run
+from evaluation.results import read_results
 from jets.split import TRAIN, VALIDATION
 from predict_base_model_mass import read_trained, signal_probability
-from products import InputError, atomic_write, call, read_csv, run, write_csv
+from products import atomic_write, read_csv, write_csv
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means

@@ -21,14 +21,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from figures.results import MASS, PT, Classifiers, read_results
+from command import InputError, run
+from evaluation.results import MASS, PT, Classifiers, read_results
 from jets.packed import PackedJets, read_event_table
 from jets.split import HELD_OUT, TRAIN, mass_point
+from physics import JETS_MIN
 from predict_base_model_mass import finished_trainings, signal_probability
-from products import InputError, run, write_csv
+from products import write_csv
 from sensitivity.sic import MaximumSIC, ratio_of_means
 from studies.pages import Rows, page_of, show, written
-from study import JETS_MIN, Study, load_study
+from study import Study, load_study
 from training import checkpoint
 from training.batches import JetImages, read_split
 from training.learner import choose_device

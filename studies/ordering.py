@@ -23,12 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from figures.results import TREES_OF_ONE_JET
-from figures.table import cell
+from command import InputError, call, run
+from evaluation.results import TREES_OF_ONE_JET
+from evaluation.table import cell
 from jets.events import read_events
-from products import InputError, call, fingerprint, read_csv, read_manifest, run, write_csv
+from physics import JETS_MIN, SHOWER_VARIATIONS
+from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show
-from study import JETS_MIN, PRESETS, SHOWER_VARIATIONS, Study, load_study
+from study import PRESETS, Study, load_study
 from training.learner import choose_device
 from training.plan import trainings
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from figures.table import Summary, cell
-from products import InputError, atomic_write, machine, versions
+from command import InputError
+from evaluation.table import Summary, cell
+from products import atomic_write, machine, versions
 from sensitivity.bootstrap import Estimate
 from study import Study
 

@@ -11,11 +11,12 @@ import argparse
 import json
 from pathlib import Path
 
+from command import InputError, run
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
 from predict_base_model_mass import read_trained
-from products import InputError, atomic_write, read_csv, read_manifest, run
+from products import atomic_write, read_csv, read_manifest
 from studies.ordering import table
 from studies.pages import environment, show
 from study import add_study_option, load_study

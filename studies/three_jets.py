@@ -21,18 +21,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from figures.results import Results, read_results
+from command import InputError, run
+from evaluation.results import Results, read_results
 from jets.images import SparseImages
 from jets.packed import JET_DTYPE, PackedJets
 from jets.preparation import Overview, at_side, look_through
 from jets.sources import Collisions, PublishedFiles, find_source
 from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, uniform
 from models.head import JetMassClassifier
-from products import InputError, fingerprint, run, write_csv
+from physics import JETS_PER_EVENT
+from products import fingerprint, write_csv
 from sensitivity.bootstrap import mean_of_seeds
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
 from studies.pages import Rows, page_of, show, written
-from study import JETS_PER_EVENT, Study, load_study
+from study import Study, load_study
 from training import checkpoint
 from training.batches import GEV_PER_TEV, Batch, JetImages
 from training.interruption import Watch

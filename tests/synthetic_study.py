@@ -26,9 +26,10 @@ from jets.packed import (
 )
 from jets.scores import TreeScores, write_trees
 from jets.split import HELD_OUT, STOP, TRAIN
+from physics import JET_DEFINITIONS, JETS_PER_EVENT
 from predict_base_model_mass import JET_COLUMNS
 from products import write_csv, write_manifest
-from study import JET_DEFINITIONS, JETS_PER_EVENT, load_study
+from study import load_study
 
 STUDY = """
 base = "demo"

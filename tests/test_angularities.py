@@ -6,7 +6,7 @@ from toy_jets import packed
 
 from jets.angularities import ANGULARITIES, angularities
 from jets.images import SparseImages
-from study import PIXEL_WIDTH
+from physics import PIXEL_WIDTH
 
 SIDE = 64
 

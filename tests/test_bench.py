@@ -1,10 +1,10 @@
-"""bench.py: where its table goes, and which rows it keeps."""
+"""checks.bench: where its table goes, and which rows it keeps."""
 
 import sys
 
 import pytest
 
-import bench
+from checks import bench
 from products import read_csv
 
 

@@ -19,10 +19,10 @@ import predict_base_model_mass
 import products
 import setup
 import train
+from command import InputError
 from jets.events import read_events, write_events
 from jets.published import write_published
 from jets.split import HELD_OUT, STOP, VARIED
-from products import InputError
 from study import PRESETS, Study
 
 ROOT = Path(__file__).parent.parent

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
+from physics import SHOWER_VARIATIONS
 from sensitivity.cross_sections import stop_pair_cross_section
-from study import SHOWER_VARIATIONS
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")

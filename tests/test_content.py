@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from toy_events import toy_events
 
+from command import InputError
 from jets import content
 from jets.events import read_events
 from jets.images import draw_events
 from jets.packed import KINEMATICS
-from products import InputError
 from study import PRESETS
 
 DEMO = Path(__file__).parent.parent / PRESETS["demo"].sample_dir

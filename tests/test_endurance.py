@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from studies.endurance import finish, options_of, prepare, survives
+from checks.endurance import finish, options_of, prepare, survives
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from toy_events import toy_events
 
+from command import InputError
 from jets.events import OBJECT_DTYPE, TABLES, read_events, write_events
-from products import InputError
 from study import PRESETS
 
 DEMO = Path(__file__).parent.parent / PRESETS["demo"].sample_dir

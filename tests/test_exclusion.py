@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize_scalar
 
+import physics
 import study
 from sensitivity.cross_sections import (
     TTBAR,
@@ -142,7 +143,7 @@ def background_efficiency(stop_mass, neutralino_mass=100.0):
 def true_significance(stop_mass, neutralino_mass=100.0):
     return significance(
         expected_signal(stop_mass, signal_efficiency(stop_mass, neutralino_mass)),
-        study.EXPECTED_BACKGROUND * background_efficiency(stop_mass, neutralino_mass),
+        physics.EXPECTED_BACKGROUND * background_efficiency(stop_mass, neutralino_mass),
     )
 
 
@@ -244,7 +245,7 @@ def test_straight_lines_exclude_the_mass_of_their_closed_form():
     """On the grid of the table of cross sections, ln s is straight between the mass points."""
     masses, background = np.array([1000.0, 1025.0, 1050.0]), 2e-4
     efficiency = np.array([0.030, 0.014, 0.010])
-    b = study.EXPECTED_BACKGROUND * background
+    b = physics.EXPECTED_BACKGROUND * background
     level = brentq(lambda s: significance(s, b) - EXCLUSION_LEVEL, 1, 1e4)
     log_signal = np.log(expected_signal(masses, efficiency) / level)
     assert log_signal[0] > 0 > log_signal[1]
@@ -270,7 +271,7 @@ def test_cubic_lines_exclude_the_mass_of_their_closed_form():
 
     def z(t: float) -> float:
         signal = expected_signal(1000 + 25 * t, np.exp(log_efficiency(t)))
-        return float(significance(signal, study.EXPECTED_BACKGROUND * background))
+        return float(significance(signal, physics.EXPECTED_BACKGROUND * background))
 
     expected = 1000 + 25 * brentq(lambda t: z(t) - EXCLUSION_LEVEL, 0, 1)
     found = excluded_mass(masses, efficiency, np.full(3, background))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import toy_jets
 
+from command import InputError
 from jets import hdf5, reader_process
 from jets.packed import (
     EVENT_DTYPE,
@@ -24,7 +25,6 @@ from jets.packed import (
 )
 from jets.reader_process import ReaderProcess
 from jets.scores import TreeScores, read_scores, read_trees, write_scores, write_trees
-from products import InputError
 
 REMEDY = "fetch it again"
 BLAME = ("complete", REMEDY, "damaged")

@@ -13,7 +13,7 @@ from jets.images import (
     draw_events,
     sum_pixels,
 )
-from study import CHANNELS, JET_DEFINITIONS, PIXEL_WIDTH
+from physics import CHANNELS, JET_DEFINITIONS, PIXEL_WIDTH
 
 CHARGED, NEUTRAL, PHOTON, ELECTRON, MUON = range(5)
 

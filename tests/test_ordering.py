@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figures.results import MASS, PT, Classifiers
-from figures.table import Summary
+from command import InputError, call, run
+from evaluation.results import MASS, PT, Classifiers
+from evaluation.table import Summary
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
-from products import InputError, call, run, write_csv, write_manifest
+from products import write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
 from studies.pages import PAGE, page_of, show
@@ -201,7 +202,7 @@ sys.exit(int(sys.argv[1]))
 def test_a_step_that_is_interrupted_saves_once(number, send, ends_with, status, tmp_path):
     """Whether one process gets the signal or, as on a terminal, all of them; no step follows."""
     (tmp_path / "step.py").write_text(STEP)
-    calls = f"from products import call; [call(['step.py', '{ends_with}']) for _ in range(2)]"
+    calls = f"from command import call; [call(['step.py', '{ends_with}']) for _ in range(2)]"
     with subprocess.Popen(
         [sys.executable, "-c", calls], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, start_new_session=True, text=True,

@@ -29,16 +29,18 @@ from synthetic_study import (
 
 import fit_xgb
 import plots
+from command import InputError
+from evaluation import exclusions
+from evaluation.results import Results, read_results
+from evaluation.summary import _modelling, summarise
+from evaluation.table import Summary
 from figures import diagram, jet_images, limits, performance, style, training_curves
-from figures.results import Results, read_results
-from figures.summary import _modelling, summarise
-from figures.table import Summary
 from jets.images import dense
 from jets.packed import read_jets
 from jets.split import HELD_OUT, STOP, events_in_two_splits
-from products import InputError
+from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
 from sensitivity.cross_sections import stop_pair_cross_section
-from study import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY, load_study
+from study import load_study
 
 SIGNAL, BACKGROUND = 50, 800  # held-out events, of a mass point and of background
 FIGURES = {
@@ -270,7 +272,7 @@ def test_gain_is_the_difference_and_a_limit_where_a_mass_is_one(finished):
 
 
 def test_empty_and_full_planes_say_so(results):
-    one = limits.exclusions(results)[-1]
+    one = exclusions.exclusions(results)[-1]
     for efficiency, verdict in ((1e-4, "nothing excluded"), (50.0, "everything excluded")):
         scaled = dataclasses.replace(
             one, selection_efficiency=np.full_like(one.selection_efficiency, efficiency)
@@ -292,13 +294,13 @@ def test_stop_masses_without_a_cross_section_exclude_nothing(results):
 def test_too_little_background_is_one_sentence(results):
     study = dataclasses.replace(results.study, background_events_min=BACKGROUND + 1)
     with pytest.raises(InputError, match="800 held-out background events, expected at least 801"):
-        limits.exclusions(dataclasses.replace(results, study=study))
+        exclusions.exclusions(dataclasses.replace(results, study=study))
 
 
 def test_a_classifier_gains_nothing_over_itself(results):
     """The bootstrap is paired: not even the error is left."""
-    one = limits.exclusions(results)[0]
-    gain, _ = limits.gain_over(one, one)
+    one = exclusions.exclusions(results)[0]
+    gain, _ = exclusions.gain_over(one, one)
     assert (gain[np.isfinite(gain)] == 0).all()
 
 
@@ -730,7 +732,7 @@ def test_mass_points_of_one_event_give_limits_and_no_traceback(results):
     few = dataclasses.replace(
         results, scores=results.scores.take(rows), trees=results.trees.take(rows)
     )
-    found = limits.exclusions(few)
+    found = exclusions.exclusions(few)
     drawing = limits.gain(found)
     for point in drawing.points:
         assert 700 <= point["excluded_low"] <= point["excluded_mass"] <= point["excluded_high"]
@@ -745,16 +747,16 @@ def test_an_empty_mass_point_is_a_named_gap(results):
     few = dataclasses.replace(
         results, scores=results.scores.take(rows), trees=results.trees.take(rows)
     )
-    drawing = limits.plane(limits.exclusions(few)[-1:])
+    drawing = limits.plane(exclusions.exclusions(few)[-1:])
     assert "Without held-out events" in drawing.figure.get_suptitle()
     assert "(900, 300) GeV" in drawing.figure.get_suptitle()
 
 
 def test_resamplings_that_know_nothing_count_for_neither_side():
     mass = np.concatenate([[800.0], np.linspace(790, 810, 80), np.full(20, np.nan)])[:, None]
-    interval = limits._interval(mass, np.zeros(1), (700.0, 1100.0))[:, 0]
+    interval = exclusions._interval(mass, np.zeros(1), (700.0, 1100.0))[:, 0]
     assert interval.tolist() == [800.0, 700.0, 1100.0]
-    known = limits._interval(mass[:81], np.array([6.0]), (700.0, 1100.0))[:, 0]
+    known = exclusions._interval(mass[:81], np.array([6.0]), (700.0, 1100.0))[:, 0]
     spread = np.quantile(mass[1:81], [0.15865, 0.84135]) - 800
     assert known[1:] - 800 == pytest.approx([-np.hypot(spread[0], 6), np.hypot(spread[1], 6)])
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 import tag
+from command import InputError
 from jets.events import read_events, write_events
 from models import create_model
 from models.pretrained import load_weights, save_weights
-from products import InputError, read_csv
+from physics import MATCHING_RADIUS
+from products import read_csv
 from sensitivity.auc import auc
-from study import MATCHING_RADIUS, PRESETS
+from study import PRESETS
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent

@@ -18,10 +18,10 @@ import torch
 from toy_jets import SIDE, packed, write_study
 
 import train
+from checks.endurance import PRELOADED
+from command import run
 from jets.packed import PackedJets
 from models import create_model
-from products import run
-from studies.endurance import PRELOADED
 from study import Study, load_study
 from training.batches import JetImages
 from training.checkpoint import Progress

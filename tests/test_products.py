@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import products
-from products import InputError, alone, atomic_write, fingerprints, run, unchanged
+from command import InputError, run
+from products import alone, atomic_write, fingerprints, unchanged
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ["simulate", "setup", "train", "predict_base_model_mass", "fit_xgb", "plots"]
@@ -152,7 +153,7 @@ def test_files_that_are_replaced_while_they_are_read_are_named(tmp_path):
 # --- Where Python lacks something ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "tag", "bench"])
+@pytest.mark.parametrize("script", [*SCRIPTS, "tag"])
 def test_a_missing_package_is_one_sentence(script, tmp_path):
     """Without any package, and without the script's folder among those of modules."""
     found = subprocess.run(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from toy_events import toy_events
 
+from command import InputError
 from jets import published
 from jets.events import read_events, write_events
 from jets.images import concatenate, dense, draw_events
-from products import InputError
-from study import JET_DEFINITIONS, MISSING_DELTA_R, Study
+from physics import JET_DEFINITIONS, MISSING_DELTA_R
+from study import Study
 
 N_EVENTS = 20
 SIDE = JET_DEFINITIONS["AK14"].pixels

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from jets.events import read_events
-from study import JETS_MIN, PRESETS
+from physics import JETS_MIN
+from study import PRESETS
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
 
-from collisions.processes import VETO_SCORE_MIN
-from studies.validation import (
+from checks.validation import (
     CMS_TTBAR_EVENTS,
     from_one_jet,
     from_small_jets,
@@ -22,6 +22,7 @@ from studies.validation import (
     read_sample,
     ttbar_yield,
 )
+from collisions.processes import VETO_SCORE_MIN
 
 FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
 

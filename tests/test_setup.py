@@ -17,6 +17,8 @@ from toy_events import toy_events
 
 import products
 import setup
+from checks.fuzz.damage import rewritten
+from command import run
 from jets import preparation
 from jets.events import Events, read_events, write_events
 from jets.images import dense, draw_events, sum_pixels
@@ -30,8 +32,8 @@ from jets.packed import (
 from jets.published import write_published
 from jets.sources import Collisions
 from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION, uniform
-from studies.fuzz.damage import rewritten
-from study import JET_DEFINITIONS, PRESETS, load_study
+from physics import JET_DEFINITIONS
+from study import PRESETS, load_study
 
 STUDY = """
 base = "readme"
@@ -80,7 +82,7 @@ def prepared(request, sample):
 def refusal(capsys, *arguments) -> str:
     """The sentence on standard error, after exit status 2."""
     with pytest.raises(SystemExit) as stopped:
-        products.run(lambda: setup.main(list(arguments)))
+        run(lambda: setup.main(list(arguments)))
     assert stopped.value.code == 2
     sentence = capsys.readouterr().err.strip()
     assert "\n" not in sentence

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from products import InputError, alone
+from command import InputError
+from products import alone
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")

@@ -13,8 +13,9 @@ from test_chain import STUDY as FEW
 from test_chain import write_few
 
 from jets.published import background_name, signal_name
+from physics import JET_DEFINITIONS
 from simulate import samples_of
-from study import JET_DEFINITIONS, PRESETS, Study, load_study
+from study import PRESETS, Study, load_study
 from training.plan import trainings
 
 pytestmark = pytest.mark.skipif(

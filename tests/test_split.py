@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from command import InputError
 from jets.packed import EVENT_DTYPE, KINEMATICS
 from jets.split import (
     HELD_OUT,
@@ -19,7 +20,6 @@ from jets.split import (
     shuffle_labels,
     uniform,
 )
-from products import InputError
 from study import PRESETS
 
 

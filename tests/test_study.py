@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from products import InputError
+from command import InputError
 from study import PRESETS, STEPS, load_study
 from training.plan import Training, trainings
 

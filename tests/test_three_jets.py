@@ -8,12 +8,12 @@ import pytest
 import torch
 from toy_events import toy_events
 
+from command import InputError
 from jets.events import write_events
 from jets.preparation import look_through
 from jets.sources import find_source
 from jets.split import HELD_OUT, STOP
 from models import create_model
-from products import InputError
 from studies.three_jets import EventImages, ThreeJets, choose_events, draw, train_and_score
 from study import Study, load_study
 from training.batches import JetImages

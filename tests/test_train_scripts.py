@@ -17,13 +17,15 @@ from toy_jets import SIDE, make_events, make_jets, write_jets, write_study
 
 import predict_base_model_mass
 import train
+from command import run
 from jets.packed import read_jets
 from jets.scores import read_scores
 from jets.split import HELD_OUT
 from models import create_model
-from products import alone, run, write_manifest
+from physics import JET_DEFINITIONS, MISSING_DELTA_R
+from products import alone, write_manifest
 from sensitivity.auc import auc
-from study import JET_DEFINITIONS, MISSING_DELTA_R, load_study
+from study import load_study
 
 TOY = """
 networks = ["CNN"]

@@ -9,12 +9,14 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from toy_jets import SIDE, make_events, make_jets, packed, select, write_jets, write_study
 
+from command import InputError
 from jets.images import SparseImages, dense
 from jets.packed import JET_DTYPE, PackedJets
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import create_model
-from products import InputError, write_manifest
-from study import JET_DEFINITIONS, PRESETS, Study
+from physics import JET_DEFINITIONS
+from products import write_manifest
+from study import PRESETS, Study
 from training import checkpoint
 from training.batches import JetImages, read_split
 from training.interruption import PATIENCE, TimeIsUp, Watch, Wish

@@ -14,12 +14,14 @@ from synthetic_study import OF_JETS, STUDY, write_study
 from toy_jets import packed, select
 
 import fit_xgb
+from command import InputError
 from jets.angularities import ANGULARITIES
 from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
-from products import InputError, fingerprints, write_manifest
+from physics import JET_DEFINITIONS
+from products import fingerprints, write_manifest
 from sensitivity.auc import auc
-from study import JET_DEFINITIONS, Study, load_study
+from study import Study, load_study
 
 
 def run(folder: Path, *options: str) -> None:

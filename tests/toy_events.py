@@ -3,7 +3,7 @@
 import numpy as np
 
 from jets.events import OBJECT_DTYPE, TABLES, Events
-from study import JET_DEFINITIONS, JETS_MIN, JETS_PER_EVENT, MISSING_DELTA_R
+from physics import JET_DEFINITIONS, JETS_MIN, JETS_PER_EVENT, MISSING_DELTA_R
 
 CONSTITUENTS = 12  # of every jet
 

@@ -13,8 +13,9 @@ from jets.packed import (
     write_event_table,
 )
 from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION
+from physics import JET_DEFINITIONS
 from products import write_manifest
-from study import JET_DEFINITIONS, Study
+from study import Study
 
 SIDE = 32
 JETS_PER_EVENT = (3, 3, 2, 1, 0)  # in turn: not every event has three large-R jets

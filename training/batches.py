@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from command import InputError
 from jets.packed import PackedJets, read_event_table, read_jets
 from jets.split import SPLITS
-from products import InputError, read_manifest
-from study import CHANNELS, Study
+from physics import CHANNELS
+from products import read_manifest
+from study import Study
 from training.augmentation import Moves
 
 GEV_PER_TEV = 1000.0

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from products import InputError, atomic_write, versions
+from command import InputError
+from products import atomic_write, versions
 
 KEPT = 2  # of the checkpoints made within epochs: the newest and the one before
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pt")

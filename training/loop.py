@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from command import InputError
 from jets.packed import PackedJets
-from products import InputError, write_csv
+from products import write_csv
 from study import Study
 from training import checkpoint
 from training.augmentation import Moves, draw_moves

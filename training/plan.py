@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command import InputError
 from models import MODELS, create_model, model_name
-from products import InputError
-from study import JET_DEFINITIONS, SHUFFLED, Study
+from physics import JET_DEFINITIONS
+from study import SHUFFLED, Study
 
 if TYPE_CHECKING:
     from models.head import JetMassClassifier
@@ -18,7 +19,7 @@ class Training:
     """One network trained on one jet definition from one seed.
 
     Attributes:
-        jet_definition: a key of `study.JET_DEFINITIONS`.
+        jet_definition: a key of `physics.JET_DEFINITIONS`.
         network: a key of `models.MODELS`; any case is understood.
         seed: of the initial weights and of the order of the jets.
         shuffled_labels: a null check, trained and validated on labels that were permuted over

@@ -5,7 +5,7 @@ Reads   train_data/<sample>/ (default: the demo's) and train_data/control/, top 
 Writes  doc/results/validation_<table>.csv, and the tables in doc/validation.md between its marks.
 Takes   about 5 minutes on one core.
 
-    python -m studies.validation
+    python -m checks.validation
 """
 
 import argparse
@@ -23,12 +23,14 @@ from collisions.chunk import make_chunk
 from collisions.particles import Record, visible
 from collisions.processes import VETO_SCORE_MIN, generate, stop_pair, ttbar
 from collisions.ragged import delta_r
+from command import InputError, run
 from jets.events import Events, merge, read_events
-from products import InputError, run, write_csv
+from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
+from products import write_csv
 from sensitivity.cross_sections import TTBAR, stop_pair_cross_section
 from sensitivity.sic import clopper_pearson
 from studies.pages import Rows, environment, markdown, show
-from study import JET_DEFINITIONS, JETS_MIN, LUMINOSITY, PRESETS, add_study_option, load_study
+from study import PRESETS, add_study_option, load_study
 
 CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
 QUARKS_INSIDE = 0.75  # a jet holds a quark nearer than this share of its radius

@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from checks.fuzz.damage import Damage
 from jets import reader_process
 from jets.events import read_events, write_events
 from jets.packed import read_event_table, read_jets
 from jets.published import write_published
 from jets.split import STOP
-from studies.fuzz.damage import Damage
-from study import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS, PRESETS
+from physics import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS
+from study import PRESETS
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / PRESETS["demo"].sample_dir

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from jets.events import LAYOUT, Events, read_events, to_arrays, write_arrays
-from study import BEAM_ENERGY
+from physics import BEAM_ENERGY
 
 Damage = Callable[[Path, random.Random], object]
 

@@ -3,8 +3,8 @@
 Reads   train_data/demo/, some of whose files become a small study in a temporary folder.
 Writes  doc/results/endurance.csv, a row a check.
 
-    python -m studies.endurance            # 100 kills of each script and all soaks
-    python -m studies.endurance train.py   # 3 min on one core
+    python -m checks.endurance            # 100 kills of each script and all soaks
+    python -m checks.endurance train.py   # 3 min on one core
 
 Kills: a script is killed with SIGKILL after a random time, uniform over what a whole run takes, and
 started again, so many times, and then left to finish; what it leaves must be what an undisturbed
@@ -36,7 +36,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from products import InputError, machine, read_csv, run, versions, write_csv
+from command import InputError, run
+from products import machine, read_csv, versions, write_csv
 from study import PRESETS
 
 STUDY = """

@@ -4,9 +4,9 @@ Reads   train_data/demo/, whose jets it draws with the published pixels.
 Writes  plots/bench/bench_<device>_torch_<version>.csv, or the same in another --folder: a quantity
         a row. Parts that are not asked for keep their rows, so parts can be run one by one.
 
-    python bench.py                            # all but `trainings`
-    python bench.py training --networks CNN
-    python bench.py trainings --device cuda    # the nine trainings, an epoch of each network
+    python -m checks.bench                            # all but `trainings`
+    python -m checks.bench training --networks CNN
+    python -m checks.bench trainings --device cuda    # the nine trainings, an epoch of each network
 
 Parts:
     data        batches alone: dense images a second from sparse jets, normalised; reading 820,000
@@ -18,13 +18,6 @@ Parts:
     simulation  events a second of simulate.py in one process, and what Pythia leaves to the rest
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
-import environment  # noqa: F401 - says in a sentence what this Python lacks
-
-# isort: split
 import argparse
 import contextlib
 import copy
@@ -37,12 +30,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from command import InputError, run
 from jets.events import read_events
 from jets.images import concatenate
 from jets.packed import PackedJets, jet_writer, read_jets
@@ -51,10 +46,11 @@ from jets.sources import Collisions
 from jets.split import TRAIN
 from models import MODELS, create_model
 from models.__main__ import forward_cost
-from products import InputError, cores, read_csv, run, versions, write_csv
+from physics import JET_DEFINITIONS
+from products import cores, read_csv, versions, write_csv
 from sensitivity.auc import auc
 from sensitivity.sic import max_sic, sic_curve
-from study import JET_DEFINITIONS, PRESETS
+from study import PRESETS
 from training.batches import JetImages
 from training.checkpoint import Progress
 from training.interruption import Wish

@@ -2,11 +2,11 @@
 
 Reads   train_data/demo/: a few events of two files, written again in our own and in the published
         layout. Each case damages one of those files and runs the real setup.py in a fresh process.
-Writes  doc/results/fuzz.csv, a row for each kind of damage (studies/fuzz/damage.py) and layout:
-        how many cases had which outcome (studies/fuzz/bench.py); and fuzz_environment.csv.
+Writes  doc/results/fuzz.csv, a row for each kind of damage (checks/fuzz/damage.py) and layout:
+        how many cases had which outcome (checks/fuzz/judge.py); and fuzz_environment.csv.
 Takes   14 minutes on one of two busy cores, for 120 cases of each random kind.
 
-    python -m studies.fuzz
+    python -m checks.fuzz
 """
 
 import argparse
@@ -17,9 +17,10 @@ from pathlib import Path
 import h5py
 from tqdm import tqdm
 
-from products import run, write_csv
-from studies.fuzz.bench import OUTCOMES, Bench
-from studies.fuzz.damage import KINDS, RANDOM
+from checks.fuzz.damage import KINDS, RANDOM
+from checks.fuzz.judge import OUTCOMES, Bench
+from command import run
+from products import write_csv
 from studies.pages import environment
 
 
@@ -56,7 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = fuzz(Bench(Path(folder)), options.cases, options.seed)
-    command = f"python -m studies.fuzz --cases {options.cases} --seed {options.seed}"
+    command = f"python -m checks.fuzz --cases {options.cases} --seed {options.seed}"
     made_by = [
         {"name": "command", "version": command},
         {"name": "HDF5", "version": h5py.version.hdf5_version},

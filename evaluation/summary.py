@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from figures.results import (
+from evaluation.results import (
     MASS,
     PT_OF_EVENTS,
     TREES_OF_ONE_JET,
@@ -19,13 +19,13 @@ from figures.results import (
     three_jets,
     with_observables,
 )
-from figures.table import Summary
+from evaluation.table import Summary
 from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
+from physics import BACKGROUND_UNCERTAINTY
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
-from study import BACKGROUND_UNCERTAINTY
 
 # arXiv:2406.03096, read off its figures: single jets by eye, trees digitised to 0.5 %. At most
 # these values may stand beside ours. (maximum SIC of single jets; maximum SIC, SIC at
@@ -296,7 +296,7 @@ def _modelling(summary: Summary, results: Results) -> None:
         f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g}; in brackets events passing here, there)"
     )
     if np.count_nonzero(~classifiers.is_signal) < classifiers.background_min:
-        return  # no cut can be placed; limits.exclusions says so
+        return  # no cut can be placed; `exclusions` says so
     for name in classifiers.score if results.varied else ():
         cut = classifiers.cut_at(name)
         nominal = cut.background_efficiency
