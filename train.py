@@ -40,11 +40,11 @@ from sensitivity.bootstrap import Estimate
 from study import Study, add_study_option, load_study
 from training import checkpoint
 from training.batches import read_split
+from training.distributed import Processes, joined
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
 from training.loop import best_epoch, make_sample, sees_images, train
 from training.plan import Training, trainings
-from training.processes import Processes, joined
 
 
 def main() -> None:

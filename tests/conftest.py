@@ -20,7 +20,7 @@ def pytest_configure(config):
 
 
 # The files that take longest, the longest first: so several workers end at about the same time.
-LONG = ("chain", "endurance", "processes", "plots", "fuzz", "learner", "models", "collisions")
+LONG = ("chain", "endurance", "distributed", "plots", "fuzz", "learner", "models", "collisions")
 LONG += ("snakefile", "setup", "train_scripts", "trees", "simulate", "training", "pretrained")
 
 
@@ -39,7 +39,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            return super()._split_scope(nodeid).replace("test_processes", "test_endurance")
+            return super()._split_scope(nodeid).replace("test_distributed", "test_endurance")
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)

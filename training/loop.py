@@ -19,10 +19,10 @@ from study import Study
 from training import checkpoint
 from training.augmentation import Moves, draw_moves
 from training.batches import JetImages
+from training.distributed import ALONE, Processes
 from training.interruption import Watch, Wish
 from training.learner import Learner
 from training.metrics import evaluate
-from training.processes import ALONE, Processes
 
 # Several processes agree on whether to save or to stop about once a second, but not in every step.
 SECONDS_BETWEEN_AGREEMENTS, STEPS_BETWEEN_AGREEMENTS = 1.0, 16

@@ -25,10 +25,10 @@ from models import create_model
 from study import Study, load_study
 from training.batches import JetImages
 from training.checkpoint import Progress
+from training.distributed import Processes, joined
 from training.interruption import Wish
 from training.learner import Learner
 from training.loop import make_sample, score, train_epoch
-from training.processes import Processes, joined
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -6,7 +6,6 @@ gradients are averaged: the same step as of one process, up to rounding. Without
 one process, which shares with nobody.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ ALONE = Processes()
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Meet the other processes that torchrun started, if it started this one."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not distributed.is_torchelastic_launched():
         yield ALONE
         return
     if device.type == "cuda":
