@@ -32,6 +32,7 @@ from evaluation.exclusions import exclusions
 from evaluation.results import Results, read_results
 from evaluation.summary import summarise
 from evaluation.table import Summary
+from event_level.fits import PUBLISHED_NETWORKS
 from figures import (
     diagram,
     distributions,
@@ -94,11 +95,11 @@ def left_out(results: Results) -> dict[str, str]:
 
 
 def _no_combination(results: Results) -> str:
-    every = [f"{d}/{n}" for n in performance.COMBINED for d in JET_DEFINITIONS]
+    every = [f"{d}/{n}" for n in PUBLISHED_NETWORKS for d in JET_DEFINITIONS]
     missing = [name.replace("/", " ") for name in every if name not in results.scores.networks]
     return (
         f"it takes one network on all of {', '.join(JET_DEFINITIONS)}, or "
-        f"{', '.join(performance.COMBINED)} on one of them; scores are missing of "
+        f"{', '.join(PUBLISHED_NETWORKS)} on one of them; scores are missing of "
         f"{', '.join(missing)}"
     )
 

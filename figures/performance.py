@@ -12,11 +12,11 @@ from evaluation.results import (
     three_jets,
     with_observables,
 )
+from event_level.fits import PUBLISHED_NETWORKS
 from figures import style
 from physics import JET_DEFINITIONS
 from sensitivity.sic import SICCurve, SICPoint
 
-COMBINED = ("CNN", "CoAtNet", "MaxViT")  # the networks that step 4 combines
 TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too
 COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of SIC
 
@@ -53,7 +53,7 @@ def combinations() -> dict[str, dict[str, str]]:
     everything = {"all": "all scores"}
     return {
         f"scores on {' + '.join(JET_DEFINITIONS)}": {
-            **{f"all_definitions_{network}": network for network in COMBINED},
+            **{f"all_definitions_{network}": network for network in PUBLISHED_NETWORKS},
             "transformers": "CoAtNet and MaxViT",
             **everything,
         },

@@ -12,7 +12,7 @@ from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy import stats
 from scipy.special import expit
 
-from fit_xgb import CLASSICAL, OF_ONE_JET
+from event_level.fits import CLASSICAL, OF_ONE_JET
 from jets.angularities import ANGULARITIES
 from jets.events import OBJECT_DTYPE, TABLES, Events, write_events
 from jets.images import SparseImages

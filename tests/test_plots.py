@@ -27,13 +27,13 @@ from synthetic_study import (
     write_study,
 )
 
-import fit_xgb
 import plots
 from command import InputError
 from evaluation import exclusions
 from evaluation.results import Results, read_results
 from evaluation.summary import _modelling, summarise
 from evaluation.table import Summary
+from event_level.fits import comparisons, fits, possible
 from figures import diagram, jet_images, limits, performance, style, training_curves
 from jets.images import dense
 from jets.packed import read_jets
@@ -586,14 +586,14 @@ def _some(results: Results, definitions: Sequence[str], networks: Sequence[str])
         networks={name: s for name, s in results.scores.networks.items() if name in kept},
         repeats={n: s for n, s in results.scores.repeats.items() if n.rpartition("/")[0] in kept},
     )
-    wanted = fit_xgb.fits(networks) | fit_xgb.comparisons()
-    possible, left_out = fit_xgb.possible(wanted, scores, results.table)
-    fits = {n: s for n, s in results.trees.fits.items() if n in possible or "/" in n}
+    wanted = fits(networks) | comparisons()
+    chosen, left_out = possible(wanted, scores, results.table)
+    grown = {n: s for n, s in results.trees.fits.items() if n in chosen or "/" in n}
     return dataclasses.replace(
         results,
         study=dataclasses.replace(results.study, networks=tuple(networks), bootstraps=10),
         scores=scores,
-        trees=dataclasses.replace(results.trees, fits=fits),
+        trees=dataclasses.replace(results.trees, fits=grown),
         left_out=left_out,
     )
 

@@ -15,6 +15,8 @@ from toy_jets import packed, select
 
 import fit_xgb
 from command import InputError
+from event_level.fits import CLASSICAL, OF_ONE_JET, fits
+from event_level.trees import cross_fit, folds_and_offered, scores_by_same_jets
 from jets.angularities import ANGULARITIES
 from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
@@ -39,7 +41,7 @@ def finished(tmp_path_factory) -> Path:
 
 
 def test_the_23_fits_of_the_paper_and_four_for_another_network():
-    published = fit_xgb.fits(["CNN", "CoAtNet", "MaxViT"])
+    published = fits(["CNN", "CoAtNet", "MaxViT"])
     assert len(published) == 23
     of_scores = {name: fit for name, fit in published.items() if not {"DS1", "DS2"} & set(fit)}
     assert len(of_scores) == 17
@@ -49,7 +51,7 @@ def test_the_23_fits_of_the_paper_and_four_for_another_network():
         6,
         9,
     ]
-    added = set(fit_xgb.fits(["CNN", "CoAtNet", "MaxViT", "ViT"])) - set(published)
+    added = set(fits(["CNN", "CoAtNet", "MaxViT", "ViT"])) - set(published)
     assert added == {"AK08_ViT", "AK10_ViT", "AK14_ViT", "AK14_ViT_DS2"}
 
 
@@ -100,12 +102,10 @@ def test_folds_are_even_of_all_classes_and_follow_from_the_event_alone():
     events["process"] = np.arange(6000) % 2
     events["m_stop"] = np.where(events["process"] == STOP, 900, -1)
     study = Study("test", folds=5)
-    fold, offered = fit_xgb.folds_and_offered(events, events["process"] == STOP, study)
+    fold, offered = folds_and_offered(events, events["process"] == STOP, study)
     counts = np.bincount(fold[events["process"] == STOP], minlength=5)
     assert stats.chisquare(counts).pvalue > 1e-3
-    reversed_fold, _ = fit_xgb.folds_and_offered(
-        events[::-1], events["process"][::-1] == STOP, study
-    )
+    reversed_fold, _ = folds_and_offered(events[::-1], events["process"][::-1] == STOP, study)
     assert np.array_equal(fold, reversed_fold[::-1])
     assert offered[events["process"] != STOP].all()
     # 3000 events of one mass point, 2000 offered; which ones has nothing to do with the fold.
@@ -123,13 +123,13 @@ def test_trees_never_see_the_fold_that_they_score():
     fold = random.integers(0, 3, n)
     study = Study("test", folds=3, trees=60)
     everywhere = np.ones(n, bool)
-    score = fit_xgb.cross_fit(features, label, fold, everywhere, study, "cpu")
+    score = cross_fit(features, label, fold, everywhere, study, "cpu")
     rank = stats.mannwhitneyu(score[label], score[~label]).statistic
     auc = rank / label.sum() / (~label).sum()
     assert abs(auc - 0.5) < 4 * np.sqrt(1 / 12 * (1 / label.sum() + 1 / (~label).sum()))
     # Another label in fold 0 changes the trees of the others, and no score of fold 0.
     changed = np.where(fold == 0, ~label, label)
-    again = fit_xgb.cross_fit(features, changed, fold, everywhere, study, "cpu")
+    again = cross_fit(features, changed, fold, everywhere, study, "cpu")
     assert np.array_equal(again[fold == 0], score[fold == 0])
     assert not np.array_equal(again[fold == 1], score[fold == 1])
 
@@ -142,13 +142,11 @@ def test_trees_of_the_same_jets_grow_on_what_trains_the_networks():
     held_out = np.zeros((5, 3), [(name, "f4") for name in ("pt", "mass", *ANGULARITIES)])
     held_out["pt"][:, :2] = 300
     held_out["mass"] = (90, 210, 210)
-    seen = fit_xgb.CLASSICAL["angularities"]
-    score = fit_xgb.scores_by_same_jets(held_out, training, seen, Study("x", trees=20), "cpu")
+    seen = CLASSICAL["angularities"]
+    score = scores_by_same_jets(held_out, training, seen, Study("x", trees=20), "cpu")
     assert (score[:, 0] < 0.2).all() and (score[:, 1] > 0.8).all() and (score[:, 2] == -1).all()
     jets.jets["label"][jets.jets["split"] == TRAIN] ^= 1
-    opposite = fit_xgb.scores_by_same_jets(
-        held_out, select(jets, TRAIN), seen, Study("x", trees=20), "cpu"
-    )
+    opposite = scores_by_same_jets(held_out, select(jets, TRAIN), seen, Study("x", trees=20), "cpu")
     assert (opposite[:, 0] > 0.8).all()
 
 
@@ -156,7 +154,7 @@ def test_classes_weigh_the_same():
     """Without any information the probability is 1/2, whatever the numbers of events."""
     n = 2000
     label, fold = np.arange(n) % 10 == 0, np.arange(n) % 3
-    score = fit_xgb.cross_fit(
+    score = cross_fit(
         np.zeros((n, 1)), label, fold, np.ones(n, bool), Study("test", folds=3, trees=30), "cpu"
     )
     assert score == pytest.approx(0.5, abs=1e-3)
@@ -201,7 +199,7 @@ def test_published_files_give_the_17_fits_and_a_reason_for_the_others(tmp_path, 
         "published files" in why and f"{name}: {why}" in printed for name, why in left_out.items()
     )
     fits = read_trees(tmp_path / "Data/synthetic/trees.h5").fits
-    further = len(fit_xgb.CLASSICAL) + len(fit_xgb.OF_ONE_JET) + 1  # the second seed of MaxViT
+    further = len(CLASSICAL) + len(OF_ONE_JET) + 1  # the second seed of MaxViT
     assert len(fits) == 17 + further * len(JET_DEFINITIONS)
 
 
