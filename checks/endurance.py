@@ -36,6 +36,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from collisions import production
 from command import InputError, run
 from products import machine, read_csv, versions, write_csv
 from study import PRESETS
@@ -100,7 +101,7 @@ def _call(script: str, options: tuple[str, ...], folder: Path | None = None) -> 
     sys.argv = [script, *options]
     module = import_module(script.removesuffix(".py"))
     if script == "simulate.py":
-        module.TRIES_PER_CHUNK = {"ttbar": 400, "stop": 40}  # a second a chunk
+        production.TRIES_PER_CHUNK = {"ttbar": 400, "stop": 40}  # a second a chunk
     run(module.main)
 
 
@@ -230,7 +231,7 @@ def many_epochs(folder: Path) -> None:
 
 def many_chunks(folder: Path) -> None:
     """50 chunks of collisions."""
-    from simulate import samples_of, simulate_chunk
+    from collisions.production import samples_of, simulate_chunk
     from study import load_study
 
     background, _ = samples_of(load_study("collisions.toml"), veto=True)

@@ -16,19 +16,20 @@ pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
 
 import simulate
+from collisions import production
 from jets.events import read_events
 from study import Study
 
 SCRIPT = Path(simulate.__file__)
 
 
-def stop_sample(folder: Path, target: int = 6) -> simulate.Sample:
-    return simulate.Sample("stop", (700, 100), -1, target, 0.5, True, folder, tries=80)
+def stop_sample(folder: Path, target: int = 6) -> production.Sample:
+    return production.Sample("stop", (700, 100), -1, target, 0.5, True, folder, tries=80)
 
 
-def make(sample: simulate.Sample, workers: int) -> bytes:
-    simulate.take_up(sample)
-    simulate.simulate([sample], workers)
+def make(sample: production.Sample, workers: int) -> bytes:
+    production.take_up(sample)
+    production.simulate([sample], workers)
     return sample.path.read_bytes()
 
 
@@ -42,16 +43,16 @@ def reference(tmp_path_factory) -> Path:
 def test_workers_and_interruptions_leave_no_trace(reference, tmp_path, capsys):
     folder = tmp_path / "small"
     sample = stop_sample(folder)
-    simulate.simulate_chunk(sample, 0)  # all that an interrupted call has left ...
+    production.simulate_chunk(sample, 0)  # all that an interrupted call has left ...
     chunk = sample.chunk_path(0)
     before = chunk.read_bytes()
     assert make(stop_sample(folder), workers=2) == reference.read_bytes()
     assert not chunk.exists()
     held = read_events(reference).fully_selected.sum()
     assert f"{sample.path}  {held} fully selected" in capsys.readouterr().out
-    simulate.simulate_chunk(sample, 0)  # ... or a call that ended before it could tidy up
+    production.simulate_chunk(sample, 0)  # ... or a call that ended before it could tidy up
     assert chunk.read_bytes() == before
-    simulate.take_up(stop_sample(folder))
+    production.take_up(stop_sample(folder))
     assert not chunk.parent.exists()
 
 
@@ -108,9 +109,9 @@ def test_chunks_of_other_settings_are_refused(reference, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     shutil.copy(reference, folder)
-    sample = simulate.Sample("stop", (700, 100), -1, 6, 1.0, True, folder, tries=80)
+    sample = production.Sample("stop", (700, 100), -1, 6, 1.0, True, folder, tries=80)
     with pytest.raises(InputError, match="loose_share"):
-        simulate.take_up(sample)
+        production.take_up(sample)
 
 
 def test_two_runs_do_not_make_the_same_file(tmp_path, monkeypatch):
@@ -151,4 +152,4 @@ def test_an_unknown_file_is_refused(tmp_path):
 def test_a_stop_too_light_for_its_decay_is_refused():
     study = Study("closed", stop_masses=(700,), neutralino_masses=(500, 600))
     with pytest.raises(InputError, match="700 GeV cannot decay to a top and a neutralino of 600"):
-        simulate.samples_of(study, veto=True)
+        production.samples_of(study, veto=True)

@@ -12,9 +12,9 @@ import pytest
 from test_chain import STUDY as FEW
 from test_chain import write_few
 
+from collisions.production import samples_of
 from jets.published import background_name, signal_name
 from physics import JET_DEFINITIONS
-from simulate import samples_of
 from study import PRESETS, Study, load_study
 from training.plan import trainings
 

@@ -1,0 +1,351 @@
+"""Making a sample: seeds, chunks, workers, and the files that become of them."""
+
+import hashlib
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from command import InputError
+from jets.events import merge, of_chunk, read_events, write_events
+from physics import SHOWER_VARIATIONS
+from products import versions
+from study import Study, sample_name
+
+TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
+TRIES_PER_CHUNK = {"ttbar": 10_000, "stop": 1_000}  # some ten seconds each
+
+
+@dataclass
+class Sample:
+    """One file in the making.
+
+    Attributes:
+        process: `ttbar` or `stop`.
+        masses: (m_stop, m_neutralino) in GeV, (-1, -1) for background.
+        index: of a background file, -1 for signal.
+        target: fully selected events wanted.
+        loose_share: the share of events with 5 or 6 jets that is kept.
+        veto: whether hopeless events are stopped early.
+        folder: `train_data/<sample>/`.
+        tries: events begun in a chunk.
+        shower: what Pythia is told besides.
+        selected: fully selected events of each finished chunk.
+        begun: chunks handed to workers.
+        merged: first chunks that lie in the file already.
+    """
+
+    process: str
+    masses: tuple[int, int]
+    index: int
+    target: int
+    loose_share: float
+    veto: bool
+    folder: Path
+    tries: int
+    shower: tuple[str, ...] = ()
+    selected: dict[int, int] = field(default_factory=dict)
+    begun: int = 0
+    merged: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return sample_name(self.process, *self.masses, self.index)
+
+    @property
+    def path(self) -> Path:
+        """The finished file."""
+        return self.folder / f"{self.name}.h5"
+
+    def chunk_path(self, chunk: int) -> Path:
+        """The file of one chunk."""
+        return self.folder / "chunks" / self.name / f"{chunk:04d}.h5"
+
+    def seed(self, chunk: int) -> int:
+        """Pythia's seed of one chunk, from what identifies it and nothing else."""
+        identity = f"{self.folder.name} {self.process} {self.masses} {self.index} {chunk}"
+        return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) % 900_000_000 + 1
+
+    def complete_chunks(self) -> int:
+        """How many first chunks reach the target; 0 if those that are finished do not."""
+        total = 0
+        for chunk in range(self.begun):
+            if chunk not in self.selected:
+                return 0
+            total += self.selected[chunk]
+            if total >= self.target:
+                return chunk + 1
+        return 0
+
+    def wants_another(self) -> bool:
+        """Whether the chunks begun so far will probably not reach the target."""
+        if not self.selected:
+            return self.begun == 0
+        mean = max(np.mean(list(self.selected.values())), 0.1)
+        unfinished = self.begun - len(self.selected)
+        return sum(self.selected.values()) + unfinished * mean < self.target
+
+    def settings(self) -> dict:
+        """What decides a chunk besides its number."""
+        shower = {"shower": "; ".join(self.shower)} if self.shower else {}
+        return shower | {
+            "process": self.process,
+            "m_stop": self.masses[0],
+            "m_neutralino": self.masses[1],
+            "index": self.index,
+            "sample": self.folder.name,
+            "tries_per_chunk": self.tries,
+            "early_veto": self.veto,
+            "loose_share": self.loose_share,
+        }
+
+
+def variations_of(study: Study, names: list[str]) -> list[Sample]:
+    """Top pairs, fully selected ones only, of other showers: one file each."""
+    return [
+        Sample(
+            process="ttbar",
+            masses=(-1, -1),
+            index=0,
+            target=study.variation_events,
+            loose_share=0.0,
+            veto=True,
+            folder=study.variation_dir(name),
+            tries=TRIES_PER_CHUNK["ttbar"],
+            shower=SHOWER_VARIATIONS[name],
+        )
+        for name in names
+    ]
+
+
+def samples_of(study: Study, veto: bool) -> list[Sample]:
+    """The files that a study asks for, the background first: it takes longest."""
+    common = {"veto": veto, "folder": study.sample_dir}
+    background = common | {
+        "process": "ttbar",
+        "target": math.ceil(study.background_events / study.background_files),
+        "loose_share": study.background_loose_share,
+        "tries": TRIES_PER_CHUNK["ttbar"],
+    }
+    signal = common | {
+        "process": "stop",
+        "target": study.signal_events,
+        "loose_share": study.signal_loose_share,
+        "tries": TRIES_PER_CHUNK["stop"],
+    }
+    mass_points = list(itertools.product(study.stop_masses, study.neutralino_masses))
+    for m_stop, m_neutralino in mass_points:
+        if m_stop < m_neutralino + TOP_MASS:
+            raise InputError(
+                f"study {study.name!r}: a stop of {m_stop} GeV cannot decay to a top and a "
+                f"neutralino of {m_neutralino} GeV, expected at least {m_neutralino + TOP_MASS:g} "
+                "GeV; change its mass grid"
+            )
+    return [
+        *(Sample(masses=(-1, -1), index=i, **background) for i in range(study.background_files)),
+        *(Sample(masses=masses, index=-1, **signal) for masses in mass_points),
+    ]
+
+
+def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, float]]:
+    """In a worker: make one chunk and write it.
+
+    Returns:
+        Events begun, events fully selected, and the seconds of every stage.
+    """
+    from collisions.chunk import make_chunk
+    from collisions.processes import stop_pair, ttbar
+
+    process = ttbar() if sample.process == "ttbar" else stop_pair(*sample.masses)
+    process = replace(process, settings=(*process.settings, *sample.shower))
+    seed = sample.seed(chunk)
+    made = make_chunk(process, sample.tries, seed, sample.veto, sample.loose_share)
+    begun, *_, selected = made.cut_flow.values()
+    facts = {
+        "seed": seed,
+        "generated": begun,
+        "selected": selected,
+        "cross_section_pb": made.cross_section,
+    }
+    attributes = sample.settings() | summary([facts])
+    attributes |= {
+        "pythia_settings": "\n".join(process.settings),
+        "slha_spectrum": process.spectrum,
+        "veto_score_min": process.veto_below if sample.veto else -math.inf,
+    }
+    write_events(sample.chunk_path(chunk), of_chunk(made.columns, made.cut_flow, attributes))
+    return begun, selected, made.seconds
+
+
+def summary(chunks: list[dict]) -> dict:
+    """What a file says of its chunks together.
+
+    `selection_efficiency` is the full selection's, with respect to all decays, with its binomial
+    error; the cross section is Pythia's LO one, all decays open, with its statistical error.
+    """
+    generated = np.array([chunk["generated"] for chunk in chunks])
+    values, errors = np.array([chunk["cross_section_pb"] for chunk in chunks]).T
+    selected = sum(chunk["selected"] for chunk in chunks)
+    efficiency = selected / generated.sum()
+    weights = generated / generated.sum()
+    return {
+        "cross_section_pb": float(weights @ values),
+        "cross_section_error_pb": float(np.sqrt(np.sum((weights * errors) ** 2))),
+        "generated": int(generated.sum()),
+        "selected": selected,
+        "selection_efficiency": float(efficiency),
+        "selection_efficiency_error": math.sqrt(efficiency * (1 - efficiency) / generated.sum()),
+        "chunks": json.dumps(chunks),
+    }
+
+
+def finish(sample: Sample) -> int:
+    """Merge the first chunks that reach the target into the sample's file; remove the others.
+
+    Returns:
+        Fully selected events of the file.
+    """
+    chunks = sample.complete_chunks()
+    parts = [read_events(sample.path)] if sample.merged else []
+    parts += [
+        read_events(sample.chunk_path(chunk), may_be_empty=True)
+        for chunk in range(sample.merged, chunks)
+    ]
+    facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
+    attributes = sample.settings() | summary(facts)
+    of_process = ("pythia_settings", "slha_spectrum", "veto_score_min")
+    attributes |= {name: parts[0].attributes[name] for name in of_process}
+    attributes["versions"] = json.dumps(versions())
+    events = merge(parts, attributes)
+    if np.count_nonzero(events.fully_selected) != attributes["selected"]:
+        raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
+    write_events(sample.path, events)
+    remove_chunks(sample)
+    return attributes["selected"]
+
+
+def remove_chunks(sample: Sample) -> None:
+    """Those that are in the sample's file, and what was made beyond its target."""
+    folder = sample.chunk_path(0).parent
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def chunks_of(sample: Sample, path: Path) -> list[dict]:
+    """What is known of the chunks in a file of the sample.
+
+    Raises:
+        InputError: they were made with other settings.
+    """
+    try:
+        attributes = read_events(path, may_be_empty=True).attributes
+    except InputError as error:
+        raise InputError(f"{error} (delete it first)") from None
+    for name, value in sample.settings().items():
+        if attributes.get(name) != value:
+            raise InputError(
+                f"{path}: attribute {name!r} is {attributes.get(name)!r}, expected {value!r}; "
+                f"move it away to make {sample.name} anew"
+            )
+    return json.loads(attributes["chunks"])
+
+
+def is_complete(sample: Sample) -> bool:
+    """Whether nothing is left to do for a sample, not even to tidy up."""
+    if sample.chunk_path(0).parent.is_dir() or not sample.path.is_file():
+        return False
+    selected = [chunk["selected"] for chunk in chunks_of(sample, sample.path)]
+    return sum(selected) >= sample.target
+
+
+def take_up(sample: Sample) -> None:
+    """Count what earlier calls have left: the file, and chunks that are not yet in it.
+
+    Raises:
+        InputError: they were made with other settings.
+    """
+    if sample.path.is_file():
+        selected = [chunk["selected"] for chunk in chunks_of(sample, sample.path)]
+        sample.selected = dict(enumerate(selected))
+        sample.begun = sample.merged = len(selected)
+        if sum(selected) >= sample.target:
+            remove_chunks(sample)  # an earlier call ended before it did
+    while (path := sample.chunk_path(sample.begun)).is_file():
+        [fact] = chunks_of(sample, path)
+        sample.selected[sample.begun] = fact["selected"]
+        sample.begun += 1
+
+
+def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
+    """Make the files; returns the seconds of each stage, summed over workers."""
+    seconds: dict[str, float] = {}
+    begun, start = 0, time.monotonic()
+    bar = tqdm(
+        total=sum(sample.target for sample in samples),
+        initial=sum(sum(sample.selected.values()) for sample in samples),
+        unit=" selected",
+        disable=None,
+        smoothing=0.02,
+    )
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_follow_parent)
+    running: dict[Future, tuple[Sample, int]] = {}
+    unfinished = list(samples)
+    try:
+        while unfinished:
+            busy = [sample for sample, _ in running.values()]
+            for sample in [s for s in unfinished if s not in busy and s.complete_chunks()]:
+                tqdm.write(f"{sample.path}  {finish(sample)} fully selected")
+                unfinished.remove(sample)
+            while len(running) < workers:
+                sample = next((sample for sample in unfinished if sample.wants_another()), None)
+                if sample is None:
+                    break
+                running[pool.submit(simulate_chunk, sample, sample.begun)] = (sample, sample.begun)
+                sample.begun += 1
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                sample, chunk = running.pop(future)
+                tried, sample.selected[chunk], took = future.result()
+                begun += tried
+                bar.update(sample.selected[chunk])
+                bar.set_postfix_str(f"{begun / (time.monotonic() - start):.0f} events/s")
+                for stage, spent in took.items():
+                    seconds[stage] = seconds.get(stage, 0.0) + spent
+    except KeyboardInterrupt:
+        print(
+            "finishing the chunks in the making; interrupt again to leave at once", file=sys.stderr
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):  # workers end with their parent
+            signal.signal(number, lambda *_: os._exit(130))
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)  # chunks in the making are finished and kept
+        bar.close()
+    return seconds
+
+
+def _follow_parent() -> None:
+    """In a worker: interrupts are the parent's, and its end, even by SIGKILL, is the worker's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def leave_with_parent() -> None:
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
