@@ -18,50 +18,14 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
 import argparse
-import dataclasses
-from dataclasses import dataclass
-from itertools import groupby, product
 
-import numpy as np
-import torch
-from numpy.lib.recfunctions import merge_arrays, repack_fields
-from scipy.special import expit
-
-from command import InputError, run
-from jets.angularities import ANGULARITIES, angularities
-from jets.packed import PackedJets, read_event_table, read_training_sha256
-from jets.scores import read_array, write_scores
-from jets.split import HELD_OUT
-from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
-from products import alone, is_finished, read_manifest, require_settings, unchanged, write_manifest
-from study import Study, add_study_option, load_study
-from training import checkpoint
-from training.batches import JetImages, read_split
+from command import run
+from jets.angularities import ANGULARITIES
+from jets.scores import JET_COLUMNS, write_scores
+from products import alone, is_finished, read_manifest, unchanged, write_manifest
+from study import add_study_option, load_study
 from training.learner import choose_device
-from training.loop import score
-from training.plan import Training, trainings
-
-JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training.
-
-    Attributes:
-        best_epoch: from 0.
-        best: the checkpoint of that epoch.
-        settings: that decided its weights.
-        fingerprint: of that checkpoint.
-        sees_images: or no more than the mass, for a layer is dead.
-    """
-
-    training: Training
-    best_epoch: int
-    best: Path
-    settings: dict
-    fingerprint: dict
-    sees_images: bool
+from training.scoring import finished_trainings, score_all
 
 
 def main() -> None:
@@ -92,122 +56,6 @@ def main() -> None:
             write_scores(scores, score_all(study, trained, device))
         write_manifest(manifest, settings, inputs, [scores])
     print(f"scores of {len(trained)} trainings: {scores}")
-
-
-def score_all(study: Study, trained: list[Trained], device: torch.device) -> dict[str, np.ndarray]:
-    """The datasets of scores.h5."""
-    table = read_event_table(study.data_dir / "events.h5").events
-    events = np.flatnonzero(table["split"] == HELD_OUT)
-    arrays = {"events": events}
-    for definition, group in groupby(trained, key=lambda one: one.training.jet_definition):
-        jets = read_split(study, definition, HELD_OUT)
-        print(f"{definition}: {len(jets)} jets of {len(events)} held-out events, none trained on")
-        columns = merge_arrays(
-            (
-                repack_fields(jets.jets[list(JET_COLUMNS)]),
-                angularities(jets.images, jets.side, definition),
-            ),
-            flatten=True,
-        )
-        missing = np.zeros((), columns.dtype)
-        missing["delta_r"] = MISSING_DELTA_R
-        arrays[f"{definition}/jets"] = by_event(jets, events, columns, missing)
-        images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
-        for one in group:
-            known = scored_before(one, study)
-            if known is None:
-                probability = signal_probability(one, study, images)
-                known = by_event(jets, events, probability, np.float32(MISSING_SCORE))
-                print(f"{one.training}: scored", flush=True)
-            arrays[one.training.dataset] = known
-    return arrays
-
-
-def finished_trainings(study: Study) -> list[Trained]:
-    """All finished trainings of a study's networks and jet definitions, of any seed.
-
-    Raises:
-        InputError: one that the study asks for is missing, or one is not what its folder says.
-    """
-    models = study.data_dir / "models"
-    asked = {
-        manifest
-        for definition, network in product(study.jet_definitions, study.networks)
-        for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
-    }
-    if others := sorted(set(models.glob("*/manifest.json")) - asked):
-        names = ", ".join(manifest.parent.name for manifest in others)
-        print(f"left out: {names}, for study {study.name!r} does not ask for them")
-    trained = sorted(
-        (read_trained(manifest, study) for manifest in sorted(asked)), key=lambda one: one.training
-    )
-    of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
-    for training in trainings(study):
-        if dataclasses.replace(training, seed=0) not in of_any_seed:
-            raise InputError(
-                f"{training.directory(study)}: this training is not finished; "
-                f"run train.py {training}, or train_all.sh, with the same --study first"
-            )
-        if training not in {one.training for one in trained}:
-            print(f"{training}: not trained; another seed stands in")
-    return trained
-
-
-def read_trained(manifest: Path, study: Study) -> Trained:
-    """What the manifest of a training names, if it still belongs to it and to the study."""
-    record = read_manifest(manifest, made_by="train.py")
-    settings = dict(record["settings"])
-    training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
-    then = record.get("study", {})  # train.py may have been told otherwise
-    of_study = training.stated(study).items()
-    changed = {name: value for name, value in of_study if then.get(name) != value}
-    require_settings(manifest, f"train.py {training}", settings, changed)
-    jets = study.data_dir / f"{training.jet_definition}.h5"
-    if not (
-        training.directory(study) == manifest.parent
-        and settings.get("jets_sha256") == read_training_sha256(jets)
-    ):
-        raise InputError(
-            f"{manifest.parent}: holds {training}, but its jets or checkpoints are no longer those "
-            "of the study; delete the folder and run train.py again"
-        )
-    del settings["epochs"]
-    epoch = record["best_epoch"]
-    best = checkpoint.checkpoint_path(manifest.parent, epoch)
-    fingerprint = record["outputs"][str(best)]
-    return Trained(training, epoch, best, settings, fingerprint, record.get("sees_images", True))
-
-
-def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
-    """The scores (events, 3) of the last run, if events, jets and checkpoint are what they were."""
-    manifest, scores = study.data_dir / "scores.json", study.data_dir / "scores.h5"
-    names = ("events", trained.training.jet_definition)
-    made_from = [*(study.data_dir / f"{name}.h5" for name in names), trained.best]
-    try:
-        record = read_manifest(manifest, "predict_base_model_mass.py", made_from=made_from)
-        if not {str(path) for path in made_from} <= record["inputs"].keys():
-            return None
-        return read_array(scores, trained.training.dataset)
-    except InputError:  # there is no last run, or something has changed
-        return None
-
-
-def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:
-    """The probability (n,) float32 of signal of all jets."""
-    training = trained.training
-    network = training.create(study, images.side).to(images.device)
-    checkpoint.load(trained.best, network, trained.settings)
-    logits = score(network, images, str(training)).astype(float)
-    return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
-
-
-def by_event(
-    jets: PackedJets, events: np.ndarray, value: np.ndarray, missing: np.ndarray | np.generic
-) -> np.ndarray:
-    """Values of jets (n,) as a table (events, 3), `missing` where an event has no such jet."""
-    table = np.full((len(events), JETS_PER_EVENT), missing)
-    table[np.searchsorted(events, jets.jets["event"]), jets.jets["k"]] = value
-    return table
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from jets import hdf5
 from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
 from study import SHUFFLED
 
+# Of the jets, besides their angularities.
+JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
 _LABEL, _NULL_CHECK = "null_check/shuffled_label", "null_check/score"
 
 

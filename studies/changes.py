@@ -31,7 +31,6 @@ from scipy.stats import chi2
 from command import InputError, call, run
 from evaluation.results import read_results
 from jets.split import TRAIN, VALIDATION
-from predict_base_model_mass import read_trained, signal_probability
 from products import atomic_write, read_csv, write_csv
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
@@ -41,6 +40,7 @@ from study import Study, load_study, to_toml
 from training.batches import JetImages, read_split
 from training.learner import choose_device
 from training.plan import Training, trainings
+from training.scoring import read_trained, signal_probability
 
 NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
 JUDGED = NETWORKS[-1]

@@ -26,7 +26,6 @@ from evaluation.results import MASS, PT, Classifiers, read_results
 from jets.packed import PackedJets, read_event_table
 from jets.split import HELD_OUT, TRAIN, mass_point
 from physics import JETS_MIN
-from predict_base_model_mass import finished_trainings, signal_probability
 from products import write_csv
 from sensitivity.sic import MaximumSIC, ratio_of_means
 from studies.pages import Rows, page_of, show, written
@@ -34,6 +33,7 @@ from study import Study, load_study
 from training import checkpoint
 from training.batches import JetImages, read_split
 from training.learner import choose_device
+from training.scoring import finished_trainings, signal_probability
 
 DEFINITION = "AK14"
 BETTER, WORSE = "MaxViT", "CNN"  # whose published ratio is the question

@@ -15,13 +15,13 @@ from command import InputError, run
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
-from predict_base_model_mass import read_trained
 from products import atomic_write, read_csv, read_manifest
 from studies.ordering import table
 from studies.pages import environment, show
 from study import add_study_option, load_study
 from training import checkpoint
 from training.plan import Training
+from training.scoring import read_trained
 
 CARD = Path("models/weights/README.md")
 

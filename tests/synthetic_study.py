@@ -24,10 +24,9 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
-from jets.scores import TreeScores, write_trees
+from jets.scores import JET_COLUMNS, TreeScores, write_trees
 from jets.split import HELD_OUT, STOP, TRAIN
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
-from predict_base_model_mass import JET_COLUMNS
 from products import write_csv, write_manifest
 from study import load_study
 
