@@ -51,7 +51,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 def planned(folder: Path, *config: str, options: tuple[str, ...] = ("--cores", "2")) -> list:
     """The jobs of a dry run as (rule, what follows the name of the script), in their order."""
     said = snakemake(folder, "-n", "-p", *options, "--config", *config)
-    job = r"^rule (\w+):$.*?^Shell command: \S+ \S+\.py (.*?)$"
+    job = r"^rule (\w+):$.*?^Shell command: [^\n]+?\.py ([^\n]*)$"  # paths may have spaces
     return re.findall(job, said, re.MULTILINE | re.DOTALL)
 
 
