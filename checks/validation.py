@@ -316,10 +316,8 @@ def hadronic_share(tries: int = 1_000) -> Rows:
         particles = visible(Record.of(generate(process, tries, SEED).particles))
         row: dict[str, object] = {"process": name}
         for significance in (1.0, 2.0):
-            original = detector.TOWER_SIGNIFICANCE_MIN
-            detector.TOWER_SIGNIFICANCE_MIN = (original[0], significance)
-            objects = detector.respond(particles, np.random.default_rng(SEED))
-            detector.TOWER_SIGNIFICANCE_MIN = original
+            of_both = (detector.TOWER_SIGNIFICANCE_MIN[0], significance)
+            objects = detector.respond(particles, np.random.default_rng(SEED), of_both)
             central = np.abs(objects.eta) < 2.5
             event = objects.event[central]
             neutral = objects.type[central] == detector.NEUTRAL_HADRON

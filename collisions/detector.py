@@ -74,8 +74,16 @@ class Objects:
         return Objects(**columns, n_events=self.n_events)
 
 
-def respond(particles: Particles, generator: np.random.Generator) -> Objects:
-    """What the detector makes of stable, visible particles."""
+def respond(
+    particles: Particles,
+    generator: np.random.Generator,
+    significance_min: tuple[float, float] = TOWER_SIGNIFICANCE_MIN,
+) -> Objects:
+    """What the detector makes of stable, visible particles.
+
+    Args:
+        significance_min: energy of a tower over its resolution, electromagnetic and hadronic.
+    """
     n = len(particles.event)
     tracked_draw, identified_draw = generator.random((2, n))
     track_draw = generator.standard_normal(n)
@@ -108,6 +116,7 @@ def respond(particles: Particles, generator: np.random.Generator) -> Objects:
         columns.append(
             _neutral_towers(
                 layer,
+                significance_min[layer],
                 particles.event[rows],
                 particles.eta[rows],
                 particles.phi[rows],
@@ -205,7 +214,16 @@ def tower_of(layer: int, eta: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _neutral_towers(
-    layer, event, eta, phi, energy, track_energy, resolution, energy_draw, position_draw
+    layer,
+    significance_min,
+    event,
+    eta,
+    phi,
+    energy,
+    track_energy,
+    resolution,
+    energy_draw,
+    position_draw,
 ) -> tuple[np.ndarray, ...]:
     """Energy-flow neutrals of one calorimeter layer: what towers hold beyond their tracks."""
     ring, column, size = tower_of(layer, eta, phi)
@@ -225,14 +243,12 @@ def _neutral_towers(
     width = tower_resolution(layer, centre, deposited)
     measured = deposited * log_normal(energy_draw[first], width / deposited)
     width = tower_resolution(layer, centre, measured)
-    seen = measured > np.maximum(TOWER_ENERGY_MIN[layer], TOWER_SIGNIFICANCE_MIN[layer] * width)
+    seen = measured > np.maximum(TOWER_ENERGY_MIN[layer], significance_min * width)
     measured = np.where(seen, measured, 0.0)
 
     neutral = measured - summed(track_energy)
     uncertainty = np.sqrt(summed((resolution * track_energy) ** 2) + width**2)
-    significant = neutral > np.maximum(
-        TOWER_ENERGY_MIN[layer], TOWER_SIGNIFICANCE_MIN[layer] * uncertainty
-    )
+    significant = neutral > np.maximum(TOWER_ENERGY_MIN[layer], significance_min * uncertainty)
     # Positions are drawn inside the tower: its lattice is no information about the particle.
     eta = side * (edges[inner] + (edges[inner + 1] - edges[inner]) * position_draw[0][first])
     phi = np.radians((column + position_draw[1][first]) * size)
