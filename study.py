@@ -310,8 +310,9 @@ def _check(path: Path, study: Study) -> None:
             raise InputError(f"{path}: {name} is {getattr(study, name)!r}, expected {expected}")
 
     for name in ("name", "sample"):
-        plain = re.fullmatch(r"[A-Za-z0-9][\w.-]*", getattr(study, name))
-        require(name, bool(plain) or (name == "sample" and not study.sample), "a folder's name")
+        plain = re.fullmatch(r"(?!tags$)[A-Za-z0-9][\w.-]*", getattr(study, name))
+        good = bool(plain) or (name == "sample" and not study.sample)
+        require(name, good, "a folder's name (not tags, which tag.py has)")
     for name in ("stop_masses", "neutralino_masses"):
         masses = getattr(study, name)
         rising = all(low < high for low, high in itertools.pairwise(masses))

@@ -243,7 +243,7 @@ def _interval(mass: np.ndarray, systematic: np.ndarray, ends: tuple[float, float
     Args:
         mass: (1 + bootstraps, q) GeV, as measured, then resampled; NaN where unknown.
         systematic: (q,) GeV, added in quadrature.
-        ends: GeV, of what the mass can be.
+        ends: GeV, of what the mass can be; there the interval ends too.
     """
     tail = (1 - CONFIDENCE) / 2
     value, resampled = mass[0], mass[1:]
@@ -253,4 +253,4 @@ def _interval(mass: np.ndarray, systematic: np.ndarray, ends: tuple[float, float
     )
     below = np.hypot(np.maximum(value - low, 0), systematic)
     above = np.hypot(np.maximum(high - value, 0), systematic)
-    return np.stack([value, value - below, value + above])
+    return np.stack([value, np.maximum(value - below, ends[0]), np.minimum(value + above, ends[1])])

@@ -69,7 +69,8 @@ def scores(results: Results) -> style.Drawing:
     definitions = list(results.scores.jets)
     networks = list(dict.fromkeys(n for d in definitions for n in results.networks(d)))
     shape = len(definitions), len(networks)
-    figure, axes = style.panels(*shape, height=1.5, sharex=True, sharey=True)
+    height = max(1.5, 2.6 / len(networks))
+    figure, axes = style.panels(*shape, height=height, sharex=True, sharey=True)
     edges = np.linspace(0, 1, SCORE_BINS + 1)
     points = []
     for axis, (network, definition) in zip(
@@ -84,6 +85,9 @@ def scores(results: Results) -> style.Drawing:
         axis.set_title(f"{definition} {network}")
         axis.set_yscale("log")
         axis.yaxis.set_minor_locator(NullLocator())  # in so many panels half of the drawing time
+    densities = np.array([[point["signal"], point["background"]] for point in points])
+    ends = np.log10([densities[densities > 0].min() / 1.5, densities.max() * 1.5])
+    axes[0].set_ylim(10 ** np.floor(ends[0]), 10 ** np.ceil(ends[1]))  # whole decades
     for axis in axes[-len(definitions) :]:
         axis.set_xlabel("score: probability of signal")
     for axis in axes[:: len(definitions)]:

@@ -188,9 +188,10 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
 def _gain_note(points: Sequence[dict]) -> str:
     note = (
         f"Expected exclusion at $Z={EXCLUSION_LEVEL:.3g}$ (95 % CL). Errors: 68 %, and the "
-        "interpolation between mass points; they end where the grid of stop masses does. Points "
-        "are shifted sideways."
+        "interpolation between mass points; they end where the grid of stop masses does."
     )
+    if len({point["classifier"] for point in points}) > 1:
+        note += " Points are shifted sideways."
     beyond = {point["status"] for point in points} - {INSIDE}
     if beyond:
         note += "\nOpen arrows: limits, where the grid of stop masses ends."

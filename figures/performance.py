@@ -18,6 +18,7 @@ from physics import JET_DEFINITIONS
 from sensitivity.sic import SICCurve, SICPoint
 
 TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too
+TIED = 0.02  # of signal efficiency, kept beyond the working point: worth a word
 COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of SIC
 
 
@@ -117,15 +118,16 @@ def _sic_curves(
                     "high": high,
                     f"background_{counted}": count,
                 }
-                for efficiency, value, low, high, count in zip(
+                for efficiency, value, low, high, count, before in zip(
                     curve.signal_efficiency,
                     curve.value,
                     curve.low,
                     curve.high,
                     curve.background_count,
+                    (None, *curve.signal_efficiency[:-1]),
                     strict=True,
                 )
-                if np.isfinite(value)
+                if np.isfinite(value) and efficiency != before  # of another cut
             ]
         for axis, row in ((upper, with_images), (lower, without)):
             axis.set_title(f"{title}: {row}", pad=9)  # above the labels of the thin lines
@@ -244,6 +246,7 @@ def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> 
                     "neutralino_mass": mass,
                     "drawn_at": mass + shift,
                     "signal_events": np.count_nonzero(of_mass == mass),
+                    "signal_efficiency": point.signal_efficiency,
                     "sic": point.value,
                     "low": point.low,
                     "high": point.high,
@@ -259,9 +262,14 @@ def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> 
     _scale_of_background(axes[-1], next(iter(drawn.values())))
     style.legend(figure, axes)
     limits = sum(point["is_lower_limit"] for point in points)
-    note = "Errors: 68 %. Points are shifted sideways."
+    note = "Errors: 68 %."
+    if max(len(classifiers.score) for classifiers in drawn.values()) > 1:
+        note += " Points are shifted sideways."
     if limits:
         note += " Open arrows: lower limits (95 %), with the background events that pass."
+    most = max(point["signal_efficiency"] for point in points)
+    if most > study.working_point + TIED:
+        note += f"\nWhere scores are equal, cuts keep up to {100 * most:.0f} % of the signal."
     if absent:
         note += f"\nNot drawn, for want of scores: {'; '.join(absent)}."
     style.heading(figure, note)

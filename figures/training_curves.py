@@ -37,7 +37,7 @@ def training_curves(results: Results) -> style.Drawing:
         best = validation.index(min(validation))
         alpha = 1 if int(seed) == results.study.seeds[0] else 0.35
         line = {"color": look["color"], "linewidth": 0.8, "alpha": alpha}
-        axis.plot(epoch, of_training, linestyle=":", **line)
+        axis.plot(epoch, of_training, linestyle=":", marker=".", markersize=2, **line)
         axis.errorbar(epoch, validation, error, **line)
         best_look = look | {"linestyle": "-", "alpha": alpha}
         label = network if alpha == 1 else None
@@ -55,9 +55,10 @@ def training_curves(results: Results) -> style.Drawing:
             }
             for i, row in enumerate(rows)
         ]
+    epochs = max(point["epoch"] for point in points)
     for definition, axis in panel.items():
-        axis.set(title=definition, xlabel="epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set(title=definition, xlabel="epoch", xlim=(0.5, epochs + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_ylabel("loss (cross entropy) per jet")
     style.legend(figure, axes)
     absent = [name for name in results.scores.repeats if name not in histories(results)]
@@ -70,7 +71,6 @@ def training_curves(results: Results) -> style.Drawing:
     if absent:
         note += f"\nNot drawn, for want of a history: {', '.join(absent)}."
     style.heading(figure, note)
-    epochs = max(point["epoch"] for point in points)
     return style.Drawing(figure, points, f"{len(histories(results))} trainings, {epochs} epochs")
 
 

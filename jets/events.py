@@ -62,8 +62,15 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     **{f"h{order}": (0.0, 1.0 + 1e-3) for order in FOX_WOLFRAM_ORDERS},
     "delta_r": (0.0, MISSING_DELTA_R),
     "eta": (-20.0, 20.0),
+    "phi": (-6.2832, 6.2832),  # any turn, but no other number
+    "n_jets": (JETS_MIN_LOOSE, math.inf),
+    "n_b_tags": (0, math.inf),
+    "charge": (-1, 1),
+    "b_tag": (0, 1),
+    "events": (0, math.inf),
 }
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
+INTEGER_64_MAX = 2**63 - 1
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
 INTEGERS = ("m_stop", "m_neutralino", "index", "generated", "selected")
 ATTRIBUTES = (
@@ -208,7 +215,8 @@ def write_events(path: Path, events: Events) -> None:
     """Write one file, atomically.
 
     Raises:
-        InputError: a number that the file's type cannot hold, or that `read_events` would refuse.
+        InputError: a number that the file's type cannot hold, or anything that `read_events` would
+            refuse, but for a file without events, as chunks may be.
     """
     arrays = to_arrays(path, events)
     attributes = {"layout": LAYOUT}
@@ -283,9 +291,15 @@ def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.nd
     if dtype.names:
         stored = np.empty(table.shape, dtype)
         for field in dtype.names:
+            if field not in (table.dtype.names or ()):
+                raise InputError(
+                    f"{path}: dataset {name!r} has no column {field!r}; {hdf5.UNWRITTEN}"
+                )
             stored[field] = narrowed(path, f"{name}/{field}", table[field], dtype[field].base)
         return stored
     table = np.asarray(table)
+    if table.dtype.kind == "U":
+        table = np.char.encode(table, "utf-8")
     with np.errstate(invalid="ignore", over="ignore"):
         stored = table.astype(dtype)
     good = stored == table
@@ -313,7 +327,7 @@ def _plain(value: object) -> object:
     """An attribute as JSON and Python have it."""
     if isinstance(value, np.generic):
         value = value.item()
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 
 def read_attributes(path: Path) -> dict:
@@ -379,6 +393,15 @@ def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
                 f"{path}: attribute {name!r} is a {type(value).__name__}, expected text or a "
                 f"number; {remedy}"
             )
+        if isinstance(value, str) and (value.endswith("\0") or _is_no_text(value)):
+            raise InputError(
+                f"{path}: attribute {name!r} is {value!r}, expected text that UTF-8 can hold, "
+                f"without a zero at its end; {remedy}"
+            )
+        if isinstance(value, int) and abs(value) > INTEGER_64_MAX:
+            raise InputError(
+                f"{path}: attribute {name!r} is {value}, expected an integer of 64 bits; {remedy}"
+            )
     missing = [name for name in ATTRIBUTES if name not in attributes]
     if missing:
         raise InputError(f"{path}: attribute {missing[0]!r} is missing; {remedy}")
@@ -392,18 +415,25 @@ def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
             )
     ranges = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], (0, math.inf))
     ranges |= {"selection_efficiency": (0, 1.0), "selected": (0, attributes["generated"])}
-    ranges |= dict.fromkeys(("m_stop", "m_neutralino"), (-1, BEAM_ENERGY))
-    ranges["index"] = (-1, NUMBER_MAX)
+    if attributes["process"] not in PROCESSES:
+        raise InputError(
+            f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
+        )
+    is_stop = attributes["process"] == "stop"
+    masses = (1, BEAM_ENERGY) if is_stop else (-1, -1)
+    ranges |= dict.fromkeys(("m_stop", "m_neutralino"), masses)
+    ranges["index"] = (-1, -1) if is_stop else (0, NUMBER_MAX)
     for name, (low, high) in ranges.items():
         if not low <= attributes[name] <= high:
             raise InputError(
                 f"{path}: attribute {name!r} is {attributes[name]}, expected {low} to {high:g}; "
                 f"{remedy}"
             )
-    if attributes["process"] not in PROCESSES:
-        raise InputError(
-            f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
-        )
+
+
+def _is_no_text(value: str) -> bool:
+    """Whether a character is half of one."""
+    return any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray:
@@ -446,21 +476,22 @@ def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
         for field in fields:
             column = array[field] if field else array
             full = f"{name}/{field}" if field else name
-            if column.dtype.kind != "f" or name == "veto_score":  # NaN where there is no veto
+            is_step = name.startswith("objects/") and column.dtype.kind != "f"  # see below
+            if is_step or name == "veto_score":  # NaN where there is no veto
                 continue
             if (last := full.rpartition("/")[2]) in RANGES:
                 low, high = RANGES[last]
-                good, expected = (column >= low) & (column <= high), f"{low:g} to {high:g}"
-            else:
+                good = (column >= low) & (column <= high)
+                expected = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+            elif column.dtype.kind == "f":
                 good, expected = np.isfinite(column), "a finite number"
+            else:
+                continue
             hdf5.require(path, full, column, good, expected, remedy)
     kind = arrays["objects/kind"]
     good = (kind % KINDS < N_TYPES) & (kind // KINDS < 3)
     expected = f"type + {KINDS} (charge + 1) with a type below {N_TYPES}"
     hdf5.require(path, "objects/kind", kind, good, expected, remedy)
-    n_jets = arrays["observables"]["n_jets"]
-    good = n_jets >= JETS_MIN_LOOSE
-    hdf5.require(path, "observables/n_jets", n_jets, good, f"{JETS_MIN_LOOSE} or more", remedy)
 
 
 def of_chunk(columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict) -> Events:

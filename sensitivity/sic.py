@@ -30,7 +30,11 @@ LIMIT_CONFIDENCE = 0.95  # of one-sided limits: the convention of searches
 
 @dataclass(frozen=True)
 class SICCurve:
-    """SIC against signal efficiency, all (points,); NaN where too little background passes."""
+    """SIC against signal efficiency, all (points,); NaN where too little background passes.
+
+    The efficiencies are those of the cuts: where scores are equal, more than was asked for, and
+    several points may be of one cut.
+    """
 
     signal_efficiency: np.ndarray
     value: np.ndarray
@@ -46,6 +50,7 @@ class SICPoint:
     Attributes:
         background_count: background scores that pass; of weighted ones the number with the same
             relative error.
+        signal_efficiency: of the cut, at least that of the working point.
         resampled: (bootstraps,) the SIC of each resampling, for differences between classifiers of
             the same events; infinite where no background passes.
     """
@@ -55,6 +60,7 @@ class SICPoint:
     high: float
     background_count: int
     is_lower_limit: bool
+    signal_efficiency: float
     resampled: np.ndarray
 
 
@@ -159,7 +165,7 @@ def sic_curve(
     bootstraps: int = 100,
     seed: int = 0,
 ) -> SICCurve:
-    """SIC on a grid of signal efficiencies, with its band.
+    """SIC of the cuts that keep a grid of signal efficiencies, with its band.
 
     Args:
         signal, background: (n,) and (m,) scores.
@@ -176,7 +182,7 @@ def sic_curve(
     stops = scan.background_count < background_min
     low, high = scan.interval()
     value, low, high = (np.where(stops, np.nan, sic) for sic in (scan.sic, low, high))
-    return SICCurve(np.asarray(signal_efficiency), value, low, high, scan.background_count)
+    return SICCurve(scan.signal_efficiency, value, low, high, scan.background_count)
 
 
 def sic_at(
@@ -205,14 +211,15 @@ def sic_at(
         (True, 0, 1.746)
     """
     scan = _Scan(*completed(signal, background), np.array([signal_efficiency]), bootstraps, seed)
-    count = int(scan.background_count[0])
+    count, kept = int(scan.background_count[0]), float(scan.signal_efficiency[0])
     if count < background_min:
         _, bound = scan.background_interval(2.0 * LIMIT_CONFIDENCE - 1.0)
         limit = float((scan.signal_efficiency / np.sqrt(bound))[0])
-        return SICPoint(limit, limit, np.inf, count, True, scan.resampled_sic[:, 0])
+        return SICPoint(limit, limit, np.inf, count, True, kept, scan.resampled_sic[:, 0])
     low, high = scan.interval()
     sic = float(scan.sic[0])
-    return SICPoint(sic, float(low[0]), float(high[0]), count, False, scan.resampled_sic[:, 0])
+    ends = float(low[0]), float(high[0])
+    return SICPoint(sic, *ends, count, False, kept, scan.resampled_sic[:, 0])
 
 
 def max_sic(

@@ -30,7 +30,7 @@ STUDIES = Path(__file__).parent.parent / "studies"
 
 
 def point(value: float, resampled: list[float]) -> SICPoint:
-    return SICPoint(value, value - 1, value + 1, 30, False, np.array(resampled))
+    return SICPoint(value, value - 1, value + 1, 30, False, 0.3, np.array(resampled))
 
 
 def outcome(*distances: float, sic: float = 5.0, first: int = 0, noise: int = 0) -> Outcome:

@@ -63,7 +63,12 @@ def test_objects_that_the_file_cannot_hold_are_refused(tmp_path, field, value):
         ("observables", "n_jets", 4),
         ("observables", "ht", 1e39),
         ("observables", "met_x", np.nan),
+        ("observables", "n_b_tags", -1),
         ("lepton", "charge", 200),
+        ("lepton", "charge", 2),
+        ("lepton", "phi", 1e10),
+        ("jets", "b_tag", -1),
+        ("cut_flow", "events", -1),
         ("lepton", "eta", 21.0),
         ("truth", "pdg_id", 2**40),
         ("truth", "mass", -1.0),
@@ -74,7 +79,7 @@ def test_objects_that_the_file_cannot_hold_are_refused(tmp_path, field, value):
 def test_tables_that_the_file_cannot_hold_are_refused(tmp_path, table, field, value):
     events = toy_events(5, index=0)
     dtype = TABLES[table]
-    kinds = {"f": "f8", "i": "i8"}
+    kinds = {"f": "f8", "i": "i8", "S": "S40"}
     wide = [(name, kinds[dtype[name].kind]) for name in dtype.names] if field else "f8"
     changed = getattr(events, table).astype(wide)
     (changed[field] if field else changed)[3] = value
@@ -86,7 +91,20 @@ def test_tables_that_the_file_cannot_hold_are_refused(tmp_path, table, field, va
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("m_stop", 2**31), ("index", 2**31), ("index", 1.5), ("generated", 1), ("sample", None)],
+    [
+        ("m_stop", 2**31),
+        ("m_stop", 900),  # of a top pair
+        ("process", "stop"),
+        ("index", 2**31),
+        ("index", -1),
+        ("index", 1.5),
+        ("generated", 1),
+        ("sample", None),
+        ("sample", "ends in zero\0"),
+        ("sample", b"\xff"),
+        ("sample", "\ud800"),
+        ("seed", 2**70),
+    ],
 )
 def test_attributes_that_no_reader_takes_are_refused(tmp_path, name, value):
     events = toy_events(5, index=0)
@@ -94,6 +112,20 @@ def test_attributes_that_no_reader_takes_are_refused(tmp_path, name, value):
     with pytest.raises(InputError, match=r"attribute '\w+' is"):
         write_events(tmp_path / "ttbar_0.h5", events)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_without_a_column_is_refused(tmp_path):
+    events = toy_events(5, index=0)
+    lepton = events.lepton[["pt", "phi", "mass", "charge", "pdg_id"]]
+    with pytest.raises(InputError, match="'lepton' has no column 'eta'"):
+        write_events(tmp_path / "ttbar_0.h5", dataclasses.replace(events, lepton=lepton))
+
+
+def test_cuts_may_have_any_name(tmp_path):
+    events, path = toy_events(5, index=0), tmp_path / "ttbar_0.h5"
+    flow = np.array([("≥ 7 jets", 5)], [("name", "U40"), ("events", "i8")])
+    write_events(path, dataclasses.replace(events, cut_flow=flow))
+    assert read_events(path).cut_flow["name"][0].decode() == "≥ 7 jets"
 
 
 @pytest.mark.parametrize("name", ["pt_hat", "objects/pt", "objects/eta", "jet_offsets"])

@@ -34,11 +34,12 @@ from evaluation.results import Results, read_results
 from evaluation.summary import _modelling, summarise
 from evaluation.table import Summary
 from event_level.fits import comparisons, fits, possible
-from figures import diagram, jet_images, limits, performance, style, training_curves
+from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
 from jets.images import dense
 from jets.packed import read_jets
 from jets.split import HELD_OUT, STOP, events_in_two_splits
 from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
+from products import write_csv
 from sensitivity.cross_sections import stop_pair_cross_section
 from study import load_study
 
@@ -624,6 +625,22 @@ def test_one_jet_definition_and_one_mass_fill_their_figures(results):
         assert name == "sic_single_jets" or (low < 260 and high > 340)
 
 
+def test_one_network_one_definition_and_one_epoch_fill_their_figures(results, tmp_path):
+    one = _some(results, ["AK14"], ["CNN"])
+    figure = distributions.scores(one).figure
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().height > 0.4 * figure.bbox.height
+    ends = np.log10(figure.axes[0].get_ylim())
+    assert ends == pytest.approx(np.rint(ends)) and ends[1] - ends[0] >= 1
+    models = tmp_path / "Data/synthetic/models"
+    for training in ("AK14_CNN_0", "AK14_CNN_1"):
+        write_csv(models / training / "history.csv", HISTORY[:1])
+    with contextlib.chdir(tmp_path):
+        figure = training_curves.training_curves(one).figure
+        ticks = figure.axes[0].get_xticks()
+    assert [tick for tick in ticks if 0.5 < tick < 1.5] == [1]
+
+
 def test_what_is_missing_is_said_and_what_is_there_is_drawn(results):
     without = _some(results, list(JET_DEFINITIONS), ["CoAtNet", "MaxViT"])
     assert "sic_combinations" not in plots.left_out(without)
@@ -750,6 +767,11 @@ def test_an_empty_mass_point_is_a_named_gap(results):
     drawing = limits.plane(exclusions.exclusions(few)[-1:])
     assert "Without held-out events" in drawing.figure.get_suptitle()
     assert "(900, 300) GeV" in drawing.figure.get_suptitle()
+
+
+def test_errors_end_where_the_grid_does(finished):
+    for row in read(finished, "gain"):
+        assert 700 <= row["excluded_low"] <= row["excluded_high"] <= 1100
 
 
 def test_resamplings_that_know_nothing_count_for_neither_side():

@@ -298,6 +298,15 @@ def test_integer_weights_are_repetitions():
     assert curves[0] == pytest.approx(curves[1], nan_ok=True)
 
 
+def test_equal_scores_lie_at_the_efficiency_of_their_cut():
+    """Half of the signal and a tenth of the background score 1, all others 0."""
+    signal, background = np.arange(100) < 50, np.arange(100) < 10
+    curve = sic_curve(signal.astype(float), background.astype(float), np.array([0.01, 0.5, 0.6]))
+    assert curve.signal_efficiency == pytest.approx([0.5, 0.5, 1.0])
+    assert curve.value == pytest.approx([0.5 / 0.1**0.5, 0.5 / 0.1**0.5, 1.0])
+    assert sic_at(signal.astype(float), background.astype(float), 0.3).signal_efficiency == 0.5
+
+
 @pytest.mark.parametrize("efficiency", [0.0, 1.2])
 def test_impossible_signal_efficiency_is_refused(efficiency):
     with pytest.raises(ValueError, match="signal efficiencies"):

@@ -111,6 +111,7 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
         ("stop_masses = [900, 700]", "rising"),
         ('name = "../elsewhere"', "folder"),
         ('name = ""', "folder"),
+        ('name = "tags"', "which tag.py has"),
         ('name = "paper"', "preset"),
         ('epochs = "five"', "a value like 5"),
         ("network_options = 5", "network_options is 5"),
