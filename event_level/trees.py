@@ -51,7 +51,8 @@ def folds_and_offered(
 def grow(features: np.ndarray, is_signal: np.ndarray, study: Study, device: str) -> xgboost.Booster:
     """Trees on features (n, f), in one thread."""
     # Both classes weigh the same, as in the paper, where they are equally many.
-    weight = np.where(is_signal, 0.5 / is_signal.mean(), 0.5 / (1.0 - is_signal.mean()))
+    share = is_signal.mean()
+    weight = 0.5 / np.where(is_signal, share, 1.0 - share)
     return xgboost.train(
         {
             "objective": "binary:logistic",

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xgboost
 from scipy import stats
 from synthetic_study import OF_JETS, STUDY, write_study
 from toy_jets import packed, select
@@ -16,7 +17,7 @@ from toy_jets import packed, select
 import fit_xgb
 from command import InputError
 from event_level.fits import CLASSICAL, OF_ONE_JET, fits
-from event_level.trees import cross_fit, folds_and_offered, scores_by_same_jets
+from event_level.trees import cross_fit, folds_and_offered, grow, scores_by_same_jets
 from jets.angularities import ANGULARITIES
 from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
@@ -132,6 +133,13 @@ def test_trees_never_see_the_fold_that_they_score():
     again = cross_fit(features, changed, fold, everywhere, study, "cpu")
     assert np.array_equal(again[fold == 0], score[fold == 0])
     assert not np.array_equal(again[fold == 1], score[fold == 1])
+
+
+def test_trees_of_one_class_know_that_class():
+    """As of a fold whose mass points have one signal event each; there is no warning either."""
+    background = np.zeros(40, bool)
+    trees = grow(np.arange(40.0)[:, None], background, Study("x", trees=20), "cpu")
+    assert (trees.predict(xgboost.DMatrix(np.arange(40.0)[:, None])) < 0.2).all()
 
 
 def test_trees_of_the_same_jets_grow_on_what_trains_the_networks():
