@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from evaluation.published import published
 from evaluation.results import (
     MASS,
     PT_OF_EVENTS,
@@ -27,29 +28,6 @@ from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
 
-# arXiv:2406.03096, read off its figures: single jets by eye, trees digitised to 0.5 %. At most
-# these values may stand beside ours. (maximum SIC of single jets; maximum SIC, SIC at
-# eps_S = 0.3 and AUC of trees on three jets)
-PUBLISHED_WORKING_POINT = 0.3
-PUBLISHED = {
-    ("AK14", "MaxViT"): (8.5, 10.55, 9.91, 0.9795),
-    ("AK10", "MaxViT"): (6.5, 8.51, 8.15, 0.9757),
-    ("AK08", "MaxViT"): (5.6, 7.64, 7.33, 0.9731),
-    ("AK14", "CoAtNet"): (7.9, 9.94, 9.33, 0.9771),
-    ("AK10", "CoAtNet"): (6.0, 8.58, 8.03, 0.9731),
-    ("AK08", "CoAtNet"): (5.0, 7.50, 7.15, 0.9702),
-    ("AK14", "CNN"): (4.4, 7.75, 7.63, 0.9721),
-    ("AK10", "CNN"): (4.0, 6.68, 6.51, 0.9629),
-    ("AK08", "CNN"): (4.9, 6.94, 6.74, 0.9718),
-}
-# The same, gain in excluded stop mass over DS2 alone in GeV, read off by eye.
-PUBLISHED_GAIN = {
-    ("MaxViT", 100): 100,
-    ("MaxViT", 200): 75,
-    ("MaxViT", 300): 75,
-    ("CoAtNet", 100): 88,
-    ("CNN", 100): 8,
-}
 _STATUSES = {
     INSIDE: "measured",
     ABOVE_GRID: "lower limit",
@@ -100,14 +78,10 @@ def _single_jets(summary: Summary, results: Results) -> None:
     for definition in results.scores.jets:
         classifiers = results.of_jets(definition)
         names = list(classifiers.score)
-        published = {
-            name: (PUBLISHED[definition, name][0], None, None)
-            for name in names
-            if (definition, name) in PUBLISHED
-        }
+        of_paper = {name: ("jets", definition, name) for name in names}
         label = f"{definition} {{}}".format
         _figures_of_merit(
-            summary, f"Single jets, held out ({floor})", classifiers, label, published, MASS
+            summary, f"Single jets, held out ({floor})", classifiers, label, of_paper, MASS
         )
         _figures_of_merit(
             summary,
@@ -135,13 +109,12 @@ def _trees(summary: Summary, results: Results) -> None:
         f"max SIC: at least {study.background_jets_min} background events, "
         f"else {study.background_events_min}"
     )
-    published = {
-        fit: PUBLISHED[definition, network][1:]
+    of_paper = {
+        fit: ("events", definition, network)
         for definition in results.scores.jets
         for fit, network in three_jets(definition, results.networks(definition)).items()
-        if (definition, network) in PUBLISHED
     }
-    _figures_of_merit(summary, f"Trees, events held out ({floor})", classifiers, str, published)
+    _figures_of_merit(summary, f"Trees, events held out ({floor})", classifiers, str, of_paper)
     weighted = {"all": "all", **with_observables(study.networks)}
     for definition in results.scores.jets:
         weighted |= three_jets(definition, (*results.networks(definition), *TREES_OF_THREE_JETS))
@@ -159,22 +132,22 @@ def _figures_of_merit(
     section: str,
     classifiers: Classifiers,
     label: Callable[[str], str],
-    published: Mapping[str, tuple] = MappingProxyType({}),
+    of_paper: Mapping[str, tuple[str, str, str]] = MappingProxyType({}),
     reference: str | None = None,
 ) -> None:
     """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
 
     Args:
         label: name of a classifier -> its row.
-        published: name -> published max SIC, SIC at 0.3 and AUC.
+        of_paper: name -> level, jet definition and network of its published numbers.
         reference: AUCs are also given relative to that of this classifier.
     """
     study = classifiers.study
     names = list(classifiers.score)
     aucs = classifiers.aucs()
     for i, name in enumerate(names):
-        row, (best, at_point, auc) = label(name), published.get(name, (None,) * 3)
-        summary.add_estimate(section, "AUC", row, aucs[i], auc)
+        row, key = label(name), of_paper.get(name, ("", "", ""))
+        summary.add_estimate(section, "AUC", row, aucs[i], published(*key, "AUC"))
         if reference not in (None, name):
             difference = aucs.difference(i, names.index(reference))
             summary.add_estimate(section, "AUC - AUC of mass", row, difference)
@@ -182,13 +155,12 @@ def _figures_of_merit(
         count = maximum.background_count
         if count == study.background_jets_min:
             count = f"{count}, the least allowed"
+        best = published(*key, "max SIC")
         summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
-        if study.working_point != PUBLISHED_WORKING_POINT:
-            at_point = None
-        point = classifiers.sic_at(name)
+        point, quantity = classifiers.sic_at(name), f"SIC at eps_S = {study.working_point:g}"
         summary.add(
-            section, f"SIC at eps_S = {study.working_point:g}", row, point.value, point.low,
-            point.high, "lower limit" if point.is_lower_limit else "measured", at_point,
+            section, quantity, row, point.value, point.low, point.high,
+            "lower limit" if point.is_lower_limit else "measured", published(*key, quantity),
             background=point.background_count,
         )  # fmt: skip
 
@@ -205,10 +177,9 @@ def _trainings(summary: Summary, results: Results) -> None:
         names = {f"{definition}_{fit}": TREES_OF_THREE_JETS[fit] for fit in fits}
         return results.of_events.named(names)
 
-    of_trees = {"max SIC": 1, f"SIC at eps_S = {PUBLISHED_WORKING_POINT:g}": 2}
-    for title, published, of_seeds, without_images in (
-        ("single jets", {"max SIC": 0}, results.repeats_of_jets, of_one_jet),
-        ("trees on three jets", of_trees, results.repeats_of_events, of_three_jets),
+    for level, title, of_seeds, without_images in (
+        ("jets", "single jets", results.repeats_of_jets, of_one_jet),
+        ("events", "trees on three jets", results.repeats_of_events, of_three_jets),
     ):
         merits: dict[tuple[str, str], list[Merit]] = {}
         trees: dict[tuple[str, str], list[Merit]] = {}
@@ -220,7 +191,7 @@ def _trainings(summary: Summary, results: Results) -> None:
             if len(seeds) > 1:
                 row = f"{title}: {definition} {network}, {len(seeds)} seeds"
                 _mean_and_spread(summary, results.study.working_point, row, seeds)
-        _ratios(summary, results.study.working_point, title, published, merits, trees)
+        _ratios(summary, results.study.working_point, level, title, merits, trees)
 
 
 def _merits(classifiers: Classifiers) -> dict[str, Merit]:
@@ -250,15 +221,15 @@ def _mean_and_spread(
 def _ratios(
     summary: Summary,
     working_point: float,
+    level: str,
     title: str,
-    published: Mapping[str, int],
     merits: Mapping[tuple[str, str], Sequence[Merit]],
     trees: Mapping[tuple[str, str], Sequence[Merit]],
 ) -> None:
     """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
 
     Args:
-        published: quantity -> which of the `PUBLISHED` values it is.
+        level: `jets` or `events`, for the published numbers.
         merits: (jet definition, network) -> of each seed.
         trees: (jet definition, name) -> of trees that see no images, once.
     """
@@ -282,10 +253,9 @@ def _ratios(
         if not any(point.is_lower_limit for seeds in points for point in seeds):
             measured[f"SIC at eps_S = {working_point:g}"] = points
         for quantity, pair in measured.items():
-            of_paper, column = None, published.get(quantity)
-            if column is not None and {better, worse} <= set(PUBLISHED):
-                of_paper = round(PUBLISHED[better][column] / PUBLISHED[worse][column], 2)
-            summary.add_estimate(section, quantity, row, ratio_of_means(*pair), of_paper)
+            of_paper = [published(level, *name, quantity) for name in (better, worse)]
+            ratio = None if None in of_paper else round(of_paper[0] / of_paper[1], 2)
+            summary.add_estimate(section, quantity, row, ratio_of_means(*pair), ratio)
 
 
 def _modelling(summary: Summary, results: Results) -> None:
@@ -346,8 +316,9 @@ def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
                 "Gain in excluded stop mass over DS2 alone in GeV by neutralino mass in GeV",
                 "gain in excluded stop mass", point["classifier"], point["gain"],
                 point["gain_low"], point["gain_high"], point["gain_is"],
-                PUBLISHED_GAIN.get(
-                    (point["classifier"].removesuffix(" + DS2"), point["neutralino_mass"])
+                published(
+                    "events", "AK14", point["classifier"].removesuffix(" + DS2"),
+                    "gain in excluded stop mass", point["neutralino_mass"],
                 ),
                 point["neutralino_mass"],
             )  # fmt: skip
