@@ -36,7 +36,7 @@ from products import write_csv
 from study import PIXEL_SCALES
 from training.batches import JetImages
 from training.learner import choose_device
-from training.loop import score
+from training.loop import logits_of
 
 WEIGHTS = Path(__file__).parent / "models/weights/AK14_MaxViT.safetensors"
 COLUMNS = ("event", "k", "pt", "eta", "phi", "mass", "delta_r")
@@ -68,7 +68,7 @@ def tag(
         raise InputError(f"{weights}: no weights of a network ({error}); fetch it again") from None
     jets = jets_of(events, definition, int(facts["pixels"]), mean, std, oriented)
     images = JetImages(jets, scale, standardised, device)
-    logits = score(network.to(device), images, title).astype(float)
+    logits = logits_of(network.to(device), images, title).astype(float)
     probability = expit(logits[:, 1] - logits[:, 0])
     return jets.jets, np.where(jets.images.counts() > 0, probability, MISSING_SCORE)
 

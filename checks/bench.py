@@ -55,7 +55,7 @@ from training.batches import JetImages
 from training.checkpoint import Progress
 from training.interruption import Wish
 from training.learner import Learner, choose_device
-from training.loop import Sample, make_sample, score, train_epoch
+from training.loop import Sample, logits_of, make_sample, train_epoch
 from training.metrics import evaluate
 
 README, DEMO = PRESETS["readme"], PRESETS["demo"]
@@ -333,7 +333,7 @@ def one_training(
     if device.type == "cuda":
         yield row("peak memory", peak_memory(device), "", "GiB")
         torch.cuda.reset_peak_memory_stats(device)
-        score(learner.network, sample.images, name)
+        logits_of(learner.network, sample.images, name)
         yield row("peak memory of scoring", peak_memory(device), "", "GiB")
 
 
@@ -348,7 +348,7 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
         torch.manual_seed(0)
         learner = Learner(create_model(name, 64).to(device), 5e-4, 256)
         train_epoch(learner, sample, order, 256, Progress(), lambda: Wish.GO_ON, lambda: None)
-        logits = score(learner.network, sample.images, name)
+        logits = logits_of(learner.network, sample.images, name)
         compiled = torch.compile(learner.network)
         batch = next(sample.images.batches(np.arange(1024), np.array([1024])))
         row = partial(Row, "agreement", name, 64, 1024)
@@ -359,7 +359,7 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 largest = float(np.abs(fast - logits[:1024]).max())
                 yield row(way, "largest difference of logits", largest, "", "")
         with torch.autocast(device.type, torch.bfloat16):
-            fast = score(learner.network, sample.images, name)
+            fast = logits_of(learner.network, sample.images, name)
         areas = [
             auc(s[label == 1], s[label == 0], bootstraps=2).value
             for s in (np.diff(logits)[:, 0], np.diff(fast)[:, 0])
@@ -390,7 +390,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 compiling = time.perf_counter() - begin
                 begin = time.perf_counter()
                 train_epoch(learner, learning, order, batch_size, Progress(), *ask)
-                logits = score(network, validating.images, name)
+                logits = logits_of(network, validating.images, name)
                 evaluate(logits, validating.label.cpu().numpy(), validating.event, README)
                 seconds = time.perf_counter() - begin
                 total[batch_size] += definitions * README.epochs * seconds

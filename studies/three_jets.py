@@ -39,7 +39,7 @@ from training import checkpoint
 from training.batches import GEV_PER_TEV, Batch, JetImages
 from training.interruption import Watch
 from training.learner import Learner, choose_device
-from training.loop import Sample, best_epoch, score, train
+from training.loop import Sample, best_epoch, logits_of, train
 from training.plan import Training
 
 NETWORK, DEFINITION = "MaxViT", "AK14"
@@ -168,7 +168,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
         checkpoint.load(
             checkpoint.checkpoint_path(directory, best_epoch(history)), network, settings
         )
-        logits = score(network, samples[HELD_OUT].images, f"{AT_ONCE}, seed {seed}")
+        logits = logits_of(network, samples[HELD_OUT].images, f"{AT_ONCE}, seed {seed}")
         found[seed] = logits[:, 1] - logits[:, 0]
     return found, samples[HELD_OUT].event
 

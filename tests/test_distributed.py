@@ -28,7 +28,7 @@ from training.checkpoint import Progress
 from training.distributed import Processes, joined
 from training.interruption import Wish
 from training.learner import Learner
-from training.loop import make_sample, score, train_epoch
+from training.loop import logits_of, make_sample, train_epoch
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -77,8 +77,8 @@ def test_processes_score_every_jet_once(n):
     images = JetImages(select_rows(jets, n), "linear", False, CPU)
     torch.manual_seed(0)
     network = create_model("ViT", SIDE, 0.125)
-    expected = score(network, images, "one")
-    parts = [score(network, images, "some", Apart(rank, 2)) for rank in range(2)]
+    expected = logits_of(network, images, "one")
+    parts = [logits_of(network, images, "some", Apart(rank, 2)) for rank in range(2)]
     np.testing.assert_allclose(sum(parts), expected, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ from study import PRESETS, Study
 from training.checkpoint import Progress
 from training.interruption import Wish
 from training.learner import Learner, choose_device
-from training.loop import make_sample, score, train_epoch
+from training.loop import logits_of, make_sample, train_epoch
 
 CPU = torch.device("cpu")
 TOY = Study("toy", width=0.125, pixel_scale="sqrt")
@@ -44,9 +44,9 @@ def area(logits: np.ndarray, label: torch.Tensor) -> float:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_bfloat16_products_change_logits_and_auc_little(network):
     learner, sample = trained(network, CPU)
-    exact = score(learner.network, sample.images, network)
+    exact = logits_of(learner.network, sample.images, network)
     with torch.autocast("cpu", torch.bfloat16):
-        reduced = score(learner.network, sample.images, network)
+        reduced = logits_of(learner.network, sample.images, network)
     assert (reduced != exact).any()
     assert area(exact, sample.label) > 0.9
     assert np.sqrt(np.mean((reduced - exact) ** 2)) < 5e-2 * np.sqrt(np.mean(exact**2))
@@ -86,12 +86,12 @@ def test_the_fast_path_of_a_gpu_learns_what_the_plain_one_does(network):
     gpu = choose_device("cuda")
     (plain, sample), (fast, _) = (trained(network, gpu, plain) for plain in (True, False))
     areas = [
-        area(score(one.network, sample.images, network), sample.label) for one in (plain, fast)
+        area(logits_of(one.network, sample.images, network), sample.label) for one in (plain, fast)
     ]
     assert areas[1] == pytest.approx(areas[0], abs=1e-2)  # two trainings
-    exact = score(fast.network, sample.images, network)
+    exact = logits_of(fast.network, sample.images, network)
     with torch.autocast("cuda", torch.bfloat16):
-        rough = score(fast.network, sample.images, network)
+        rough = logits_of(fast.network, sample.images, network)
     assert np.sqrt(np.mean((rough - exact) ** 2)) < 5e-2
     assert area(rough, sample.label) == pytest.approx(area(exact, sample.label), abs=1e-3)
     compiled = torch.compile(fast.network)

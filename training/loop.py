@@ -142,7 +142,7 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def score(
+def logits_of(
     network: nn.Module,
     jets: JetImages,
     title: str,
@@ -233,7 +233,7 @@ def train(
             )  # fmt: skip
         try:
             processes.align(network)
-            logits = score(network, validation.images, "validation", processes)
+            logits = logits_of(network, validation.images, "validation", processes)
             loss = progress.loss_sum / len(order)
             if not (math.isfinite(loss) and np.isfinite(logits).all()):
                 raise InputError(

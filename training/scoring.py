@@ -20,7 +20,7 @@ from products import read_manifest, require_settings
 from study import Study
 from training import checkpoint
 from training.batches import JetImages, read_split
-from training.loop import score
+from training.loop import logits_of
 from training.plan import Training, trainings
 
 
@@ -147,7 +147,7 @@ def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.
     training = trained.training
     network = training.create(study, images.side).to(images.device)
     checkpoint.load(trained.best, network, trained.settings)
-    logits = score(network, images, str(training)).astype(float)
+    logits = logits_of(network, images, str(training)).astype(float)
     return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
 
 
