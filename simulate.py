@@ -1,4 +1,4 @@
-"""Step 0: simulate proton collisions at 13 TeV, for who does not have the published files.
+"""Step 0: simulate proton collisions at 13 TeV, if you do not have the published files.
 
 Reads   nothing.
 Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5 (layout:

@@ -2,8 +2,8 @@
 
 Reads   a file of collisions in our layout (doc/data-format.md), and models/weights/, whose README
         says what the network was trained on and where its scores mean nothing.
-Writes  Data/tags/<sample>_<file>.csv: a row a jet, with the event's number of R = 0.4 jets and the
-        probability of signal. A file that is not of a sample in train_data/ beside this script
+Writes  Data/tags/<sample>_<file>.csv: one row per jet, with the event's number of R = 0.4 jets and
+        the probability of signal. A file that is not of a sample in train_data/ beside this script
         has digits of its own behind its name.
 Takes   5 s for a file of 500 events on two cores.
 

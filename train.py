@@ -1,7 +1,7 @@
 """Step 2: train one base classifier, or all of a study.
 
 Reads   Data/<study>/{AK08,AK10,AK14}.h5, which setup.py packed: training and validation jets.
-Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with a row an epoch,
+Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with one row per epoch,
         epoch_NN.pt with everything to go on from there, log.txt, and manifest.json, which names
         the epoch of lowest validation loss; predict_base_model_mass.py uses that one.
 

@@ -1,7 +1,7 @@
 """Does a long run survive? Kills at random moments, and one process for a very long time.
 
 Reads   train_data/demo/, some of whose files become a small study in a temporary folder.
-Writes  doc/results/endurance.csv, a row a check.
+Writes  doc/results/endurance.csv, one row per check.
 
     python -m checks.endurance            # 100 kills of each script and all soaks
     python -m checks.endurance train.py   # 3 min on one core

@@ -1,4 +1,4 @@
-"""One tidy table of numbers with their errors, a row a number, and its printed form."""
+"""One tidy table of numbers with their errors, one row per number, and its printed form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class Summary:
 
 
 def _block(section: str, rows: list[dict[str, object]]) -> str:
-    """One section as text: a line a classifier, a column a quantity or neutralino mass."""
+    """One section as text: one line per classifier, one column per quantity or neutralino mass."""
     by_mass = rows[0]["neutralino_mass"] != ""
     column = "neutralino_mass" if by_mass else "quantity"
     columns = list(dict.fromkeys(row[column] for row in rows))

@@ -48,7 +48,7 @@ def features(results: Results) -> style.Drawing:
 
 
 def jet_spectra(results: Results) -> style.Drawing:
-    """Mass and pT of the jets that the networks are tested on, a column a jet definition."""
+    """Mass and pT of the jets that the networks are tested on, one column per jet definition."""
     definitions = list(results.scores.jets)
     figure, axes = style.panels(len(definitions), 2, height=2.1, sharey="row")
     points, of = [], {definition: results.of_jets(definition) for definition in definitions}
@@ -65,7 +65,7 @@ def jet_spectra(results: Results) -> style.Drawing:
 
 
 def scores(results: Results) -> style.Drawing:
-    """The networks' scores of held-out jets: a row a network, a column a jet definition."""
+    """The networks' scores of held-out jets: one row per network, one column per jet definition."""
     definitions = list(results.scores.jets)
     networks = list(dict.fromkeys(n for d in definitions for n in results.networks(d)))
     shape = len(definitions), len(networks)
@@ -122,7 +122,7 @@ def _distribution(
     is_signal: np.ndarray,
     edges: np.ndarray,
 ) -> list[dict[str, object]]:
-    """Normalised histograms with their statistical errors; returns a row a bin, each with `key`."""
+    """Normalised histograms with statistical errors; returns one row per bin, each with `key`."""
     width = np.diff(edges)
     points = [{**key, "low": a, "high": b} for a, b in itertools.pairwise(edges)]
     for name, rows, label, look in (

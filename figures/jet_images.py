@@ -160,7 +160,7 @@ def _process(event: np.void) -> str:
 def _displays_of_images(
     results: Results, jet_definition: str, chosen: Mapping[str, int]
 ) -> style.Drawing:
-    """A row an event, a column a jet: its image in its own frame, all channels together."""
+    """One row per event, one column per jet: its image in its own frame, all channels together."""
     packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", HELD_OUT)
     shown = {
         name: np.flatnonzero(packed.jets["event"] == results.scores.event[row])

@@ -18,7 +18,7 @@ def histories(results: Results) -> dict[str, Path]:
 
 
 def training_curves(results: Results) -> style.Drawing:
-    """Loss by epoch, a column a jet definition, of every seed; the best epoch is marked.
+    """Loss by epoch, of every seed, one column per jet definition; the best epoch is marked.
 
     The best epoch, whose weights are used, is the one of the lowest validation loss.
 

@@ -4,7 +4,7 @@ The published code splits by jet and passes the signal of the trainings to the l
 some of what it tests on was trained on. Here the AK14 networks of a study score signal jets that
 they were trained on, from fully selected events and weighted to the mass points of the held-out
 signal, against the held-out background: as they are after the epoch that the study takes, and after
-the last one, for what is learned by heart grows. Jet mass and pT, which learn nothing, must not
+the last one, because overfitting grows. Jet mass and pT, which learn nothing, must not
 differ.
 
 Reads   what the steps of the study wrote, its checkpoints included.

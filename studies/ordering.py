@@ -153,7 +153,7 @@ def _words(value: object) -> str:
 
 
 def table(rows: Iterable[dict], begins: str) -> Rows:
-    """A section of the summary: a line a classifier, a column a quantity or neutralino mass.
+    """A section of the summary: lines are classifiers, columns quantities or neutralino masses.
 
     A quantity of which values are published has these in a column of their own.
     """
