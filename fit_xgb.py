@@ -32,6 +32,7 @@ from event_level.fits import OF_ONE_JET, comparisons, fits
 from event_level.trees import grow_all
 from jets.scores import write_trees
 from study import add_study_option, load_study
+from training.plan import require_scored
 
 
 def main() -> None:
@@ -57,6 +58,7 @@ def main() -> None:
         study.settings_until("predict"),
         prepared["outputs"],
     )
+    require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
     settings = study.settings_until("fit") | {
         "fits": fits(study.networks) | comparisons(),

@@ -45,6 +45,7 @@ from figures import (
 from physics import JET_DEFINITIONS
 from sensitivity.cross_sections import STOP_MASSES
 from study import Study, add_study_option, load_study
+from training.plan import require_scored
 
 WITHOUT_OBSERVABLES = "the published files hold no event observables"
 WITHOUT_EFFICIENCIES = "the published files hold no event observables and no selection efficiencies"
@@ -125,6 +126,8 @@ def main() -> None:
             study.data_dir / f"{name}.json", script, study.settings_until(step), inputs
         )
         inputs |= made["outputs"]
+        if name == "scores":
+            require_scored(study, made)
     inputs |= products.fingerprints(sorted((study.data_dir / "models").glob("*/history.csv")))
     settings = study.settings_until("plots") | {"formats": formats}
     if products.is_finished(manifest, settings, inputs):

@@ -63,10 +63,24 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     _observables(summary, results)
     _modelling(summary, results)
     _null_check(summary, results)
+    _stand_ins(summary, results)
     packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
     in_two = events_in_two_splits(results.table.events, packed)
     summary.sentences.append(f"Events in two splits: {in_two} of {len(results.table.events)}.")
     return summary
+
+
+def _stand_ins(summary: Summary, results: Results) -> None:
+    """Where the study's first seed was not trained, and another enters trees and figures."""
+    first = results.study.seeds[0]
+    for name in results.scores.networks:
+        if f"{name}/{first}" in results.scores.repeats:
+            continue
+        seeds = [t.rpartition("/")[2] for t in results.scores.repeats if t.startswith(f"{name}/")]
+        other = f"seed {seeds[0]}" if seeds else "a seed that the study does not ask for"
+        summary.sentences.append(
+            f"{name.replace('/', ' ')}: seed {first} is not trained; {other} stands in."
+        )
 
 
 def _single_jets(summary: Summary, results: Results) -> None:

@@ -173,6 +173,10 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     lower.set_ylabel(f"gain over {REFERENCE} [GeV]")
     style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
+    if not any(np.isfinite(point["gain"]) for point in points if point["classifier"] != REFERENCE):
+        lower.set_yticks([])
+        words = "undefined: limits on both sides"
+        lower.text(0.5, 0.55, words, transform=lower.transAxes, ha="center")
     style.legend(figure, [upper])
     style.heading(figure, _gain_note(points))
     lightest = reference.neutralino_mass[0]

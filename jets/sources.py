@@ -81,7 +81,9 @@ class Collisions:
         identity = (found.process, found.m_stop, found.m_neutralino, found.index)
         name = f"{sample_name(*identity)}.h5"
         if path.name != name:
-            raise InputError(f"{path}: holds the events of {name}; give it that name again")
+            is_copy = path.with_name(name).exists()
+            remedy = ", which is there too; remove one" if is_copy else "; give it that name again"
+            raise InputError(f"{path}: holds the events of {name}{remedy}")
         if path in self._process and not (background and found.fully_selected.all()):
             raise InputError(
                 f"{path}: {np.sum(~found.fully_selected)} events of {found.process} with 5 or 6 "

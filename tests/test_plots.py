@@ -31,7 +31,7 @@ import plots
 from command import InputError
 from evaluation import exclusions
 from evaluation.results import Results, read_results
-from evaluation.summary import _modelling, summarise
+from evaluation.summary import _modelling, _stand_ins, summarise
 from evaluation.table import Summary
 from event_level.fits import comparisons, fits, possible
 from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
@@ -270,6 +270,27 @@ def test_gain_is_the_difference_and_a_limit_where_a_mass_is_one(finished):
             gain = row["excluded_mass"] - other["excluded_mass"]
             assert row["gain"] == pytest.approx(gain, abs=0.01)
             assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+
+
+def test_a_gain_that_nothing_measures_is_called_undefined(results):
+    found = [
+        dataclasses.replace(one, selection_efficiency=1e-4 * one.selection_efficiency)
+        for one in exclusions.exclusions(results)[-2:]
+    ]
+    lower = limits.gain(found).figure.axes[1]
+    assert [text.get_text() for text in lower.texts] == ["undefined: limits on both sides"]
+    assert not len(lower.get_yticks())
+
+
+def test_a_seed_that_stands_in_is_named(results):
+    study = dataclasses.replace(results.study, seeds=(2, 0))
+    repeats = {n: s for n, s in results.scores.repeats.items() if n.endswith("/0")}
+    scores = dataclasses.replace(results.scores, repeats=repeats)
+    summary = Summary()
+    _stand_ins(summary, dataclasses.replace(results, study=study, scores=scores))
+    assert len(summary.sentences) == 12
+    assert summary.sentences[0] == "AK08 CNN: seed 2 is not trained; seed 0 stands in."
+    assert not any("stands in" in sentence for sentence in summarise(results, {}).sentences)
 
 
 def test_empty_and_full_planes_say_so(results):

@@ -374,6 +374,10 @@ FAULTS = {
         lambda: (COLLISIONS / "ttbar_1.h5").rename(COLLISIONS / "ttbar_0.h5"),
         ["ttbar_0.h5", "ttbar_1.h5"],
     ),
+    "a copy under another name": (
+        lambda: shutil.copy(COLLISIONS / "ttbar_1.h5", COLLISIONS / "ttbar_0.h5"),
+        ["ttbar_0.h5: holds the events of ttbar_1.h5, which is there too; remove one"],
+    ),
     "a copy of another mass": (
         lambda: copy_events("stop_800_100.h5", "stop_800_200.h5", m_neutralino=200),
         ["stop_800_200.h5, row 0", "stop_800_100.h5, row 0; 60 events", "60 of all files"],

@@ -15,6 +15,8 @@ import pytest
 import torch
 from toy_jets import SIDE, make_events, make_jets, write_jets, write_study
 
+import fit_xgb
+import plots
 import predict_base_model_mass
 import train
 from command import run
@@ -182,6 +184,18 @@ def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
     status, said, _ = call(*predict)
     assert status == 0 and said.count(": scored") == 5
     assert (toy / "scores.h5").read_bytes() == added
+
+
+@pytest.mark.parametrize("script", [fit_xgb, plots])
+def test_scores_without_a_training_that_is_finished_by_now_are_refused(script, toy, call):
+    Path("toy.toml").write_text(TOY + "seeds = [2, 0]\n")
+    options = ("--study", "toy.toml")
+    status, said, _ = call(predict_base_model_mass, *options)
+    assert status == 0 and "AK08 CNN 2: not trained; another seed stands in" in said
+    assert call(train, "AK08", "CNN", "2", *options)[0] == 0
+    status, _, complaint = call(script, *options)
+    assert status == 2 and complaint.count("\n") == 1
+    assert "scores.json: made without AK08 CNN 2, whose training is finished by now" in complaint
 
 
 def test_what_is_no_longer_the_same_is_scored_again(toy, call):

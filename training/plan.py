@@ -1,6 +1,7 @@
 """Which trainings a study asks for, what decides each, and where its products lie."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,3 +124,22 @@ def trainings(study: Study) -> list[Training]:
         for jet_definition in study.jet_definitions
         for network in study.networks
     ] + [Training(study.jet_definitions[-1], study.networks[0], study.seeds[0], True)]
+
+
+def require_scored(study: Study, scores: Mapping) -> None:
+    """Refuse scores that lack a training of the study which is finished by now.
+
+    Args:
+        scores: their manifest.
+
+    Raises:
+        InputError: the first that is missing.
+    """
+    scored = scores["settings"].get("trainings", ())
+    for training in trainings(study):
+        manifest = training.directory(study) / "manifest.json"
+        if manifest.is_file() and str(training) not in scored:
+            raise InputError(
+                f"{study.data_dir / 'scores.json'}: made without {training}, whose training is "
+                "finished by now; run predict_base_model_mass.py again"
+            )
