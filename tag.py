@@ -5,7 +5,7 @@ Reads   a file of collisions in our layout (doc/data-format.md), and models/weig
 Writes  Data/tags/<sample>_<file>.csv: one row per jet, with the event's number of R = 0.4 jets and
         the probability of signal. A file that is not of a sample in train_data/ beside this script
         has digits of its own behind its name.
-Takes   5 s for a file of 500 events on two cores.
+Takes   19 s for the 1,493 jets of the file below on two cores, the start of Python included.
 
     python tag.py train_data/demo/stop_900_300.h5
 """

@@ -38,6 +38,7 @@ import torch
 from torch import nn
 
 from command import InputError, run
+from event_level.fits import PUBLISHED_NETWORKS
 from jets.events import read_events
 from jets.images import concatenate
 from jets.packed import PackedJets, jet_writer, read_jets
@@ -59,7 +60,6 @@ from training.loop import Sample, logits_of, make_sample, train_epoch
 from training.metrics import evaluate
 
 README, DEMO = PRESETS["readme"], PRESETS["demo"]
-PUBLISHED = ("CNN", "CoAtNet", "MaxViT")  # what the nine trainings are of
 JETS = 818_000  # of the published code's trainings: 861 mass points x 475, and as much background
 TRAINING_SHARE = 0.7
 BATCHES = {"cuda": (64, 256, 1024), "cpu": (64,)}
@@ -376,7 +376,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
         learning, validating = (sample_of(repeated(jets, size), device) for size in (n, JETS - n))
         order = np.random.default_rng(0).permutation(n)
         definitions = sum(d.pixels == side for d in JET_DEFINITIONS.values())
-        for name in [name for name in networks if name in PUBLISHED]:
+        for name in [name for name in networks if name in PUBLISHED_NETWORKS]:
             for batch_size in total:
                 torch.manual_seed(0)
                 network = create_model(name, side).to(device)
@@ -397,7 +397,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 row = partial(Row, "trainings", name, side, batch_size, learner.way)
                 yield row("an epoch, with validation and its metrics", seconds, "", "s")
                 yield row("first three steps, compilation included", compiling, "", "s")
-    if not set(networks) >= set(PUBLISHED):
+    if not set(networks) >= set(PUBLISHED_NETWORKS):
         return
     for batch_size, seconds in total.items():
         yield Row(
