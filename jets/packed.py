@@ -26,7 +26,9 @@ from physics import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
 from products import atomic_write
 
 _SAMPLE = [("process", "u1"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
-EVENT_DTYPE = np.dtype([*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2")])
+EVENT_DTYPE = np.dtype(
+    [*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2"), ("weight", "<f8")]
+)
 SAMPLE_DTYPE = np.dtype(
     [
         *_SAMPLE,
@@ -50,7 +52,7 @@ JET_DTYPE = np.dtype(
 )
 OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
 REMEDY = "run setup.py again"
-LAYOUT = 3  # of the files described here: setup.py makes older ones again
+LAYOUT = 4  # of the files described here: setup.py makes older ones again
 CHUNK = 2**16  # rows of a chunk on disk
 _STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 _COLUMNS = {

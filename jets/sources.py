@@ -96,6 +96,7 @@ class Collisions:
             events[field] = getattr(found, field)
         events["row"] = np.arange(len(found))
         events["n_jets"] = found.observables["n_jets"]
+        events["weight"] = 1
         samples = np.zeros(1, SAMPLE_DTYPE)
         for field in ("process", "m_stop", "m_neutralino", "index"):
             samples[field] = events[field][0]
@@ -194,6 +195,7 @@ class PublishedFiles:
         events["row"] = np.flatnonzero(taken)
         for name in ("m_stop", "index", "n_jets"):
             events[name] = NONE
+        events["weight"] = 1
         events["index" if process == TTBAR else "m_stop"] = number
         events["m_neutralino"] = masses[taken]
         points, rows = np.unique(events["m_neutralino"], return_counts=True)

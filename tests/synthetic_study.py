@@ -172,6 +172,7 @@ def _events(signal: int, background: int) -> np.ndarray:
         part = np.zeros(n + n // 5, EVENT_DTYPE)
         part["process"], part["m_stop"], part["m_neutralino"] = process, stop, neutralino
         part["index"], part["row"], part["n_jets"] = index, np.arange(len(part)), 7
+        part["weight"] = 1
         part["split"] = np.where(part["row"] < n, HELD_OUT, TRAIN)
         parts.append(part)
     return np.concatenate(parts)

@@ -26,6 +26,7 @@ def make_events(n: int) -> np.ndarray:
     events = np.zeros(n, EVENT_DTYPE)
     events["process"] = np.arange(n) % 2 * STOP
     events["row"] = np.arange(n)
+    events["weight"] = 1
     events["split"] = np.array([TRAIN] * 4 + [VALIDATION] * 3 + [HELD_OUT] * 3)[
         np.arange(n) // 2 % 10
     ]
