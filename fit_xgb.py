@@ -28,7 +28,7 @@ import argparse
 
 import products
 from command import run
-from event_level.fits import OF_ONE_JET, comparisons, fits
+from event_level.fits import fits
 from event_level.trees import grow_all
 from jets.scores import write_trees
 from study import add_study_options, study_of
@@ -60,17 +60,15 @@ def main() -> None:
     )
     require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
-    settings = study.settings("fit") | {
-        "fits": fits(study.classifiers.networks) | comparisons(),
-        "of_one_jet": OF_ONE_JET,
-    }
+    wanted = fits(study.classifiers.networks)
+    settings = study.settings("fit") | {"fits": wanted}
     if products.is_finished(manifest, settings, inputs):
         print(f"{output} is finished already")
         return
 
     with products.alone(manifest):
         with products.unchanged(inputs):
-            trees, left_out = grow_all(study, settings["fits"], options.device)
+            trees, left_out = grow_all(study, wanted, options.device)
             write_trees(output, trees)
         facts = {"left_out": left_out, "device": options.device}
         products.write_manifest(manifest, settings, inputs, [output], **facts)

@@ -32,7 +32,7 @@ from evaluation.exclusions import exclusions
 from evaluation.results import Results, read_results
 from evaluation.summary import summarise
 from evaluation.table import Summary
-from event_level.fits import PUBLISHED_NETWORKS
+from event_level.fits import PUBLISHED_NETWORKS, all_definitions, all_networks, sources
 from figures import (
     diagram,
     distributions,
@@ -78,10 +78,15 @@ def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
 def left_out(results: Results) -> dict[str, str]:
     """The figures that these results cannot give, each with its reason."""
     reasons = {}
-    if not any(
-        fit in results.trees.fits for fits in performance.combinations().values() for fit in fits
-    ):
-        reasons["sic_combinations"] = _no_combination(results)
+    combined = [*all_definitions(), *all_networks()]
+    if not results.trees.fits.keys() & set(combined):
+        needed = dict.fromkeys(one for fit in combined for one in sources(fit))
+        missing = [one.label for one in needed if one not in results.scores.networks]
+        reasons["sic_combinations"] = (
+            f"it takes one network on all of {', '.join(JET_DEFINITIONS)}, or "
+            f"{', '.join(PUBLISHED_NETWORKS)} on one of them; scores are missing of "
+            f"{', '.join(missing)}"
+        )
     if not training_curves.histories(results):
         reasons["training_curves"] = f"{results.study.data_dir}/models holds no history.csv"
     if results.table.observables is None:
@@ -93,16 +98,6 @@ def left_out(results: Results) -> dict[str, str]:
     elif min(map(len, results.masses)) < 2:
         reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
     return reasons
-
-
-def _no_combination(results: Results) -> str:
-    every = [f"{d}/{n}" for n in PUBLISHED_NETWORKS for d in JET_DEFINITIONS]
-    missing = [name.replace("/", " ") for name in every if name not in results.scores.networks]
-    return (
-        f"it takes one network on all of {', '.join(JET_DEFINITIONS)}, or "
-        f"{', '.join(PUBLISHED_NETWORKS)} on one of them; scores are missing of "
-        f"{', '.join(missing)}"
-    )
 
 
 def main() -> None:

@@ -14,7 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from command import InputError
-from evaluation.results import Results, with_observables
+from evaluation.results import Results
+from event_level.fits import with_observables
+from jets.scores import Classifier
 from jets.split import STOP
 from physics import EXPECTED_BACKGROUND
 from sensitivity.bootstrap import CONFIDENCE
@@ -31,7 +33,6 @@ from sensitivity.exclusion import (
 )
 from sensitivity.sic import Cut
 
-REFERENCE = "DS2"
 BAND_STEP = 20.0  # GeV of the neutralino mass, along the contour's error band
 
 
@@ -40,13 +41,12 @@ class Exclusion:
     """One classifier over the grid of masses.
 
     Attributes:
-        name: in figures.
         neutralino_mass, stop_mass: (q,) and (p,) GeV, ascending.
         cuts: (q, p) objects, the cut of each mass point; None where there is no such point.
         selection_efficiency: (q, p) of the preselection, with respect to all stop pairs.
     """
 
-    name: str
+    classifier: Classifier
     neutralino_mass: np.ndarray
     stop_mass: np.ndarray
     cuts: np.ndarray
@@ -160,7 +160,7 @@ class Exclusion:
             background = EXPECTED_BACKGROUND * cut.background_efficiency
             rows.append(
                 {
-                    "classifier": self.name,
+                    **self.classifier.row(),
                     "neutralino_mass": self.neutralino_mass[q],
                     "stop_mass": self.stop_mass[p],
                     "selection_efficiency": self.selection_efficiency[q, p],
@@ -189,7 +189,7 @@ def exclusions(results: Results) -> list[Exclusion]:
             f"{study.data_dir}/events.h5: {n_background} held-out background events, expected at "
             f"least {study.figures.background_events_min}; add background files"
         )
-    classifiers = results.of_events.named(with_observables(study.classifiers.networks))
+    classifiers = results.of_events.only(with_observables(study.classifiers.networks))
     stop_masses, neutralino_masses = results.masses
     samples = results.table.samples
     efficiency = {
@@ -204,15 +204,15 @@ def exclusions(results: Results) -> list[Exclusion]:
         for point in grid
     }
 
-    def of(name: str) -> Exclusion:
+    def of(classifier: Classifier) -> Exclusion:
         cuts = np.full(len(grid), None, object)
         for i, point in enumerate(grid):
             if among[point].any():
-                cuts[i] = classifiers.cut_at(name, among[point])
+                cuts[i] = classifiers.cut_at(classifier, among[point])
         selected = np.array([efficiency.get(point, np.nan) for point in grid]).reshape(shape)
-        return Exclusion(name, neutralino_masses, stop_masses, cuts.reshape(shape), selected)
+        return Exclusion(classifier, neutralino_masses, stop_masses, cuts.reshape(shape), selected)
 
-    return [of(name) for name in classifiers.score]
+    return [of(classifier) for classifier in classifiers.score]
 
 
 def gain_over(one: Exclusion, reference: Exclusion) -> tuple[np.ndarray, np.ndarray]:

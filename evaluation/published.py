@@ -7,27 +7,27 @@ alone; trees on three jets are digitised to 0.5 %. No more than that may be read
 import json
 from pathlib import Path
 
+from jets.scores import Classifier
 from products import read_csv
 
-_KEYS = ("level", "jet_definition", "network", "neutralino_mass", "quantity")
 _NUMBERS = {
-    tuple(row[key] for key in _KEYS): json.loads(row["value"])
+    (Classifier.of_row(row), row["quantity"], row["neutralino_mass"]): json.loads(row["value"])
     for row in read_csv(Path(__file__).with_name("published.csv"))
 }
 
 
 def published(
-    level: str, jet_definition: str, network: str, quantity: str, neutralino_mass: int | str = ""
+    classifier: Classifier, quantity: str, neutralino_mass: int | str = ""
 ) -> float | None:
-    """A published number, None where there is none.
+    """A published number, None where there is none; the paper has one training of each network.
 
     Args:
-        level: `jets` or `events`.
         quantity: as in the summary, `SIC at eps_S = 0.3` for example.
         neutralino_mass: GeV; empty for numbers of all masses together.
 
     Example:
-        >>> published("events", "AK14", "MaxViT", "AUC")
+        >>> from jets.scores import HELD_OUT_EVENTS
+        >>> published(Classifier(("AK14",), ("MaxViT",), (), HELD_OUT_EVENTS), "AUC")
         0.9795
     """
-    return _NUMBERS.get((level, jet_definition, network, str(neutralino_mass), quantity))
+    return _NUMBERS.get((classifier._replace(seed=None), quantity, str(neutralino_mass)))

@@ -6,8 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from command import InputError
+from event_level.fits import fits, trees_on_one_jet
 from jets.packed import EventTable, read_event_table
-from jets.scores import BaseScores, TreeScores, read_scores, read_trees
+from jets.scores import (
+    HELD_OUT_EVENTS,
+    BaseScores,
+    Classifier,
+    TreeScores,
+    read_scores,
+    read_trees,
+)
 from jets.split import STOP, VARIED
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores
@@ -24,17 +32,6 @@ from sensitivity.sic import (
 )
 from study import Study
 
-MASS, PT = "jet mass", "jet pT"
-TREES_OF_ONE_JET = {
-    "mass_pt": "trees on (mass, pT)",
-    "angularities": "trees on (mass, pT, angularities)",
-    "same_jets": "trees on the networks' jets",
-}
-TREES_OF_THREE_JETS = {  # without a network
-    "mass": "trees on mass",
-    "pt": "trees on pT",
-    **{fit: TREES_OF_ONE_JET[fit] for fit in ("mass_pt", "angularities")},
-}
 PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where events are reweighted
 
 
@@ -48,7 +45,7 @@ class Classifiers:
     Attributes:
         study: whose they are.
         background_min: background scores that must pass for a number other than max SIC.
-        score: name -> (n,)
+        score: classifier -> (n,)
         event: (n,) rows of the event table; the bootstrap resamples them whole.
         is_signal: (n,)
         pt: (n,) GeV, of the jet, or of the event's hardest jet.
@@ -57,47 +54,53 @@ class Classifiers:
 
     study: Study
     background_min: int
-    score: Mapping[str, np.ndarray]
+    score: Mapping[Classifier, np.ndarray]
     event: np.ndarray
     is_signal: np.ndarray
     pt: np.ndarray
     weight: np.ndarray
 
-    def pair(self, name: str, signal: np.ndarray | bool = True) -> tuple[Scores, Scores]:
+    def pair(
+        self, classifier: Classifier, signal: np.ndarray | bool = True
+    ) -> tuple[Scores, Scores]:
         """Signal (all of it, or what the (n,) mask keeps) and background scores of a classifier."""
         of_class = (self.is_signal & signal, ~self.is_signal)
-        return tuple(self._scores(self.score[name], rows) for rows in of_class)
+        return tuple(self._scores(self.score[classifier], rows) for rows in of_class)
 
     def aucs(self) -> CorrelatedAUCs:
-        """AUCs of all, in the order of their names."""
+        """AUCs of all, in the order of `score`."""
         stacked = np.stack(list(self.score.values()))
         of_class = (self.is_signal, ~self.is_signal)
         pair = (self._scores(stacked, rows) for rows in of_class)
         return correlated_aucs(*pair, bootstraps=self.study.figures.bootstraps)
 
-    def max_sic(self, name: str) -> MaximumSIC:
+    def max_sic(self, classifier: Classifier) -> MaximumSIC:
         """Of a classifier; the study's least signal efficiency and number of background jets hold.
 
         Over events too at least as many events as the study asks of jets must pass.
         """
         return max_sic(
-            *self.pair(name),
+            *self.pair(classifier),
             signal_efficiency_min=self.study.figures.signal_efficiency_min,
             background_min=self.study.figures.background_jets_min,
             bootstraps=self.study.figures.bootstraps,
         )
 
-    def sic_at(self, name: str, signal: np.ndarray | bool = True) -> SICPoint:
+    def sic_at(self, classifier: Classifier, signal: np.ndarray | bool = True) -> SICPoint:
         """Of a classifier at the working point, of all signal or what the (n,) mask keeps."""
-        return sic_at(*self.pair(name, signal), self.study.figures.working_point, **self._counted)
+        return sic_at(
+            *self.pair(classifier, signal), self.study.figures.working_point, **self._counted
+        )
 
-    def cut_at(self, name: str, signal: np.ndarray | bool = True) -> Cut:
+    def cut_at(self, classifier: Classifier, signal: np.ndarray | bool = True) -> Cut:
         """The cut of the working point, of all signal or what the (n,) mask keeps."""
-        return cut_at(*self.pair(name, signal), self.study.figures.working_point, **self._counted)
+        return cut_at(
+            *self.pair(classifier, signal), self.study.figures.working_point, **self._counted
+        )
 
-    def sic_curve(self, name: str) -> SICCurve:
+    def sic_curve(self, classifier: Classifier) -> SICCurve:
         """Of a classifier."""
-        return sic_curve(*self.pair(name), **self._counted)
+        return sic_curve(*self.pair(classifier), **self._counted)
 
     @property
     def _counted(self) -> dict[str, int]:
@@ -113,11 +116,9 @@ class Classifiers:
         weight[~self.is_signal] = spectrum_weights(*of_class)
         return replace(self, weight=weight)
 
-    def named(self, names: Mapping[str, str]) -> "Classifiers":
-        """Those of `names` (score -> name in the figure) that exist."""
-        return replace(
-            self, score={new: self.score[old] for old, new in names.items() if old in self.score}
-        )
+    def only(self, wanted: Iterable[Classifier]) -> "Classifiers":
+        """Those of `wanted` that exist, in that order."""
+        return replace(self, score={one: self.score[one] for one in wanted if one in self.score})
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Results:
         return [
             n
             for n in self.study.classifiers.networks
-            if f"{jet_definition}/{n}" in self.scores.networks
+            if Classifier((jet_definition,), (n,)) in self.scores.networks
         ]
 
     def of_jets(self, jet_definition: str) -> Classifiers:
@@ -157,12 +158,12 @@ class Results:
         Raises:
             InputError: no jet of one of the classes.
         """
-        jets, scores = self.scores.jets[jet_definition], self.scores.networks
-        by_name = {n: scores[f"{jet_definition}/{n}"] for n in self.networks(jet_definition)}
-        by_name |= {MASS: jets["mass"], PT: jets["pt"]}
-        for fit, name in TREES_OF_ONE_JET.items():
-            by_name[name] = self.trees.fits[f"{jet_definition}/{fit}"]
-        found = self._on_jets(jets, by_name, self._is_signal(jets))
+        jets, of_jet = self.scores.jets[jet_definition], Classifier((jet_definition,))
+        networks = [of_jet._replace(networks=(name,)) for name in self.networks(jet_definition)]
+        score = {one: self.scores.networks[one] for one in networks}
+        score |= {of_jet._replace(features=(name,)): jets[name] for name in ("mass", "pt")}
+        score |= {one: self.trees.fits[one] for one in trees_on_one_jet(jet_definition)}
+        found = self._on_jets(jet_definition, score, self._is_signal(jets))
         for what, of_class in (("signal", found.is_signal), ("background", ~found.is_signal)):
             if not of_class.any():
                 raise InputError(
@@ -173,14 +174,9 @@ class Results:
         return found
 
     def repeats_of_jets(self, jet_definition: str) -> Classifiers:
-        """All seeds of the networks, as `MaxViT/0`, on the same jets."""
-        by_name = {
-            name.partition("/")[2]: score
-            for name, score in self.scores.repeats.items()
-            if name.startswith(f"{jet_definition}/")
-        }
-        jets = self.scores.jets[jet_definition]
-        return self._on_jets(jets, by_name, self._is_signal(jets))
+        """All seeds of the networks, on the same jets."""
+        is_signal = self._is_signal(self.scores.jets[jet_definition])
+        return self._on_jets(jet_definition, self.scores.repeats, is_signal)
 
     def _is_signal(self, jets: np.ndarray) -> np.ndarray:
         return np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
@@ -190,24 +186,25 @@ class Results:
 
         Without any score where so few jets are left that all have the same label.
         """
-        jets = self.scores.jets[jet_definition]
-        by_name = {
-            name.split("/")[1]: score
-            for name, score in self.scores.shuffled.items()
-            if name.startswith(f"{jet_definition}/")
-        }
-        found = self._on_jets(jets, by_name, jets["shuffled_label"] == 1)
-        return found if 0 < found.is_signal.sum() < len(found.is_signal) else found.named({})
+        is_signal = self.scores.jets[jet_definition]["shuffled_label"] == 1
+        found = self._on_jets(jet_definition, self.scores.shuffled, is_signal)
+        return found if 0 < found.is_signal.sum() < len(found.is_signal) else found.only([])
 
     def _on_jets(
-        self, jets: np.ndarray, by_name: Mapping[str, np.ndarray], is_signal: np.ndarray
+        self, jet_definition: str, scores: Mapping[Classifier, np.ndarray], is_signal: np.ndarray
     ) -> Classifiers:
+        """Those of `scores` (m, 3) that are of this jet definition, on the classified jets."""
+        jets = self.scores.jets[jet_definition]
         classified = jets["classified"]
         event = np.broadcast_to(self.scores.event[:, None], jets.shape)
         return Classifiers(
             self.study,
             self.study.figures.background_jets_min,
-            {name: score[classified] for name, score in by_name.items()},
+            {
+                one: score[classified]
+                for one, score in scores.items()
+                if one.jet_definitions == (jet_definition,)
+            },
             event[classified],
             is_signal[classified],
             jets["pt"][classified],
@@ -215,37 +212,36 @@ class Results:
         )
 
     def repeats_of_events(self, jet_definition: str) -> Classifiers:
-        """The fits on the three jets' scores of all seeds, as `MaxViT/0`."""
-        names = {}
-        for name in self.scores.repeats:
-            definition, network, seed = name.split("/")
-            if definition == jet_definition:
-                further = f"{definition}_{network}_{seed}"
-                fit = further if further in self.trees.fits else f"{definition}_{network}"
-                names[fit] = f"{network}/{seed}"
-        return self._on_signal(self.trees.fits).named(names)
+        """Trees on the three jets' scores of all seeds of the networks."""
+        grown, found = self.trees.fits, {}
+        for training in self.scores.repeats:
+            further = training._replace(trees=HELD_OUT_EVENTS)
+            fit = further if further in grown else further._replace(seed=None)
+            if training.jet_definitions == (jet_definition,) and fit in grown:
+                found[further] = grown[fit]
+        return self._on_events(found, self.events["process"] == STOP)
 
     @property
     def of_events(self) -> Classifiers:
-        """Every fit over the held-out events but those of further seeds."""
-        further = {name.replace("/", "_") for name in self.scores.repeats}
-        return self._on_signal({n: s for n, s in self.trees.fits.items() if n not in further})
-
-    def _on_signal(self, fits: Mapping[str, np.ndarray]) -> Classifiers:
-        of_events = {name: score for name, score in fits.items() if score.ndim == 1}
-        return self._on_events(of_events, self.events["process"] == STOP)
+        """All trees over the held-out events but those of further seeds."""
+        every = [one for one in fits(self.study.classifiers.networks) if one.level == "events"]
+        found = {one: self.trees.fits[one] for one in every if one in self.trees.fits}
+        return self._on_events(found, self.events["process"] == STOP)
 
     @property
     def of_shuffled_events(self) -> Classifiers:
         """The null check over events: grown and tested on permuted labels."""
-        return self._on_events({"all scores": self.trees.null_check}, self.trees.shuffled_label)
+        found = {one: score for one, score in self.trees.fits.items() if one.permuted}
+        return self._on_events(found, self.trees.shuffled_label)
 
-    def _on_events(self, fits: Mapping[str, np.ndarray], is_signal: np.ndarray) -> Classifiers:
+    def _on_events(
+        self, score: Mapping[Classifier, np.ndarray], is_signal: np.ndarray
+    ) -> Classifiers:
         some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
         pt = some["pt"].max(axis=1)
         floor = self.study.figures.background_events_min
         return Classifiers(
-            self.study, floor, fits, self.scores.event, is_signal, pt, np.ones(len(pt))
+            self.study, floor, score, self.scores.event, is_signal, pt, np.ones(len(pt))
         )
 
     @property
@@ -275,13 +271,3 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
     varied = {name: trees.take(rows) for name, n in VARIED.items() if (rows := process == n).any()}
     nominal = process <= STOP
     return Results(study, table, scores.take(nominal), trees.take(nominal), varied, left_out)
-
-
-def three_jets(jet_definition: str, networks: Iterable[str]) -> dict[str, str]:
-    """Fits on the three jets' scores of one network, and their names in figures."""
-    return {f"{jet_definition}_{network}": network for network in networks}
-
-
-def with_observables(networks: Iterable[str]) -> dict[str, str]:
-    """Fits on AK14 scores and DS2, and on DS2 alone, and their names in figures."""
-    return {f"AK14_{network}_DS2": f"{network} + DS2" for network in networks} | {"DS2": "DS2"}

@@ -3,33 +3,35 @@
 The demo's promises are answered below it, yes or no.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
 from evaluation.published import published
-from evaluation.results import (
-    MASS,
-    PT_OF_EVENTS,
-    TREES_OF_ONE_JET,
-    TREES_OF_THREE_JETS,
-    Classifiers,
-    Results,
-    three_jets,
+from evaluation.results import PT_OF_EVENTS, Classifiers, Results
+from evaluation.table import LEAST_BACKGROUND, LOOSENED, MEASURED, Summary
+from event_level.fits import (
+    DS2,
+    all_networks,
+    jet_mass,
+    on_three_jets,
+    trees_on_one_jet,
     with_observables,
+    without_network,
 )
-from evaluation.table import Summary
 from jets.packed import read_jet_table
+from jets.scores import Classifier
 from jets.split import events_in_two_splits
 from physics import BACKGROUND_UNCERTAINTY
 from sensitivity.bootstrap import Estimate
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
+from study import Study
 
+SIGNAL_PT = "signal pT"  # the spectrum to which a background is weighted
 _STATUSES = {
-    INSIDE: "measured",
+    INSIDE: MEASURED,
     ABOVE_GRID: "lower limit",
     BELOW_GRID: "upper limit",
     UNKNOWN: "undefined",
@@ -53,12 +55,12 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
         points: of the figures drawn so far, by the figure's name; what they hold is not computed
             again.
     """
-    summary = Summary()
+    summary = Summary(headings(results.study))
     _single_jets(summary, results)
     _trees(summary, results)
     _trainings(summary, results)
-    for name in ("sic_networks", "sic_combinations", "sic_observables"):
-        _against_mass(summary, results, points.get(name, []))
+    figures = ("sic_networks", "sic_combinations", "sic_observables")
+    _against_mass(summary, [point for name in figures for point in points.get(name, [])])
     _excluded(summary, points.get("gain", []))
     _observables(summary, results)
     _modelling(summary, results)
@@ -70,44 +72,76 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     return summary
 
 
+def headings(study: Study) -> dict[tuple[str, str, str], str]:
+    """What is printed above the rows of a table, level and spectrum."""
+    at_point, least = _at_point(study), study.figures.background_jets_min
+    jets = (
+        f"max SIC over eps_S >= {study.figures.signal_efficiency_min:g}, at least {least} "
+        "background jets"
+    )
+    events = (
+        f"max SIC: at least {least} background events, else {study.figures.background_events_min}"
+    )
+    found = {
+        ("merits", "jets", ""): f"Single jets, held out ({jets}; AUC difference: to the jet mass)",
+        ("merits", "jets", SIGNAL_PT): (
+            f"Single jets, background weighted to the signal's jet pT ({jets})"
+        ),
+        ("merits", "events", ""): f"Trees, events held out ({events})",
+        ("merits", "events", SIGNAL_PT): (
+            f"Trees, background weighted to the signal's hardest {PT_OF_EVENTS} jet ({events})"
+        ),
+        ("neutralino masses", "events", ""): (
+            f"{at_point} by neutralino mass in GeV, trees on events"
+        ),
+        ("excluded", "events", ""): (
+            f"Excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV"
+        ),
+        ("gain", "events", ""): (
+            "Gain in excluded stop mass over DS2 alone in GeV by neutralino mass in GeV"
+        ),
+        ("added to DS2", "events", ""): "What the scores add to DS2",
+        ("other showers", "events", ""): (
+            f"eps_B of the cut at {at_point.removeprefix('SIC at ')}, and its relative shift in "
+            f"other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})"
+        ),
+    }
+    for level, title in (("jets", "single jets"), ("events", "trees on three jets")):
+        found["seeds", level, ""] = f"Mean and standard deviation over seeds of a training, {title}"
+        found["ratios", level, ""] = (
+            f"The paper's ordering, {title}: ratios of SIC, same events (trainings, if more than "
+            "one)"
+        )
+        found["null check", level, ""] = f"Null check, {title}: trained, tested on permuted labels"
+    return found
+
+
+def _at_point(study: Study) -> str:
+    return f"SIC at eps_S = {study.figures.working_point:g}"
+
+
 def _stand_ins(summary: Summary, results: Results) -> None:
     """Where the study's first seed was not trained, and another enters trees and figures."""
-    first = results.study.classifiers.seeds[0]
-    for name in results.scores.networks:
-        if f"{name}/{first}" in results.scores.repeats:
+    first, repeats = results.study.classifiers.seeds[0], results.scores.repeats
+    for one in results.scores.networks:
+        if one._replace(seed=first) in repeats:
             continue
-        seeds = [t.rpartition("/")[2] for t in results.scores.repeats if t.startswith(f"{name}/")]
+        seeds = [training.seed for training in repeats if training._replace(seed=None) == one]
         other = f"seed {seeds[0]}" if seeds else "a seed that the study does not ask for"
-        summary.sentences.append(
-            f"{name.replace('/', ' ')}: seed {first} is not trained; {other} stands in."
-        )
+        summary.sentences.append(f"{one.label}: seed {first} is not trained; {other} stands in.")
 
 
 def _single_jets(summary: Summary, results: Results) -> None:
-    study = results.study
-    floor = (
-        f"max SIC over eps_S >= {study.figures.signal_efficiency_min:g}, at least "
-        f"{study.figures.background_jets_min} background jets"
-    )
     for definition in results.scores.jets:
-        classifiers = results.of_jets(definition)
-        names = list(classifiers.score)
-        of_paper = {name: ("jets", definition, name) for name in names}
-        label = f"{definition} {{}}".format
-        _figures_of_merit(
-            summary, f"Single jets, held out ({floor})", classifiers, label, of_paper, MASS
-        )
-        _figures_of_merit(
-            summary,
-            f"Single jets, background weighted to the signal's jet pT ({floor})",
-            classifiers.reweighted(),
-            label,
-        )
-        aucs, mass = classifiers.aucs(), names.index(MASS)
-        margins = {}
-        for name in results.networks(definition):
-            difference = aucs.difference(names.index(name), mass)
-            margins[name] = difference.deviations
+        classifiers, mass = results.of_jets(definition), jet_mass(definition)
+        _figures_of_merit(summary, classifiers, reference=mass)
+        _figures_of_merit(summary, classifiers.reweighted(), SIGNAL_PT)
+        aucs, names = classifiers.aucs(), list(classifiers.score)
+        margins = {
+            one.words: aucs.difference(i, names.index(mass)).deviations
+            for i, one in enumerate(names)
+            if one.networks
+        }
         if not margins:
             continue
         best = max(margins, key=margins.get)
@@ -118,67 +152,51 @@ def _single_jets(summary: Summary, results: Results) -> None:
 
 
 def _trees(summary: Summary, results: Results) -> None:
-    study, classifiers = results.study, results.of_events
-    floor = (
-        f"max SIC: at least {study.figures.background_jets_min} background events, "
-        f"else {study.figures.background_events_min}"
-    )
-    of_paper = {
-        fit: ("events", definition, network)
-        for definition in results.scores.jets
-        for fit, network in three_jets(definition, results.networks(definition)).items()
-    }
-    _figures_of_merit(summary, f"Trees, events held out ({floor})", classifiers, str, of_paper)
-    weighted = {"all": "all", **with_observables(study.classifiers.networks)}
+    classifiers = results.of_events
+    _figures_of_merit(summary, classifiers)
+    weighted = [all_networks()[-1], *with_observables(results.study.classifiers.networks)]
     for definition in results.scores.jets:
-        weighted |= three_jets(definition, (*results.networks(definition), *TREES_OF_THREE_JETS))
-    named = classifiers.named({name: name for name in weighted}).reweighted()
-    _figures_of_merit(
-        summary,
-        f"Trees, background weighted to the signal's hardest {PT_OF_EVENTS} jet ({floor})",
-        named,
-        str,
-    )
+        weighted += on_three_jets(definition, results.networks(definition))
+        weighted += without_network(definition)
+    _figures_of_merit(summary, classifiers.only(weighted).reweighted(), SIGNAL_PT)
 
 
 def _figures_of_merit(
     summary: Summary,
-    section: str,
     classifiers: Classifiers,
-    label: Callable[[str], str],
-    of_paper: Mapping[str, tuple[str, str, str]] = MappingProxyType({}),
-    reference: str | None = None,
+    spectrum: str = "",
+    reference: Classifier | None = None,
 ) -> None:
     """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
 
     Args:
-        label: name of a classifier -> its row.
-        of_paper: name -> level, jet definition and network of its published numbers.
+        spectrum: of the background; published numbers stand beside those of its own.
         reference: AUCs are also given relative to that of this classifier.
     """
-    study = classifiers.study
-    names = list(classifiers.score)
-    aucs = classifiers.aucs()
-    for i, name in enumerate(names):
-        row, key = label(name), of_paper.get(name, ("", "", ""))
-        summary.add_estimate(section, "AUC", row, aucs[i], published(*key, "AUC"))
-        if reference not in (None, name):
+    study, names, aucs = classifiers.study, list(classifiers.score), classifiers.aucs()
+    at_point = _at_point(study)
+    for i, one in enumerate(names):
+        quantities = () if spectrum else ("AUC", "max SIC", at_point)
+        of_paper = {quantity: published(one, quantity) for quantity in quantities}
+
+        def more(quantity: str, of_paper: Mapping = of_paper) -> dict[str, object]:
+            return {"spectrum": spectrum, "published": of_paper.get(quantity)}
+
+        summary.add_estimate("merits", one, "AUC", aucs[i], **more("AUC"))
+        if reference not in (None, one):
             difference = aucs.difference(i, names.index(reference))
-            summary.add_estimate(section, "AUC - AUC of mass", row, difference)
-        maximum = classifiers.max_sic(name)
-        count = maximum.background_count
-        if count == study.figures.background_jets_min:
-            count = f"{count}, the least allowed"
-        best = published(*key, "max SIC")
-        summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
-        point, quantity = (
-            classifiers.sic_at(name),
-            f"SIC at eps_S = {study.figures.working_point:g}",
-        )
+            summary.add_estimate("merits", one, "AUC difference", difference, reference=reference)
+        maximum, point = classifiers.max_sic(one), classifiers.sic_at(one)
+        is_least = maximum.background_count == study.figures.background_jets_min
+        summary.add_estimate(
+            "merits", one, "max SIC", maximum, **more("max SIC"),
+            status=LEAST_BACKGROUND if is_least else MEASURED,
+            effective_background=maximum.background_count,
+        )  # fmt: skip
         summary.add(
-            section, quantity, row, point.value, point.low, point.high,
-            "lower limit" if point.is_lower_limit else "measured", published(*key, quantity),
-            background=point.background_count,
+            "merits", one, at_point, point.value, point.low, point.high, **more(at_point),
+            status="lower limit" if point.is_lower_limit else MEASURED,
+            effective_background=point.background_count,
         )  # fmt: skip
 
 
@@ -186,159 +204,143 @@ def _trainings(summary: Summary, results: Results) -> None:
     """Ratios between networks, and to trees that see no images; with several seeds their spread."""
 
     def of_one_jet(definition: str) -> Classifiers:
-        trees = TREES_OF_ONE_JET["same_jets"]
-        return results.of_jets(definition).named({trees: trees})
+        return results.of_jets(definition).only(trees_on_one_jet(definition)[-1:])
 
     def of_three_jets(definition: str) -> Classifiers:
-        fits = ("mass", "angularities")
-        names = {f"{definition}_{fit}": TREES_OF_THREE_JETS[fit] for fit in fits}
-        return results.of_events.named(names)
+        trees = without_network(definition)
+        return results.of_events.only([trees[0], trees[-1]])
 
-    for level, title, of_seeds, without_images in (
-        ("jets", "single jets", results.repeats_of_jets, of_one_jet),
-        ("events", "trees on three jets", results.repeats_of_events, of_three_jets),
+    for of_seeds, without_images in (
+        (results.repeats_of_jets, of_one_jet),
+        (results.repeats_of_events, of_three_jets),
     ):
-        merits: dict[tuple[str, str], list[Merit]] = {}
-        trees: dict[tuple[str, str], list[Merit]] = {}
+        merits: dict[Classifier, list[Merit]] = {}
+        trees: dict[Classifier, list[Merit]] = {}
         for definition in results.scores.jets:
             for found, classifiers in ((merits, of_seeds), (trees, without_images)):
-                for name, merit in _merits(classifiers(definition)).items():
-                    found.setdefault((definition, name.partition("/")[0]), []).append(merit)
-        for (definition, network), seeds in merits.items():
+                for one, merit in _merits(classifiers(definition)).items():
+                    found.setdefault(one._replace(seed=None), []).append(merit)
+        for one, seeds in merits.items():
             if len(seeds) > 1:
-                row = f"{title}: {definition} {network}, {len(seeds)} seeds"
-                _mean_and_spread(summary, results.study.figures.working_point, row, seeds)
-        _ratios(summary, results.study.figures.working_point, level, title, merits, trees)
+                _mean_and_spread(summary, _at_point(results.study), one, seeds)
+        _ratios(summary, _at_point(results.study), merits, trees)
 
 
-def _merits(classifiers: Classifiers) -> dict[str, Merit]:
+def _merits(classifiers: Classifiers) -> dict[Classifier, Merit]:
     aucs = classifiers.aucs().value if classifiers.score else ()
     return {
-        name: Merit(auc, classifiers.max_sic(name), classifiers.sic_at(name))
-        for name, auc in zip(classifiers.score, aucs, strict=True)
+        one: Merit(auc, classifiers.max_sic(one), classifiers.sic_at(one))
+        for one, auc in zip(classifiers.score, aucs, strict=True)
     }
 
 
 def _mean_and_spread(
-    summary: Summary, working_point: float, row: str, seeds: Sequence[Merit]
+    summary: Summary, at_point: str, classifier: Classifier, seeds: Sequence[Merit]
 ) -> None:
-    section = "Mean and standard deviation over seeds of a training"
     values = {
         "AUC": [seed.auc for seed in seeds],
         "max SIC": [seed.maximum.value for seed in seeds],
-        f"SIC at eps_S = {working_point:g}": [
-            np.nan if seed.point.is_lower_limit else seed.point.value for seed in seeds
-        ],
+        at_point: [np.nan if seed.point.is_lower_limit else seed.point.value for seed in seeds],
     }
     for quantity, of_seeds in values.items():
         estimate = Estimate(float(np.mean(of_seeds)), float(np.std(of_seeds, ddof=1)))
-        summary.add_estimate(section, quantity, row, estimate)
+        summary.add_estimate("seeds", classifier, quantity, estimate, trainings=len(seeds))
 
 
 def _ratios(
     summary: Summary,
-    working_point: float,
-    level: str,
-    title: str,
-    merits: Mapping[tuple[str, str], Sequence[Merit]],
-    trees: Mapping[tuple[str, str], Sequence[Merit]],
+    at_point: str,
+    merits: Mapping[Classifier, Sequence[Merit]],
+    trees: Mapping[Classifier, Sequence[Merit]],
 ) -> None:
     """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
 
     Args:
-        level: `jets` or `events`, for the published numbers.
-        merits: (jet definition, network) -> of each seed.
-        trees: (jet definition, name) -> of trees that see no images, once.
+        at_point: SIC at the working point, by its name.
+        merits: of each seed of networks, or of trees on their scores.
+        trees: of trees that see no images, once.
     """
-    networks = dict.fromkeys(network for _, network in merits)
-    definitions = dict.fromkeys(definition for definition, _ in merits)
-    claims = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
-    pairs = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
-    claims += [((d, a), (d, b)) for d in definitions for a, b in pairs]
-    claims += [(seeds, tree) for tree in trees for seeds in merits if seeds[0] == tree[0]]
-    section = "The paper's ordering: ratios of SIC, same events (trainings, if more than one)"
+    some = next(iter(merits), Classifier())
+    networks, definitions = (dict.fromkeys(one[i][0] for one in merits) for i in (1, 0))
+    pairs = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
+    ordered = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
+    pairs += [((d, a), (d, b)) for d in definitions for a, b in ordered]
+    claims = [
+        [some._replace(jet_definitions=(d,), networks=(n,)) for d, n in pair] for pair in pairs
+    ]
+    claims += [
+        [one, tree]
+        for tree in trees
+        for one in merits
+        if one.jet_definitions == tree.jet_definitions
+    ]
     every = merits | trees
     for better, worse in claims:
         if not {better, worse} <= set(every):
             continue
-        sides = [every[name] for name in (better, worse)]
-        row = f"{title}: {' '.join(better)} / {' '.join(worse)}"
-        if max(map(len, sides)) > 1:
-            row += f" ({' / '.join(str(len(seeds)) for seeds in sides)})"
+        sides = every[better], every[worse]
         measured = {"max SIC": [[one.maximum for one in seeds] for seeds in sides]}
         points = [[one.point for one in seeds] for seeds in sides]
         if not any(point.is_lower_limit for seeds in points for point in seeds):
-            measured[f"SIC at eps_S = {working_point:g}"] = points
+            measured[at_point] = points
         for quantity, pair in measured.items():
-            of_paper = [published(level, *name, quantity) for name in (better, worse)]
-            ratio = None if None in of_paper else round(of_paper[0] / of_paper[1], 2)
-            summary.add_estimate(section, quantity, row, ratio_of_means(*pair), ratio)
+            of_paper = [published(one, quantity) for one in (better, worse)]
+            summary.add_estimate(
+                "ratios", better, f"ratio of {quantity}", ratio_of_means(*pair), reference=worse,
+                trainings=len(sides[0]), reference_trainings=len(sides[1]),
+                published=None if None in of_paper else round(of_paper[0] / of_paper[1], 2),
+            )  # fmt: skip
 
 
 def _modelling(summary: Summary, results: Results) -> None:
     """What another shower does to the background that passes the cut of the working point."""
-    study, classifiers = results.study, results.of_events
-    section = (
-        f"Shift of eps_B at eps_S = {study.figures.working_point:g} in other showers, relative "
-        f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g}; in brackets events passing here, there)"
-    )
+    classifiers = results.of_events
     if np.count_nonzero(~classifiers.is_signal) < classifiers.background_min:
         return  # no cut can be placed; `exclusions` says so
-    for name in classifiers.score if results.varied else ():
-        cut = classifiers.cut_at(name)
-        nominal = cut.background_efficiency
-        spread = float(np.std(cut.resampled_background_efficiency / nominal, ddof=1))
+    for one in classifiers.score if results.varied else ():
+        cut = classifiers.cut_at(one)
+        nominal, status = cut.background_efficiency, LOOSENED if cut.is_loosened else MEASURED
+        error = float(np.std(cut.resampled_background_efficiency, ddof=1))
+        summary.add_estimate(
+            "other showers", one, "eps_B", Estimate(nominal, error), status=status,
+            effective_background=cut.background_count,
+        )  # fmt: skip
         for variation, trees in results.varied.items():
-            passes = trees.fits[name] >= cut.threshold
+            passes = trees.fits[one] >= cut.threshold
             low, high = (end / nominal for end in clopper_pearson(passes.sum(), len(passes)))
-            share = passes.mean() / nominal
+            share, spread = passes.mean() / nominal, error / nominal
             summary.add(
-                section, variation, f"{name}{', looser cut' if cut.is_loosened else ''}", share - 1,
+                "other showers", one, "shift of eps_B", share - 1,
                 share - 1 - np.hypot(share - low, share * spread),
                 share - 1 + np.hypot(high - share, share * spread),
-                background=f"{cut.background_count}, {passes.sum()}",
+                variation=variation, status=status, effective_background=passes.sum(),
             )  # fmt: skip
 
 
-def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping]) -> None:
-    section = (
-        f"SIC at eps_S = {results.study.figures.working_point:g} by neutralino mass in GeV, "
-        "trees on events"
-    )
-    for point in points:
+def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
+    """Trees that stand in several figures have one row at each mass."""
+    for point in {(Classifier.of_row(p), p["neutralino_mass"]): p for p in points}.values():
         summary.add(
-            section,
-            "SIC",
-            f"{point['group']}: {point['classifier']}",
-            point["sic"],
-            point["low"],
-            point["high"],
-            "lower limit" if point["is_lower_limit"] else "measured",
-            neutralino_mass=point["neutralino_mass"],
-            background=point["background_events"],
-        )
+            "neutralino masses", Classifier.of_row(point), "SIC", point["sic"], point["low"],
+            point["high"], neutralino_mass=point["neutralino_mass"],
+            status="lower limit" if point["is_lower_limit"] else MEASURED,
+            effective_background=point["background_events"],
+        )  # fmt: skip
 
 
 def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
-    section = f"Excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV"
     for point in points:
+        one, at_mass = Classifier.of_row(point), {"neutralino_mass": point["neutralino_mass"]}
         summary.add(
-            section, "excluded stop mass", point["classifier"], point["excluded_mass"],
-            point["excluded_low"], point["excluded_high"],
-            _STATUSES[point["status"]],
-            neutralino_mass=point["neutralino_mass"],
+            "excluded", one, "excluded stop mass", point["excluded_mass"], point["excluded_low"],
+            point["excluded_high"], status=_STATUSES[point["status"]], **at_mass,
         )  # fmt: skip
-    for point in points:
-        if point["classifier"] != "DS2":
+        if one != DS2:
+            quantity = "gain in excluded stop mass"
             summary.add(
-                "Gain in excluded stop mass over DS2 alone in GeV by neutralino mass in GeV",
-                "gain in excluded stop mass", point["classifier"], point["gain"],
-                point["gain_low"], point["gain_high"], point["gain_is"],
-                published(
-                    "events", "AK14", point["classifier"].removesuffix(" + DS2"),
-                    "gain in excluded stop mass", point["neutralino_mass"],
-                ),
-                point["neutralino_mass"],
+                "gain", one, quantity, point["gain"], point["gain_low"], point["gain_high"],
+                reference=DS2, status=point["gain_is"], **at_mass,
+                published=published(one, quantity, point["neutralino_mass"]),
             )  # fmt: skip
     if loosened := sum(point["loosened_cuts"] for point in points):
         summary.sentences.append(
@@ -348,37 +350,30 @@ def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
 
 
 def _observables(summary: Summary, results: Results) -> None:
-    classifiers = results.of_events.named(with_observables(results.study.classifiers.networks))
+    classifiers = results.of_events.only(with_observables(results.study.classifiers.networks))
     names = list(classifiers.score)
-    if "DS2" not in names or len(names) < 2:
+    if DS2 not in names or len(names) < 2:
         return
     aucs = classifiers.aucs()
-    reference = names.index("DS2")
-    for i, name in enumerate(names):
-        if i != reference:
-            difference = aucs.difference(i, reference)
-            summary.add_estimate("What the scores add to DS2", "AUC - AUC of DS2", name, difference)
+    for i, one in enumerate(names):
+        if one != DS2:
+            difference = aucs.difference(i, names.index(DS2))
+            summary.add_estimate("added to DS2", one, "AUC difference", difference, reference=DS2)
             summary.sentences.append(
-                f"AUC of {name} is not below that of DS2 by more than two standard errors: "
+                f"AUC of {one.label} is not below that of DS2 by more than two standard errors: "
                 f"{_answer(difference.value > -2 * difference.error)}."
             )
 
 
 def _null_check(summary: Summary, results: Results) -> None:
-    groups = {name: results.of_shuffled_jets(name) for name in results.scores.jets}
-    groups["trees on"] = results.of_shuffled_events
-    for title, classifiers in groups.items():
-        if not classifiers.score:
-            continue
-        aucs = classifiers.aucs()
-        for i, name in enumerate(classifiers.score):
-            row = f"{title} {name}"
-            summary.add_estimate(
-                "Null check: trained, tested on permuted labels", "AUC", row, aucs[i]
-            )
+    of_jets = [results.of_shuffled_jets(name) for name in results.scores.jets]
+    for classifiers in (*of_jets, results.of_shuffled_events):
+        aucs = classifiers.aucs() if classifiers.score else []
+        for one, auc in zip(classifiers.score, aucs, strict=True):
+            summary.add_estimate("null check", one, "AUC", auc)
             summary.sentences.append(
-                f"{row}, permuted labels: AUC is 0.5 within three standard errors: "
-                f"{_answer(abs(aucs[i].value - 0.5) < 3 * aucs[i].error)}."
+                f"{'trees on ' * (one.level == 'events')}{one.label}, permuted labels: AUC is 0.5 "
+                f"within three standard errors: {_answer(abs(auc.value - 0.5) < 3 * auc.error)}."
             )
 
 

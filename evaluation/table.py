@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jets.scores import Classifier
 from sensitivity.bootstrap import Estimate
 
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV
@@ -15,71 +16,110 @@ LEGEND = (
     "background jets or events behind a number. In square brackets: published, arXiv:2406.03096,\n"
     "on other collisions than these."
 )
+MEASURED, LEAST_BACKGROUND, LOOSENED = "measured", "least background", "looser cut"
+_REMARKS = {LEAST_BACKGROUND: ", the least allowed", LOOSENED: ", looser cut"}
+NONE = Classifier()  # the second classifier of a number of one
+_SIGNS = {"lower limit": ">", "upper limit": "<"}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers, one mapping a row with the same keys, and sentences about them."""
+    """Numbers, one mapping a row with the same keys, and sentences about them.
 
+    Attributes:
+        headings: table, level and spectrum of rows -> what is printed above them.
+    """
+
+    headings: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     rows: list[dict[str, object]] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
 
     def add(
-        self, section: str, quantity: str, row: str, value: float, low: float, high: float,
-        status: str = "measured", published: float | None = None, neutralino_mass: object = "",
-        background: object = "",
+        self, table: str, classifier: Classifier, quantity: str, value: float, low: float,
+        high: float, *, spectrum: str = "", trainings: int = 1,
+        reference: Classifier = NONE, reference_trainings: object = "",
+        variation: str = "", neutralino_mass: object = "", status: str = MEASURED,
+        published: float | None = None, effective_background: object = "",
     ) -> None:  # fmt: skip
-        """One number; `row` says of which classifier, on which jets.
+        """One number.
 
-        `background` is how many background jets or events it is measured with.
+        Args:
+            spectrum: to which the background is weighted.
+            trainings: over how many it is a mean, with as many of the `reference`.
+            reference: the second classifier of a ratio or a difference.
+            variation: of the background; empty for the nominal one.
+            effective_background: how many background jets or events it is measured with.
         """
+        second = {f"reference_{name}": value for name, value in reference.row().items()}
         self.rows.append(
             {
-                "section": section,
-                "quantity": quantity,
-                "classifier": row,
+                "table": table,
+                "level": classifier.level,
+                "spectrum": spectrum,
+                **classifier.row(),
+                "trainings": trainings,
+                **second,
+                "reference_trainings": reference_trainings,
+                "variation": variation,
                 "neutralino_mass": neutralino_mass,
+                "quantity": quantity,
                 "value": value,
                 "low": low,
                 "high": high,
                 "status": status,
                 "published": "" if published is None else published,
-                "background": background,
+                "effective_background": effective_background,
             }
         )
 
     def add_estimate(
-        self, section: str, quantity: str, row: str, estimate: Estimate, published=None, **more
+        self, table: str, classifier: Classifier, quantity: str, estimate: Estimate, **more
     ) -> None:
         """A number with a symmetric error."""
         low, high = estimate.value - estimate.error, estimate.value + estimate.error
-        self.add(section, quantity, row, estimate.value, low, high, published=published, **more)
+        self.add(table, classifier, quantity, estimate.value, low, high, **more)
 
     def text(self) -> str:
-        """The printed form: one block a section, one line a classifier."""
-        sections = dict.fromkeys(row["section"] for row in self.rows)
-        blocks = [
-            _block(name, [row for row in self.rows if row["section"] == name]) for name in sections
-        ]
-        return "\n\n".join([LEGEND, *blocks, "\n".join(self.sentences)]) + "\n"
+        """The printed form: one block a table, level and spectrum, one line a classifier."""
+        blocks: dict[tuple[str, str, str], list[Mapping]] = {}
+        for row in self.rows:
+            blocks.setdefault((row["table"], row["level"], row["spectrum"]), []).append(row)
+        printed = [_block(self.headings.get(key, key[0]), rows) for key, rows in blocks.items()]
+        return "\n\n".join([LEGEND, *printed, "\n".join(self.sentences)]) + "\n"
 
 
-def _block(section: str, rows: list[dict[str, object]]) -> str:
-    """One section as text: one line per classifier, one column per quantity or neutralino mass."""
-    by_mass = rows[0]["neutralino_mass"] != ""
-    column = "neutralino_mass" if by_mass else "quantity"
-    columns = list(dict.fromkeys(row[column] for row in rows))
-    if by_mass and len(columns) > MASSES_PRINTED:
+def label(row: Mapping) -> str:
+    """The name of the line in which a row is printed: of its classifier, in a ratio of both.
+
+    Of several trainings it says how many.
+    """
+    name, second = (Classifier.of_row(row, prefix).label for prefix in ("", "reference_"))
+    trainings = [str(row[f"{prefix}trainings"]) for prefix in ("", "reference_")]
+    if row["table"] == "ratios":
+        many = f" ({' / '.join(trainings)})" if set(trainings) != {"1"} else ""
+        return f"{name} / {second}{many}"
+    return name if trainings[0] == "1" else f"{name}, {trainings[0]} seeds"
+
+
+def column(row: Mapping) -> object:
+    """The name of the column in which a row is printed: a neutralino mass, or what it measures."""
+    return row["neutralino_mass"] or row["variation"] or row["quantity"]
+
+
+def _block(heading: str, rows: list[Mapping]) -> str:
+    """Rows as text: one line per classifier, one column per quantity or neutralino mass."""
+    columns = list(dict.fromkeys(column(row) for row in rows))
+    if rows[0]["neutralino_mass"] and len(columns) > MASSES_PRINTED:
         wanted = np.linspace(0, len(columns) - 1, MASSES_PRINTED).round().astype(int)
         columns = [columns[i] for i in wanted]
-    cells = {(row["classifier"], row[column]): cell(row) for row in rows}
-    labels = list(dict.fromkeys(row["classifier"] for row in rows))
+    cells = {(label(row), column(row)): cell(row) for row in rows}
+    labels = list(dict.fromkeys(label(row) for row in rows))
     width = max(LABEL, *(len(label) + 2 for label in labels))
     widths = {
         name: max(CELL, *(len(words) + 2 for (_, other), words in cells.items() if other == name))
         for name in columns
     }
-    lines = [section, " " * width + "".join(f"{name!s:<{widths[name]}}" for name in columns)]
+    lines = [heading, " " * width + "".join(f"{name!s:<{widths[name]}}" for name in columns)]
     lines += [
         f"{label:<{width}}"
         + "".join(f"{cells.get((label, name), ''):<{widths[name]}}" for name in columns)
@@ -93,18 +133,20 @@ def cell(row: Mapping) -> str:
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     if not np.isfinite(value):
         return "-"
-    published = f" [{row['published']}]" if row["published"] != "" else ""
-    if row["background"] != "":
-        published = f" ({row['background']}){published}"
-    if row["status"] != "measured":
-        return f"{'>' if row['status'] == 'lower limit' else '<'} {value:.3g}{published}"
+    remark, behind = _REMARKS.get(row["status"], ""), ""
+    if row["effective_background"] != "":
+        behind = f" ({row['effective_background']}{remark})"
+    if row["published"] != "":
+        behind += f" [{row['published']}]"
+    if row["status"] in _SIGNS:
+        return f"{_SIGNS[row['status']]} {value:.3g}{behind}"
     below, above = value - low, high - value
     error = max(below, above)
     if not np.isfinite(error):
-        return f"{value:.4g} ± ?{published}"
+        return f"{value:.4g} ± ?{behind}"
     if not error > 0:
-        return f"{value:.4g}{' ± 0' if error == 0 else ''}{published}"
+        return f"{value:.4g}{' ± 0' if error == 0 else ''}{behind}"
     digits = int(np.clip(1 - np.floor(np.log10(float(f"{error:.1e}"))), 0, 5))
     if abs(above - below) < 0.1 * error:
-        return f"{value:.{digits}f} ± {error:.{digits}f}{published}"
-    return f"{value:.{digits}f} +{above:.{digits}f} -{below:.{digits}f}{published}"
+        return f"{value:.{digits}f} ± {error:.{digits}f}{behind}"
+    return f"{value:.{digits}f} +{above:.{digits}f} -{below:.{digits}f}{behind}"

@@ -1,100 +1,136 @@
-"""Which fits there are over events and jets, and what the trees of each see."""
+"""Which classifiers there are besides the networks, and what the trees of each see."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
 from jets.angularities import ANGULARITIES
 from jets.packed import OBSERVABLES, EventTable
-from jets.scores import BaseScores
+from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS, BaseScores, Classifier
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
-FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES}
-CLASSICAL = {  # what trees see of a jet in place of a network's score
-    "mass": ("mass",),
-    "pt": ("pt",),
-    "mass_pt": ("mass", "pt"),
-    "angularities": ("mass", "pt", *ANGULARITIES),
-}
-SAME_JETS = "same_jets"  # angularities too, but by trees grown on the jets that train the networks
-OF_ONE_JET = ("mass_pt", "angularities", SAME_JETS)  # the others need no trees
+EVENT_FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES}
+JET_FEATURES = {"mass": ("mass",), "pt": ("pt",), "angularities": ANGULARITIES}
+# What trees see of a jet in place of a network's score; the last is all that is known of it.
+CLASSICAL = (("mass",), ("pt",), ("mass", "pt"), ("mass", "pt", "angularities"))
+DS1, DS2 = (Classifier(features=(name,), trees=HELD_OUT_EVENTS) for name in EVENT_FEATURES)
 
 
-def fits(networks: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Every fit over events and what it sees, as `AK14/MaxViT` (three scores), `DS1` or `DS2`.
+def jet_mass(jet_definition: str) -> Classifier:
+    """The mass itself as a score."""
+    return Classifier((jet_definition,), features=("mass",))
 
-    A network beyond the three published ones has its own fits, and no part in the combinations.
+
+def trees_on_one_jet(jet_definition: str) -> list[Classifier]:
+    """On masses and pT alone no trees are needed.
+
+    The last are grown on the jets that train the networks.
+    """
+    kinds = [(seen, HELD_OUT_JETS) for seen in CLASSICAL[2:]] + [(CLASSICAL[-1], TRAINING_JETS)]
+    return [Classifier((jet_definition,), (), *kind) for kind in kinds]
+
+
+def on_three_jets(jet_definition: str, networks: Iterable[str]) -> list[Classifier]:
+    """Trees on the scores of one network."""
+    return [Classifier((jet_definition,), (n,), (), HELD_OUT_EVENTS) for n in networks]
+
+
+def without_network(jet_definition: str) -> list[Classifier]:
+    """Trees on three jets that see no network."""
+    return [Classifier((jet_definition,), (), seen, HELD_OUT_EVENTS) for seen in CLASSICAL]
+
+
+def all_definitions() -> list[Classifier]:
+    """Trees on the scores of all jet definitions, of more and more networks."""
+    chosen = [*((network,) for network in PUBLISHED_NETWORKS), TRANSFORMERS, PUBLISHED_NETWORKS]
+    return [Classifier(tuple(JET_DEFINITIONS), some, (), HELD_OUT_EVENTS) for some in chosen]
+
+
+def all_networks() -> list[Classifier]:
+    """Trees on the scores of all published networks, of one jet definition and of all."""
+    chosen = [*((definition,) for definition in JET_DEFINITIONS), tuple(JET_DEFINITIONS)]
+    return [Classifier(some, PUBLISHED_NETWORKS, (), HELD_OUT_EVENTS) for some in chosen]
+
+
+def on_scores_and_features(network: str, *features: str) -> Classifier:
+    """Trees on the AK14 scores of a network and features of the event."""
+    return Classifier(("AK14",), (network,), features, HELD_OUT_EVENTS)
+
+
+def with_observables(networks: Iterable[str]) -> list[Classifier]:
+    """Trees on AK14 scores and DS2, and on DS2 alone."""
+    return [*(on_scores_and_features(network, "DS2") for network in networks), DS2]
+
+
+def fits(networks: Iterable[str]) -> list[Classifier]:
+    """All trees; a network beyond the three published has no part in the combinations.
 
     Example:
-        >>> len(fits(["CNN", "CoAtNet", "MaxViT"])), len(fits(["ViT"]))
-        (23, 27)
-        >>> fits([])["AK14_MaxViT_DS1"]
-        ('AK14/MaxViT', 'DS1')
+        >>> found = [fits(PUBLISHED_NETWORKS), fits(["ViT"])]
+        >>> [sum(bool(one.networks) or one in (DS1, DS2) for one in some) for some in found]
+        [23, 27]
     """
-    every = dict.fromkeys((*PUBLISHED_NETWORKS, *networks))
-    scores = {f"{d}_{n}": (f"{d}/{n}",) for n in every for d in JET_DEFINITIONS}
-    of_network = {n: tuple(f"{d}/{n}" for d in JET_DEFINITIONS) for n in PUBLISHED_NETWORKS}
-    return (
-        scores
-        | {f"all_definitions_{n}": inputs for n, inputs in of_network.items()}
-        | {
-            f"{d}_all_networks": tuple(f"{d}/{n}" for n in PUBLISHED_NETWORKS)
-            for d in JET_DEFINITIONS
-        }
-        | {"transformers": sum((of_network[n] for n in TRANSFORMERS), ())}
-        | {"all": sum(of_network.values(), ())}
-        | {"AK14_MaxViT_DS1": ("AK14/MaxViT", "DS1")}
-        | {f"AK14_{n}_DS2": (f"AK14/{n}", "DS2") for n in every}
-        | {"DS1": ("DS1",), "DS2": ("DS2",)}
+    every = tuple(dict.fromkeys((*PUBLISHED_NETWORKS, *networks)))
+    found = [fit for d in JET_DEFINITIONS for fit in on_three_jets(d, every)]
+    found += [*all_definitions(), *all_networks(), on_scores_and_features("MaxViT", "DS1")]
+    found += [*with_observables(every), DS1]
+    found += [fit for d in JET_DEFINITIONS for fit in (*without_network(d), *trees_on_one_jet(d))]
+    return list(dict.fromkeys(found))
+
+
+def repeats(scores: BaseScores) -> list[Classifier]:
+    """Trees on the three jets' scores of further seeds."""
+    return [
+        training._replace(trees=HELD_OUT_EVENTS)
+        for training, score in scores.repeats.items()
+        if score is not scores.networks[training._replace(seed=None)]
+    ]
+
+
+def null_check(scores: BaseScores) -> Classifier:
+    """Trees on all scores, grown and to be tested on permuted labels."""
+    definitions, networks = (
+        tuple(dict.fromkeys(key[i][0] for key in scores.networks)) for i in (0, 1)
     )
+    return Classifier(definitions, networks, trees=HELD_OUT_EVENTS, permuted=True)
 
 
-def comparisons() -> dict[str, tuple[str, ...]]:
-    """Fits over events that see no network, as `AK14_angularities`: (`AK14/angularities`,)."""
-    return {f"{d}_{name}": (f"{d}/{name}",) for d in JET_DEFINITIONS for name in CLASSICAL}
+def sources(fit: Classifier) -> list[Classifier]:
+    """The scores of one network on one jet definition that trees see."""
+    return [
+        Classifier((definition,), (network,), seed=fit.seed)
+        for network in fit.networks
+        for definition in fit.jet_definitions
+    ]
 
 
-def repeats(scores: BaseScores) -> dict[str, tuple[str, ...]]:
-    """Fits on the three jets' scores of further seeds, as `AK14_MaxViT_1`: (`AK14/MaxViT/1`,)."""
-    return {
-        name.replace("/", "_"): (name,)
-        for name, score in scores.repeats.items()
-        if score is not scores.networks[name.rpartition("/")[0]]
-    }
+def reason_against(fit: Classifier, scores: BaseScores, table: EventTable) -> str:
+    """Why trees cannot be grown: inputs that do not exist; empty where all do."""
+    known = scores.networks.keys() | scores.repeats.keys()
+    if absent := [source.label for source in sources(fit) if source not in known]:
+        return f"scores.h5 holds no scores of {', '.join(absent)}"
+    if absent := [name for name in fit.jet_definitions if name not in scores.jets]:
+        return f"scores.h5 holds no jets of {', '.join(absent)}"
+    if table.observables is None and not EVENT_FEATURES.keys().isdisjoint(fit.features):
+        return "the published files hold no event observables"
+    return ""
 
 
-def possible(
-    wanted: Mapping[str, tuple[str, ...]], scores: BaseScores, table: EventTable
-) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """The fits whose inputs exist, and the reason why each other one is left out."""
-    left_out = {}
-    for name, inputs in wanted.items():
-        there = {*FEATURES, *scores.networks, *scores.repeats}
-        there |= {f"{d}/{name}" for d in scores.jets for name in CLASSICAL}
-        absent = [i for i in inputs if i not in there]
-        if absent:
-            left_out[name] = f"scores.h5 holds no scores of {', '.join(absent)}"
-        elif table.observables is None and any(i in FEATURES for i in inputs):
-            left_out[name] = "the published files hold no event observables"
-    return {name: wanted[name] for name in wanted if name not in left_out}, left_out
-
-
-def columns(
-    inputs: tuple[str, ...], scores: BaseScores, table: EventTable
-) -> dict[str, np.ndarray]:
-    """What the trees of one fit see, by name, each (m,)."""
-    seen = {}
-    for source in inputs:
-        if source in FEATURES:
+def columns(fit: Classifier, scores: BaseScores, table: EventTable) -> dict[str, np.ndarray]:
+    """What trees over events see, by name, each (m,)."""
+    known, seen = scores.networks | scores.repeats, {}
+    three = {source.dataset: known[source] for source in sources(fit)}
+    for feature in fit.features:
+        if feature in EVENT_FEATURES:
             observables = dict(zip(OBSERVABLES, table.observables[scores.event].T, strict=True))
-            seen |= {name: observables[name] for name in FEATURES[source]}
-            continue
-        definition, what = source.split("/", 1)
-        three = {source: (scores.networks | scores.repeats).get(source)}
-        if what in CLASSICAL:
-            three = {name: scores.jets[definition][name] for name in CLASSICAL[what]}
-        for name, value in three.items():
-            seen |= {f"{name} jet {k}": value[:, k] for k in range(JETS_PER_EVENT)}
-    return seen
+            seen |= {name: observables[name] for name in EVENT_FEATURES[feature]}
+        else:
+            jets = scores.jets[fit.jet_definitions[0]]
+            three |= {name: jets[name] for name in JET_FEATURES[feature]}
+    return {
+        f"{name} jet {k}": value[:, k]
+        for name, value in three.items()
+        for k in range(JETS_PER_EVENT)
+    } | seen

@@ -1,6 +1,6 @@
 """Gradient-boosted trees, cross-fitted: each event is scored by trees grown on the other folds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,10 +8,16 @@ import xgboost
 from tqdm import tqdm
 
 from command import InputError
-from event_level.fits import CLASSICAL, OF_ONE_JET, SAME_JETS, columns, possible, repeats
+from event_level.fits import (
+    JET_FEATURES,
+    columns,
+    null_check,
+    reason_against,
+    repeats,
+)
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_jets
-from jets.scores import TreeScores, read_scores
+from jets.scores import TRAINING_JETS, Classifier, TreeScores, read_scores
 from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, uniform
 from physics import MISSING_SCORE
 from products import cores
@@ -106,7 +112,7 @@ def cross_fit(
 
 
 def scores_of_one_jet(
-    jets: np.ndarray, names: tuple[str, ...], fit: Callable[..., np.ndarray]
+    jets: np.ndarray, names: Sequence[str], fit: Callable[..., np.ndarray]
 ) -> np.ndarray:
     """Trees on these columns of one jet, grown on classified jets; (m, 3), -1 without a jet."""
     score = np.full(jets.shape, MISSING_SCORE, np.float32)
@@ -118,7 +124,7 @@ def scores_of_one_jet(
 
 
 def scores_by_same_jets(
-    jets: np.ndarray, packed: PackedJets, names: tuple[str, ...], study: Study, device: str
+    jets: np.ndarray, packed: PackedJets, names: Sequence[str], study: Study, device: str
 ) -> np.ndarray:
     """Trees on these columns of one jet, grown on the `packed` jets, which train the networks.
 
@@ -136,9 +142,9 @@ def scores_by_same_jets(
 
 
 def grow_all(
-    study: Study, wanted: Mapping[str, tuple[str, ...]], device: str
+    study: Study, wanted: Sequence[Classifier], device: str
 ) -> tuple[TreeScores, dict[str, str]]:
-    """Every fit whose inputs exist, and the reasons why others of `wanted` are left out."""
+    """All trees whose inputs exist, and by their labels why others of `wanted` are left out."""
     table = read_event_table(study.data_dir / "events.h5")
     scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
     events = table.events[scores.event]
@@ -146,11 +152,11 @@ def grow_all(
     is_signal = events["process"] == STOP
     fold, offered = folds_and_offered(events, is_signal, study)
     shuffled = np.random.default_rng(0).permutation(is_signal)
-    every_fit = wanted | repeats(scores)
-    chosen, left_out = possible(every_fit, scores, table)
+    reasons = {one: reason_against(one, scores, table) for one in (*wanted, *repeats(scores))}
+    chosen = [one for one, reason in reasons.items() if not reason]
     print(
         f"{len(events)} held-out events, {study.trees.folds} folds, "
-        f"{len(chosen)} of {len(every_fit)} fits"
+        f"{len(chosen)} of {len(reasons)} fits"
     )
 
     def fit(
@@ -170,27 +176,28 @@ def grow_all(
 
     found, inputs = {}, {}
     every = np.arange(len(events))
-    of_one_jet = [(d, name) for d in scores.jets for name in OF_ONE_JET]
-    progress = tqdm(total=len(chosen) + len(of_one_jet) + 1, unit="fit", disable=None)
-    for name, sources in chosen.items():
-        seen = columns(sources, scores, table)
-        features = np.stack(list(seen.values()), axis=1)
-        found[name], inputs[name] = fit(features, every), list(seen)
-        progress.update()
-    for definition, what in of_one_jet:
-        name, jets = f"{definition}/{what}", scores.jets[definition]
-        seen = CLASSICAL["angularities" if what == SAME_JETS else what]
-        if what == SAME_JETS:
-            packed = read_jets(study.data_dir / f"{definition}.h5", TRAIN)
-            found[name] = scores_by_same_jets(jets, packed, seen, study, device)
+    progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
+    for one in chosen:
+        if one.level == "events":
+            seen = columns(one, scores, table)
+            inputs[one] = list(seen)
+            found[one] = fit(np.stack(list(seen.values()), axis=1), every)
         else:
-            found[name] = scores_of_one_jet(jets, seen, fit)
-        inputs[name] = list(seen)
+            jets = scores.jets[one.jet_definitions[0]]
+            inputs[one] = [name for feature in one.features for name in JET_FEATURES[feature]]
+            if one.trees == TRAINING_JETS:
+                packed = read_jets(study.data_dir / f"{one.jet_definitions[0]}.h5", TRAIN)
+                found[one] = scores_by_same_jets(jets, packed, inputs[one], study, device)
+            else:
+                found[one] = scores_of_one_jet(jets, inputs[one], fit)
         progress.update()
-    every_column = columns(tuple(scores.networks), scores, table)
-    features = np.stack(list(every_column.values()), axis=1)
-    null_check = fit(features, every, label=shuffled)
+    permuted, seen = null_check(scores), {}
+    for network in scores.networks:
+        seen |= columns(network, scores, table)
+    features = np.stack(list(seen.values()), axis=1)
+    found[permuted], inputs[permuted] = fit(features, every, label=shuffled), list(seen)
     progress.update()
     progress.close()
 
-    return TreeScores(scores.event, fold, found, inputs, shuffled, null_check), left_out
+    left_out = {one.label: reason for one, reason in reasons.items() if reason}
+    return TreeScores(scores.event, fold, shuffled, found, inputs), left_out

@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from evaluation.results import MASS, PT, Results
+from evaluation.results import Results
 from figures import style
 from jets.packed import OBSERVABLES
+from jets.scores import Classifier
 from jets.split import STOP
 
 FEATURE_LABELS = {
@@ -19,7 +20,7 @@ FEATURE_LABELS = {
     "Nj": r"$N_j$",
     **{f"H{order}": rf"$H_{order} / H_0$" for order in range(1, 6)},
 }
-SPECTRA = {MASS: r"jet mass $m$ [GeV]", PT: r"jet $p_T$ [GeV]"}
+SPECTRA = {"mass": r"jet mass $m$ [GeV]", "pt": r"jet $p_T$ [GeV]"}
 BINS, SCORE_BINS = 30, 20
 RANGE = (0.002, 0.995)  # quantiles of both classes together
 INSIDE = (
@@ -54,10 +55,13 @@ def jet_spectra(results: Results) -> style.Drawing:
     points, of = [], {definition: results.of_jets(definition) for definition in definitions}
     for row, (name, label) in enumerate(SPECTRA.items()):
         of_row = axes[row * len(definitions) : (row + 1) * len(definitions)]
-        edges = _edges(np.concatenate([jets.score[name] for jets in of.values()]))
-        for axis, (definition, jets) in zip(of_row, of.items(), strict=True):
-            key = {"jet_definition": definition, "quantity": name}
-            points += _distribution(axis, key, jets.score[name], jets.is_signal, edges)
+        classifiers = [Classifier((definition,), features=(name,)) for definition in definitions]
+        values = [of[d].score[one] for d, one in zip(definitions, classifiers, strict=True)]
+        edges = _edges(np.concatenate(values))
+        for axis, one, value in zip(of_row, classifiers, values, strict=True):
+            (definition,) = one.jet_definitions
+            key = {"jet_definition": definition, "quantity": one.words}
+            points += _distribution(axis, key, value, of[definition].is_signal, edges)
             axis.set(title=definition, xlabel=label, yscale="log")
     for axis in axes[:: len(definitions)]:
         axis.set_ylabel("share of jets per GeV")
@@ -77,11 +81,12 @@ def scores(results: Results) -> style.Drawing:
         axes, itertools.product(networks, definitions), strict=True
     ):
         jets = results.of_jets(definition)
-        if network not in jets.score:
+        classifier = Classifier((definition,), (network,))
+        if classifier not in jets.score:
             axis.set_axis_off()
             continue
         key = {"jet_definition": definition, "network": network}
-        points += _distribution(axis, key, jets.score[network], jets.is_signal, edges)
+        points += _distribution(axis, key, jets.score[classifier], jets.is_signal, edges)
         axis.set_title(f"{definition} {network}")
         axis.set_yscale("log")
         axis.yaxis.set_minor_locator(NullLocator())  # in so many panels half of the drawing time

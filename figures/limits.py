@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from evaluation.exclusions import REFERENCE, Exclusion, gain_over
+from evaluation.exclusions import Exclusion, gain_over
+from event_level.fits import DS2
 from figures import style
+from jets.scores import Classifier
 from sensitivity.exclusion import (
     CONTOUR_LEVELS,
     EXCLUSION_LEVEL,
@@ -31,7 +33,7 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
         colours = _significance_panel(axis, one, highest)
         contours += _contours(axis, one)
         bands += _band(axis, one)
-        verdicts.append(f"{one.name}: {_verdict(one) or 'partly excluded'}")
+        verdicts.append(f"{one.classifier.words}: {_verdict(one) or 'partly excluded'}")
     for axis in axes[len(found) :]:
         axis.set_axis_off()
     for axis in axes[: len(found)]:
@@ -86,7 +88,7 @@ def _significance_panel(axis: Axes, one: Exclusion, highest: float):
             one.neutralino_mass[q], one.stop_mass[p], s=14, marker=marker, facecolor=fill,
             edgecolor=style.VERMILION, linewidth=0.9, clip_on=False, zorder=3,
         )  # fmt: skip
-    axis.set_title(one.name)
+    axis.set_title(one.classifier.words)
     if verdict := _verdict(one):
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0}
         text = f"{verdict}\nat $Z = {EXCLUSION_LEVEL:.3g}$"
@@ -114,7 +116,7 @@ def _contours(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
         )
         points += [
             {
-                "classifier": one.name,
+                **one.classifier.row(),
                 "level": level,
                 "piece": piece,
                 "neutralino_mass": x,
@@ -132,7 +134,7 @@ def _band(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
     axis.fill_between(neutralino, low, high, color="white", alpha=0.3, linewidth=0)
     names = ("neutralino_mass", "excluded_mass", "excluded_low", "excluded_high")
     rows = zip(neutralino, value, low, high, strict=True)
-    return [{"classifier": one.name} | dict(zip(names, row, strict=True)) for row in rows]
+    return [one.classifier.row() | dict(zip(names, row, strict=True)) for row in rows]
 
 
 def gain(found: Sequence[Exclusion]) -> style.Drawing:
@@ -144,13 +146,14 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     shifts = style.dodge(reference.neutralino_mass, len(found))
     points = []
     for one, shift in zip(found, shifts, strict=True):
-        style.measured(upper, one.neutralino_mass + shift, one.interval, one.name, one.limit)
+        drawn = style.look(one.classifier), one.classifier.words
+        style.measured(upper, one.neutralino_mass + shift, one.interval, *drawn, one.limit)
         gained, gain_sign = gain_over(one, reference)
         if one is not reference:
-            style.measured(lower, one.neutralino_mass + shift, gained, one.name, gain_sign)
+            style.measured(lower, one.neutralino_mass + shift, gained, *drawn, gain_sign)
         points += [
             {
-                "classifier": one.name,
+                **one.classifier.row(),
                 "neutralino_mass": one.neutralino_mass[q],
                 "drawn_at": one.neutralino_mass[q] + shift,
                 "excluded_mass": one.interval[0, q],
@@ -170,10 +173,10 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
             for q in range(len(one.neutralino_mass))
         ]
     upper.set_ylabel(f"excluded {style.STOP_MASS} [GeV]")
-    lower.set_ylabel(f"gain over {REFERENCE} [GeV]")
+    lower.set_ylabel(f"gain over {DS2.words} [GeV]")
     style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
-    if not any(np.isfinite(point["gain"]) for point in points if point["classifier"] != REFERENCE):
+    if not any(np.isfinite(point["gain"]) for point in points if Classifier.of_row(point) != DS2):
         lower.set_yticks([])
         words = "undefined: limits on both sides"
         lower.text(0.5, 0.55, words, transform=lower.transAxes, ha="center")

@@ -5,19 +5,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from evaluation.results import (
-    TREES_OF_THREE_JETS,
-    Classifiers,
-    Results,
-    three_jets,
+from evaluation.results import Classifiers, Results
+from event_level.fits import (
+    CLASSICAL,
+    DS1,
+    DS2,
+    all_definitions,
+    all_networks,
+    on_scores_and_features,
+    on_three_jets,
     with_observables,
+    without_network,
 )
-from event_level.fits import PUBLISHED_NETWORKS
 from figures import style
+from jets.scores import TRAINING_JETS, Classifier
 from physics import JET_DEFINITIONS
 from sensitivity.sic import SICCurve, SICPoint
 
-TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too
 TIED = 0.02  # of signal efficiency, kept beyond the working point: worth a word
 COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of SIC
 
@@ -34,9 +38,8 @@ def sic_of_events(results: Results) -> style.Drawing:
     That are the scores of a network above, below masses, pT, or these with angularities.
     """
     groups = {
-        name: results.of_events.named(
-            three_jets(name, results.networks(name))
-            | {f"{name}_{fit}": words for fit, words in TREES_OF_THREE_JETS.items()}
+        name: results.of_events.only(
+            [*on_three_jets(name, results.networks(name)), *without_network(name)]
         )
         for name in results.scores.jets
     }
@@ -45,42 +48,25 @@ def sic_of_events(results: Results) -> style.Drawing:
 
 def sic_of_networks(results: Results) -> style.Drawing:
     """SIC at the working point against the neutralino mass: trees on one network's three jets."""
-    groups = {name: three_jets(name, results.networks(name)) for name in results.scores.jets}
+    groups = {name: on_three_jets(name, results.networks(name)) for name in results.scores.jets}
     return _against_mass(results, groups)
-
-
-def combinations() -> dict[str, dict[str, str]]:
-    """The fits that combine jet definitions, networks, or both, and their names, by panel."""
-    everything = {"all": "all scores"}
-    return {
-        f"scores on {' + '.join(JET_DEFINITIONS)}": {
-            **{f"all_definitions_{network}": network for network in PUBLISHED_NETWORKS},
-            "transformers": "CoAtNet and MaxViT",
-            **everything,
-        },
-        "scores of CNN, CoAtNet and MaxViT": {
-            **{f"{name}_all_networks": f"{name}, all networks" for name in JET_DEFINITIONS},
-            **everything,
-        },
-    }
 
 
 def sic_of_combinations(results: Results) -> style.Drawing:
     """The same for trees that combine jet definitions, networks, or both."""
-    return _against_mass(results, combinations())
+    groups = {
+        f"scores on {' + '.join(JET_DEFINITIONS)}": all_definitions(),
+        "scores of CNN, CoAtNet and MaxViT": all_networks(),
+    }
+    return _against_mass(results, groups)
 
 
 def sic_with_observables(results: Results) -> style.Drawing:
     """The same for trees on AK14 scores and the event features DS1 and DS2."""
-    features = {"DS1": "DS1", "DS2": "DS2"}
-    groups = {"event features": features}
+    groups = {"event features": [DS1, DS2]}
     if "MaxViT" in results.networks("AK14"):
-        of_network = {
-            "AK14_MaxViT": "MaxViT, scores alone",
-            "AK14_MaxViT_DS1": "MaxViT + DS1",
-            "AK14_MaxViT_DS2": "MaxViT + DS2",
-        }
-        groups = {"AK14 MaxViT and event features": of_network | features}
+        of_network = [on_scores_and_features("MaxViT", *seen) for seen in ((), ("DS1",), ("DS2",))]
+        groups = {"AK14 MaxViT and event features": [*of_network, DS1, DS2]}
     if results.networks("AK14"):
         groups["AK14 networks and DS2"] = with_observables(results.study.classifiers.networks)
     return _against_mass(results, groups)
@@ -101,17 +87,16 @@ def _sic_curves(
     points = []
     for column, (title, classifiers) in enumerate(groups.items()):
         upper, lower = axes[column], axes[len(groups) + column]
-        for name in classifiers.score:
-            curve = classifiers.sic_curve(name)
-            rows = [upper if name in study.classifiers.networks else lower]
-            if name == TO_BEAT:
-                rows = [upper, lower]
+        for classifier in classifiers.score:
+            curve = classifiers.sic_curve(classifier)
+            rows = [upper if classifier.networks else lower]
+            if classifier.features == CLASSICAL[-1] and classifier.trees != TRAINING_JETS:
+                rows, to_beat = [upper, lower], classifier.words
             for axis in rows:
-                _band(axis, curve, name)
+                _band(axis, curve, classifier)
             points += [
                 {
-                    "jet_definition": title,
-                    "classifier": name,
+                    **classifier.row(),
                     "signal_efficiency": efficiency,
                     "sic": value,
                     "low": low,
@@ -140,7 +125,7 @@ def _sic_curves(
             _lines_of_equal_background(axis, classifiers)
     style.legend(figure, axes)
     note = (
-        f"Bands: 68 %. In both rows: {TO_BEAT}. Thin lines: this many background {counted} pass. "
+        f"Bands: 68 %. In both rows: {to_beat}. Thin lines: this many background {counted} pass. "
         f"Curves end where fewer than {background_min} would"
     )
     if background_min < study.figures.background_jets_min:
@@ -149,9 +134,9 @@ def _sic_curves(
     return style.Drawing(figure, points, _best_of_curves(points))
 
 
-def _band(axis: Axes, curve: SICCurve, name: str) -> None:
-    look = style.look(name) | {"marker": ""}
-    axis.plot(curve.signal_efficiency, curve.value, label=name, **look)
+def _band(axis: Axes, curve: SICCurve, classifier: Classifier) -> None:
+    look = style.look(classifier) | {"marker": ""}
+    axis.plot(curve.signal_efficiency, curve.value, label=classifier.words, **look)
     ends = curve.low, curve.high
     axis.fill_between(curve.signal_efficiency, *ends, color=look["color"], alpha=0.15, linewidth=0)
 
@@ -189,10 +174,10 @@ def _scale_of_background(axis: Axes, classifiers: Classifiers) -> None:
 
 
 def _count_at_limits(
-    axis: Axes, x: np.ndarray, found: Sequence[SICPoint], name: str, lower: int
+    axis: Axes, x: np.ndarray, found: Sequence[SICPoint], colour: str, lower: int
 ) -> None:
     """How many background events pass, below the arrows of a classifier, `lower` points further."""
-    look = {"color": style.look(name)["color"], "fontsize": 5, "textcoords": "offset points"}
+    look = {"color": colour, "fontsize": 5, "textcoords": "offset points"}
     for position, point in zip(x, found, strict=True):
         if point.is_lower_limit:
             at, count = (position, point.value), str(point.background_count)
@@ -210,18 +195,18 @@ def _best_of_curves(points: list[dict]) -> str:
     )
 
 
-def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> style.Drawing:
+def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) -> style.Drawing:
     """One panel a group: SIC at the working point, at each neutralino mass (all stop masses).
 
     Args:
-        groups: title -> fit -> its name. A fit that was not made is named in the note; a group
-            without any fit has no panel.
+        groups: title -> trees. Those that were not grown are named in the note; a group without
+            any has no panel.
     """
     study, every = results.study, results.of_events
     _, masses = results.masses
-    drawn = {title: every.named(names) for title, names in groups.items()}
+    drawn = {title: every.only(wanted) for title, wanted in groups.items()}
     absent = dict.fromkeys(
-        name for names in groups.values() for fit, name in names.items() if fit not in every.score
+        one.words for wanted in groups.values() for one in wanted if one not in every.score
     )
     drawn = {title: classifiers for title, classifiers in drawn.items() if classifiers.score}
     figure, axes = style.panels(len(drawn), height=2.9, sharey=True)
@@ -229,20 +214,25 @@ def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> 
     points = []
     for axis, (title, classifiers) in zip(axes, drawn.items(), strict=True):
         shifts = style.dodge(masses, len(classifiers.score))
-        for row, (name, shift) in enumerate(zip(classifiers.score, shifts, strict=True)):
-            found = [classifiers.sic_at(name, of_mass == mass) for mass in masses]
+        for row, (classifier, shift) in enumerate(zip(classifiers.score, shifts, strict=True)):
+            found = [classifiers.sic_at(classifier, of_mass == mass) for mass in masses]
+            look, label = style.look(classifier), classifier.words
+            if not classifier.features and any(one.features for one in classifiers.score):
+                look, label = look | style.ALONE, f"{label}, scores alone"
             style.measured(
                 axis,
                 masses + shift,
                 np.array([[point.value, point.low, point.high] for point in found]).T,
-                name,
+                look,
+                label,
                 np.array([int(point.is_lower_limit) for point in found]),
             )
-            _count_at_limits(axis, masses + shift, found, name, lower=5 * (row % 2))
+            _count_at_limits(axis, masses + shift, found, look["color"], lower=5 * (row % 2))
             points += [
                 {
                     "group": title,
-                    "classifier": name,
+                    **classifier.row(),
+                    "classifier": label,
                     "neutralino_mass": mass,
                     "drawn_at": mass + shift,
                     "signal_events": np.count_nonzero(of_mass == mass),

@@ -1,6 +1,5 @@
 """How every figure looks, and how it is saved: PNG (and PDF), the CSV of its points beside it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jets.scores import TRAINING_JETS, Classifier
 from physics import BEAM_ENERGY, LUMINOSITY
 from products import atomic_write, write_csv
 
@@ -42,32 +42,31 @@ WINE, INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA = (
 )
 SIGNAL, BACKGROUND = VERMILION, BLUE
 
-# A network has one colour, marker and line throughout; what it is compared with has its own.
+# A network has one colour, marker and line throughout; what it is compared with has its own. What
+# trees see: networks, features, what they were grown on; jet definitions where networks are many.
 _LOOKS = {
-    "CNN": (ORANGE, "s", "-"),
-    "CoAtNet": (BLUE, "D", "-"),
-    "MaxViT": (VERMILION, "o", "-"),
-    "ViT": (GREEN, "p", "-"),
-    "MaxViT, scores alone": (VERMILION, "*", ":"),
-    "MaxViT + DS1": (PURPLE, "X", "-"),
-    "CoAtNet and MaxViT": (WINE, "X", "-"),
-    "all scores": (BLACK, "P", "-"),
-    "AK08": (GREY, "<", "-"),
-    "AK10": (SKY, ">", "-"),
-    "AK14": (PURPLE, "d", "-"),
-    "jet mass": (GREY, "<", "--"),
-    "jet pT": (SKY, ">", "--"),
-    "trees on mass": (GREY, "<", "--"),
-    "trees on pT": (SKY, ">", "--"),
-    "trees on (mass, pT)": (BLACK, "d", "-."),
-    "trees on (mass, pT, angularities)": (PURPLE, "X", "-."),
-    "trees on the networks' jets": (WINE, "P", ":"),
-    "DS1": (SKY, "<", "--"),
-    "DS2": (BLACK, ">", "--"),
+    ("CNN",): (ORANGE, "s", "-"),
+    ("CoAtNet",): (BLUE, "D", "-"),
+    ("MaxViT",): (VERMILION, "o", "-"),
+    ("ViT",): (GREEN, "p", "-"),
+    ("MaxViT", "DS1"): (PURPLE, "X", "-"),
+    ("CoAtNet", "MaxViT"): (WINE, "X", "-"),
+    ("AK08", "AK10", "AK14"): (BLACK, "P", "-"),
+    ("AK08",): (GREY, "<", "-"),
+    ("AK10",): (SKY, ">", "-"),
+    ("AK14",): (PURPLE, "d", "-"),
+    ("mass",): (GREY, "<", "--"),
+    ("pt",): (SKY, ">", "--"),
+    ("mass", "pt"): (BLACK, "d", "-."),
+    ("mass", "pt", "angularities"): (PURPLE, "X", "-."),
+    ("mass", "pt", "angularities", TRAINING_JETS): (WINE, "P", ":"),
+    ("DS1",): (SKY, "<", "--"),
+    ("DS2",): (BLACK, ">", "--"),
 }
+ALONE = {"marker": "*", "linestyle": ":"}  # a network's scores beside those with more features
 _SPARE_COLOURS = (INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA)
 _SPARE_MARKERS = ("h", "^", "v", "8", "H")
-_further: dict[str, int] = {}  # names that have no look of their own, numbered as they come
+_further: dict[tuple[str, ...], int] = {}  # what has no look of its own, numbered as it comes
 
 RC = {
     "font.size": 8,
@@ -110,20 +109,28 @@ def apply() -> None:
     matplotlib.rcParams.update(RC)
 
 
-def look(name: str) -> dict:
+def look(classifier: Classifier) -> dict:
     """Colour, marker and line of a classifier; what is added to a network keeps the network's.
 
     A network of the user's has a colour and a line that no other entry has: a dash and as many dots
     as there are such networks so far. Beyond seven of them colours repeat, lines never do.
 
     Example:
-        >>> look("MaxViT + DS2") == look("MaxViT") != look("MaxViT2")
+        >>> network = Classifier(("AK14",), ("MaxViT",))
+        >>> look(network) == look(network._replace(features=("DS2",)))
         True
+        >>> look(network) == look(network._replace(networks=("MaxViT2",)))
+        False
     """
-    base = name if name in _LOOKS else re.split(r" \+ |, ", name)[0]
-    if base in _LOOKS:
-        return dict(zip(("color", "marker", "linestyle"), _LOOKS[base], strict=True))
-    i = _further.setdefault(base, len(_further))
+    definitions, networks, features, trees = classifier[:4]
+    known = definitions if len(networks) > 2 else networks
+    if (*known, *features) in _LOOKS:
+        known = (*known, *features)
+    if trees == TRAINING_JETS:
+        known = (*known, trees)
+    if known in _LOOKS:
+        return dict(zip(("color", "marker", "linestyle"), _LOOKS[known], strict=True))
+    i = _further.setdefault(known, len(_further))
     return {
         "color": _SPARE_COLOURS[i % len(_SPARE_COLOURS)],
         "marker": _SPARE_MARKERS[i % len(_SPARE_MARKERS)],
@@ -184,7 +191,12 @@ def _spacing(x: np.ndarray) -> float:
 
 
 def measured(
-    axis: Axes, x: np.ndarray, interval: np.ndarray, name: str, limit: np.ndarray | None = None
+    axis: Axes,
+    x: np.ndarray,
+    interval: np.ndarray,
+    look: Mapping[str, object],
+    label: str,
+    limit: np.ndarray | None = None,
 ) -> None:
     """Points of a classifier with their error bars, and open arrows where they are limits.
 
@@ -193,26 +205,26 @@ def measured(
     Args:
         x: (m,)
         interval: (3, m) value, lower and upper end; NaN is not drawn.
-        name: of the classifier, see `look`.
+        look: colour, marker and line of the classifier.
+        label: its name in the legend.
         limit: (m,) 1 where the value is a lower limit, -1 an upper limit, 0 where it is measured.
     """
     limit = np.zeros(len(x), int) if limit is None else limit
     value, low, high = interval
-    drawn = look(name)
     known = np.where(limit == 0, value, np.nan)
-    axis.plot(x, known, **drawn | {"marker": "", "linewidth": 0.7, "alpha": 0.6})
-    points = drawn | {"linestyle": "", "elinewidth": 0.9}
-    axis.errorbar(x, known, [known - low, high - known], **points, label=name)
+    axis.plot(x, known, **look | {"marker": "", "linewidth": 0.7, "alpha": 0.6})
+    points = look | {"linestyle": "", "elinewidth": 0.9}
+    axis.errorbar(x, known, [known - low, high - known], **points, label=label)
     for sign in (1, -1):
         at = limit == sign
-        axis.plot(x[at], value[at], **drawn | {"linestyle": ""}, markerfacecolor="white")
+        axis.plot(x[at], value[at], **look | {"linestyle": ""}, markerfacecolor="white")
         for position, end in zip(x[at], value[at], strict=True):
             axis.annotate(
                 "",
                 (position, end),
                 xytext=(0, 14 * sign),
                 textcoords="offset points",
-                arrowprops={"arrowstyle": "<|-", "color": drawn["color"], "fill": False},
+                arrowprops={"arrowstyle": "<|-", "color": look["color"], "fill": False},
             )
 
 

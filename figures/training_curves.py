@@ -7,13 +7,14 @@ from matplotlib.ticker import MaxNLocator
 from command import InputError
 from evaluation.results import Results
 from figures import style
+from jets.scores import Classifier
 from products import read_csv
 
 
-def histories(results: Results) -> dict[str, Path]:
-    """The history of every training whose scores are there, as `AK14/MaxViT/0`, if it is kept."""
-    folder = results.study.data_dir / "models"
-    paths = {one: folder / one.replace("/", "_") / "history.csv" for one in results.scores.repeats}
+def histories(results: Results) -> dict[Classifier, Path]:
+    """The history of every training whose scores are there, if it is kept."""
+    models, names = results.study.data_dir / "models", results.scores.repeats
+    paths = {one: models / one.dataset.replace("/", "_") / "history.csv" for one in names}
     return {training: path for training, path in paths.items() if path.is_file()}
 
 
@@ -30,12 +31,12 @@ def training_curves(results: Results) -> style.Drawing:
     panel = dict(zip(definitions, axes, strict=True))
     points = []
     for training, path in histories(results).items():
-        definition, network, seed = training.split("/")
+        (definition,), (network,), seed = training.jet_definitions, training.networks, training.seed
         rows = _history(path)
-        axis, look = panel[definition], style.look(network)
+        axis, look = panel[definition], style.look(training)
         epoch, of_training, validation, error = zip(*rows, strict=True)
         best = validation.index(min(validation))
-        alpha = 1 if int(seed) == results.study.classifiers.seeds[0] else 0.35
+        alpha = 1 if seed == results.study.classifiers.seeds[0] else 0.35
         line = {"color": look["color"], "linewidth": 0.8, "alpha": alpha}
         axis.plot(epoch, of_training, linestyle=":", marker=".", markersize=2, **line)
         axis.errorbar(epoch, validation, error, **line)
@@ -46,7 +47,7 @@ def training_curves(results: Results) -> style.Drawing:
             {
                 "jet_definition": definition,
                 "network": network,
-                "seed": int(seed),
+                "seed": seed,
                 "epoch": int(row[0]),
                 "training_loss": row[1],
                 "validation_loss": row[2],
@@ -61,7 +62,7 @@ def training_curves(results: Results) -> style.Drawing:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_ylabel("loss (cross entropy) per jet")
     style.legend(figure, axes)
-    absent = [name for name in results.scores.repeats if name not in histories(results)]
+    absent = [one.label for one in results.scores.repeats if one not in histories(results)]
     note = (
         "Full: validation, errors 68 %. Dotted: training, mean over the epoch. Symbols: the best "
         "epoch, whose weights are used."

@@ -1,8 +1,9 @@
 """Scores of held-out events on disk: of base classifiers (scores.h5) and trees (trees.h5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -14,7 +15,93 @@ from study import SHUFFLED
 
 # Of the jets, besides their angularities.
 JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
-_LABEL, _NULL_CHECK = "null_check/shuffled_label", "null_check/score"
+HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS = "held-out events", "held-out jets", "training jets"
+COLUMNS = ("jet_definition", "network", "features", "trees")  # of tables: a classifier's key
+_BETWEEN = " + "  # names in one of these columns
+_LABEL = "shuffled_label"
+
+
+class Classifier(NamedTuple):
+    """Which classifier a score or a number is of. Its names are for people, and never read back.
+
+    Attributes:
+        jet_definitions: of the jets that it sees.
+        networks: whose scores of these jets it is, or sees.
+        features: what else it sees: `mass`, `pt`, `angularities` of jets; `DS1`, `DS2` of an event.
+        trees: what its trees were grown on, "" without trees.
+        seed: of the training; None: the one that stands for a network, of the study's first seed.
+        permuted: trained and to be tested on permuted labels, a null check.
+    """
+
+    jet_definitions: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    trees: str = ""
+    seed: int | None = None
+    permuted: bool = False
+
+    @property
+    def level(self) -> str:
+        """What it classifies: `jets` or `events`."""
+        return "events" if self.trees == HELD_OUT_EVENTS else "jets"
+
+    @property
+    def words(self) -> str:
+        """In words, without the jet definition.
+
+        >>> Classifier(("AK14",), ("CNN",), ("DS2",), HELD_OUT_EVENTS).words
+        'CNN + DS2'
+        >>> Classifier(("AK14",), (), ("mass", "pt"), HELD_OUT_JETS).words
+        'trees on (mass, pT)'
+        """
+        seen = ["pT" if name == "pt" else name for name in self.features]
+        if len(self.networks) > 2:
+            definition, *others = self.jet_definitions
+            return "all scores" if others else f"{definition}, all networks"
+        if self.networks or not self.jet_definitions:
+            return " + ".join([*filter(None, [" and ".join(self.networks)]), *seen])
+        if not self.trees:
+            return f"jet {seen[0]}"
+        if self.trees == TRAINING_JETS:
+            return "trees on the networks' jets"
+        joined = ", ".join(seen)
+        return f"trees on ({joined})" if len(seen) > 1 else f"trees on {joined}"
+
+    @property
+    def label(self) -> str:
+        """In words, with the jet definition.
+
+        >>> Classifier(("AK08", "AK10"), ("CoAtNet", "MaxViT"), (), HELD_OUT_EVENTS).label
+        'AK08 + AK10 CoAtNet and MaxViT'
+        """
+        definitions = () if len(self.networks) > 2 else self.jet_definitions
+        seed = "" if self.seed is None else str(self.seed)
+        return " ".join(filter(None, [" + ".join(definitions), self.words, seed]))
+
+    @property
+    def dataset(self) -> str:
+        """The name of its scores on disk."""
+        features = (*self.features, *(["training_jets"] if self.trees == TRAINING_JETS else []))
+        seed = "" if self.seed is None else str(self.seed)
+        names = [*map("_".join, (self.jet_definitions, self.networks, features)), seed]
+        between = "_" if self.level == "events" else "/"
+        return between.join(filter(None, names)) + SHUFFLED * self.permuted
+
+    def row(self) -> dict[str, str]:
+        """Its part of a row in a table: its name in words and `COLUMNS`, empty if there is none."""
+        key = (*map(_BETWEEN.join, self[:3]), self.trees)
+        return {"classifier": self.words} | dict(zip(COLUMNS, key, strict=True))
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, str], prefix: str = "") -> "Classifier":
+        """The classifier of a row of a table, whose columns may have a prefix.
+
+        >>> classifier = Classifier(("AK08", "AK10"), ("CNN",), (), HELD_OUT_EVENTS)
+        >>> Classifier.of_row(classifier.row()) == classifier
+        True
+        """
+        *names, trees = (row[prefix + column] for column in COLUMNS)
+        return cls(*(tuple(filter(None, name.split(_BETWEEN))) for name in names), trees)
 
 
 @dataclass(frozen=True)
@@ -25,17 +112,17 @@ class BaseScores:
         event: (m,) rows of the event table, ascending.
         jets: jet definition -> structured (m, 3): mass, pt, eta, delta_r, classified,
             shuffled_label, and the angularities; pt 0 where there is no jet.
-        networks: `AK14/MaxViT` -> (m, 3) probabilities of signal, -1 where there is no jet; of
-            several trainings that with the study's first seed (an average is not published).
-        repeats: `AK14/MaxViT/1` -> the same of every seed of the study.
+        networks: (m, 3) probabilities of signal, -1 where there is no jet; of several trainings
+            of a network that with the study's first seed (an average is not published).
+        repeats: the same of every seed of the study.
         shuffled: the same of trainings on permuted labels, as `networks`.
     """
 
     event: np.ndarray
     jets: dict[str, np.ndarray]
-    networks: dict[str, np.ndarray]
-    repeats: dict[str, np.ndarray]
-    shuffled: dict[str, np.ndarray]
+    networks: dict[Classifier, np.ndarray]
+    repeats: dict[Classifier, np.ndarray]
+    shuffled: dict[Classifier, np.ndarray]
 
     def take(self, rows: np.ndarray) -> "BaseScores":
         """The events of a mask (m,)."""
@@ -53,42 +140,36 @@ class TreeScores:
     Attributes:
         event: (m,) as in `BaseScores`.
         fold: (m,) the fold in which an event was a test event.
-        fits: name -> (m,) out-of-fold probability of signal; (m, 3) for `AK14/mass_pt`.
-        inputs: name -> names of the columns that the trees saw.
-        shuffled_label: (m,) labels of the events, permuted.
-        null_check: (m,) score of trees on all networks, grown and to be tested on these labels.
+        shuffled_label: (m,) labels of the events, permuted: those of a permuted classifier.
+        fits: (m,) out-of-fold probability of signal; (m, 3) of trees on one jet, -1 without a jet.
+        inputs: names of the columns that the trees saw.
     """
 
     event: np.ndarray
     fold: np.ndarray
-    fits: dict[str, np.ndarray]
-    inputs: dict[str, Sequence[str]]
     shuffled_label: np.ndarray
-    null_check: np.ndarray
+    fits: dict[Classifier, np.ndarray]
+    inputs: dict[Classifier, Sequence[str]]
 
     def take(self, rows: np.ndarray) -> "TreeScores":
         """The events of a mask (m,)."""
-        fits = {name: score[rows] for name, score in self.fits.items()}
-        columns = (self.event, self.fold, self.shuffled_label, self.null_check)
-        event, fold, label, null_check = (column[rows] for column in columns)
-        return TreeScores(event, fold, fits, self.inputs, label, null_check)
+        fits = {classifier: score[rows] for classifier, score in self.fits.items()}
+        columns = (self.event, self.fold, self.shuffled_label)
+        return TreeScores(*(column[rows] for column in columns), fits, self.inputs)
 
 
-def write_scores(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> None:
     """Write scores.h5, atomically.
 
     Args:
-        arrays: `events` (m,), `<jet definition>/jets` (m, 3), and for each training
-            `<jet definition>/<network>/<seed>` (m, 3).
+        arrays: `events` (m,), `<jet definition>/jets` (m, 3), and of each training (m, 3).
 
     Raises:
         InputError: a score that `read_scores` would refuse.
     """
-    for name, array in arrays.items():
-        _check(path, name, array, hdf5.UNWRITTEN)
     with hdf5.written(path) as file:
-        for name, array in arrays.items():
-            file[name] = array
+        for key, array in arrays.items():
+            _write(path, file, key, array)
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
@@ -112,30 +193,27 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
         InputError: missing or damaged file or dataset.
     """
     made_by = "predict_base_model_mass.py"
-    arrays = _read(path, made_by)
+    arrays, scores, _ = _read(path, made_by)
     event = _dataset(path, arrays, "events", made_by)
-    networks: dict[str, np.ndarray] = {}
-    repeats: dict[str, np.ndarray] = {}
-    shuffled: dict[str, np.ndarray] = {}
-    trainings = [name for name in arrays if name.count("/") == 2]
+    shape = (len(event), JETS_PER_EVENT)
+    networks: dict[Classifier, np.ndarray] = {}
+    repeats: dict[Classifier, np.ndarray] = {}
+    shuffled: dict[Classifier, np.ndarray] = {}
 
-    def rank(training: str) -> int:
-        seed = int(training.rpartition("/")[2].removesuffix(SHUFFLED))
+    def rank(training: Classifier) -> int:
+        seed = training.seed
         return list(seeds).index(seed) if seed in seeds else len(seeds) + seed
 
-    for training in sorted(trainings, key=rank):
-        name = training.rpartition("/")[0]
-        score = _dataset(path, arrays, training, made_by, (len(event), JETS_PER_EVENT))
-        if training.endswith(SHUFFLED):
-            shuffled.setdefault(name, score)
+    for training in sorted(scores, key=rank):
+        score = _dataset(path, scores, training, made_by, shape)
+        if training.permuted:
+            shuffled.setdefault(training._replace(seed=None), score)
             continue
-        networks.setdefault(name, score)
+        networks.setdefault(training._replace(seed=None), score)
         if rank(training) < len(seeds):
             repeats[training] = score
     jets = {
-        definition: _dataset(
-            path, arrays, f"{definition}/jets", made_by, (len(event), JETS_PER_EVENT)
-        )
+        definition: _dataset(path, arrays, f"{definition}/jets", made_by, shape)
         for definition in JET_DEFINITIONS
         if f"{definition}/jets" in arrays
     }
@@ -150,15 +228,11 @@ def write_trees(path: Path, trees: TreeScores) -> None:
     Raises:
         InputError: a score that `read_trees` would refuse.
     """
-    for name, score in (*trees.fits.items(), (_NULL_CHECK, trees.null_check)):
-        _check(path, name, score, hdf5.UNWRITTEN)
     with hdf5.written(path) as file:
-        file["events"] = trees.event
-        file["fold"] = trees.fold
-        file[_LABEL], file[_NULL_CHECK] = trees.shuffled_label, trees.null_check
-        for name, score in trees.fits.items():
-            file[name] = score
-            file[name].attrs["inputs"] = list(trees.inputs[name])
+        file["events"], file["fold"], file[_LABEL] = trees.event, trees.fold, trees.shuffled_label
+        for classifier, score in trees.fits.items():
+            _write(path, file, classifier, score)
+            file[classifier.dataset].attrs["inputs"] = list(trees.inputs[classifier])
 
 
 def read_trees(path: Path) -> TreeScores:
@@ -168,25 +242,47 @@ def read_trees(path: Path) -> TreeScores:
         InputError: missing or damaged file or dataset.
     """
     made_by = "fit_xgb.py"
-    arrays = _read(path, made_by)
+    arrays, fits, inputs = _read(path, made_by)
     event = _dataset(path, arrays, "events", made_by)
-    fold, label, null_check = (
-        _dataset(path, arrays, name, made_by, event.shape) for name in ("fold", _LABEL, _NULL_CHECK)
-    )
-    with hdf5.opened(path, f"run {made_by} again") as file:
-        inputs = {name: tuple(file[name].attrs["inputs"]) for name in arrays}
-    return TreeScores(event, fold, arrays, inputs, label, null_check)
+    fold, label = (_dataset(path, arrays, name, made_by, event.shape) for name in ("fold", _LABEL))
+    return TreeScores(event, fold, label, fits, inputs)
 
 
-def _read(path: Path, made_by: str) -> dict[str, np.ndarray]:
-    """All datasets of a file by their full names."""
+def _name(key: str | Classifier) -> str:
+    return key.dataset if isinstance(key, Classifier) else key
+
+
+def _write(path: Path, file: h5py.File, key: str | Classifier, array: np.ndarray) -> None:
+    """One dataset, with the classifier whose scores it holds, if any, as its attributes."""
+    name = _name(key)
+    _check(path, name, array, hdf5.UNWRITTEN)
+    file[name] = array
+    if isinstance(key, Classifier):
+        file[name].attrs.update(key.row() | {"permuted": key.permuted})
+        if key.seed is not None:
+            file[name].attrs["seed"] = key.seed
+
+
+def _read(
+    path: Path, made_by: str
+) -> tuple[dict[str, np.ndarray], dict[Classifier, np.ndarray], dict[Classifier, tuple[str, ...]]]:
+    """All datasets: by name, or by classifier if they hold its scores; what each fit saw."""
     remedy = f"run {made_by} again"
+    arrays, scores, inputs = {}, {}, {}
     with hdf5.opened(path, remedy) as file:
         names: list[str] = []
         file.visititems(
             lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
         )
-        return {name: _array(path, file, name, remedy) for name in names}
+        for name in names:
+            array, stated = _array(path, file, name, remedy), file[name].attrs
+            if COLUMNS[0] not in stated:
+                arrays[name] = array
+                continue
+            seed = int(stated["seed"]) if "seed" in stated else None
+            key = Classifier.of_row(stated)._replace(seed=seed, permuted=bool(stated["permuted"]))
+            scores[key], inputs[key] = array, tuple(stated.get("inputs", ()))
+    return arrays, scores, inputs
 
 
 def _array(path: Path, file: h5py.File, name: str, remedy: str) -> np.ndarray:
@@ -214,15 +310,16 @@ def _check(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
 
 def _dataset(
     path: Path,
-    arrays: dict[str, np.ndarray],
-    name: str,
+    arrays: Mapping[str | Classifier, np.ndarray],
+    key: str | Classifier,
     made_by: str,
     shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
-    """Take one dataset out of `arrays`."""
-    if name not in arrays:
+    """One dataset out of `arrays`, which must have this shape."""
+    name = _name(key)
+    if key not in arrays:
         raise InputError(f"{path}: dataset {name!r} is missing; run {made_by} again")
-    array = arrays.pop(name)
+    array = arrays[key]
     if shape is not None and array.shape != shape:
         raise InputError(
             f"{path}: dataset {name!r} has shape {array.shape}, expected {shape}; "

@@ -29,6 +29,7 @@ from scipy.stats import chi2
 
 from command import InputError, call, run
 from evaluation.results import read_results
+from jets.scores import HELD_OUT_EVENTS
 from jets.split import TRAIN, VALIDATION
 from products import atomic_write, read_csv, write_csv
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
@@ -204,16 +205,19 @@ def measure(study: Study, device: str | None) -> Outcome:
     )
 
     def found(training: Training) -> Trained:
-        folder, name = training.directory(study), f"{training.network}/{training.seed}"
+        folder, one = training.directory(study), training.classifier
         trained = read_trained(folder / "manifest.json", study)
         return Trained(
             validation=signal_probability(trained, study, images),
             best_epoch=trained.best_epoch + 1,
             sees_images=trained.sees_images,
             seconds=sum(float(row["seconds"]) for row in read_csv(folder / "history.csv")),
-            auc=aucs[names.index(name)],
-            maximum=jets.max_sic(name),
-            points={"jets": jets.sic_at(name), "events": events.sic_at(name)},
+            auc=aucs[names.index(one)],
+            maximum=jets.max_sic(one),
+            points={
+                "jets": jets.sic_at(one),
+                "events": events.sic_at(one._replace(trees=HELD_OUT_EVENTS)),
+            },
         )
 
     trained = {
@@ -221,7 +225,10 @@ def measure(study: Study, device: str | None) -> Outcome:
         for n in NETWORKS
     }
     worse, better = (
-        [names.index(f"{n}/{study.classifiers.seeds[i]}") for i in seeing(trained[n])]
+        [
+            names.index(Training(DEFINITION, n, study.classifiers.seeds[i]).classifier)
+            for i in seeing(trained[n])
+        ]
         for n in NETWORKS
     )
     return Outcome(

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from command import InputError, run
-from evaluation.results import MASS, PT, Classifiers, read_results
+from evaluation.results import Classifiers, read_results
 from jets.packed import PackedJets, read_event_table
+from jets.scores import Classifier
 from jets.split import HELD_OUT, TRAIN, mass_point
 from physics import JETS_MIN
 from products import write_csv
@@ -38,6 +39,8 @@ from training.scoring import finished_trainings, signal_probability
 DEFINITION = "AK14"
 BETTER, WORSE = "MaxViT", "CNN"  # whose published ratio is the question
 LAST = ", last epoch"
+Scored = tuple[Classifier, str]  # a classifier after the epoch that the study takes, "", or `LAST`
+MASS, PT = ((Classifier((DEFINITION,), features=(name,)), "") for name in ("mass", "pt"))
 
 
 def trained_on(study: Study) -> PackedJets:
@@ -68,8 +71,8 @@ def held_out(study: Study, classifiers: Classifiers) -> PackedJets:
 
 def scores_of(
     jets: PackedJets, study: Study, device: torch.device, epochs: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """(n,) of every seed of every network, as `MaxViT/0`, or as `MaxViT, last epoch/0`.
+) -> dict[Scored, np.ndarray]:
+    """(n,) of every seed of every network.
 
     Args:
         epochs: "" for the epoch that the study takes, `LAST` for the last one.
@@ -82,7 +85,7 @@ def scores_of(
             if epoch == LAST:
                 last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
                 trained = dataclasses.replace(trained, best=last)
-            found[f"{one.network}{epoch}/{one.seed}"] = signal_probability(trained, study, images)
+            found[one.classifier, epoch] = signal_probability(trained, study, images)
     return found
 
 
@@ -98,7 +101,7 @@ def weights_to(wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def with_signal_seen(
-    classifiers: Classifiers, seen: dict[str, np.ndarray], event: np.ndarray, events: np.ndarray
+    classifiers: Classifiers, seen: dict[Scored, np.ndarray], event: np.ndarray, events: np.ndarray
 ) -> Classifiers:
     """The same classifiers and background, with other signal.
 
@@ -132,11 +135,12 @@ def compare(of_signal: dict[str, Classifiers]) -> Rows:
     rows: dict[str, dict[str, str]] = {}
     maxima: dict[str, dict[str, list[MaximumSIC]]] = {}
     for kind, classifiers in of_signal.items():
-        for name, area in zip(classifiers.score, classifiers.aucs(), strict=True):
-            found = classifiers.max_sic(name)
+        for scored, area in zip(classifiers.score, classifiers.aucs(), strict=True):
+            found, (one, epoch) = classifiers.max_sic(scored), scored
+            name = f"{one.words}{epoch}" + ("" if one.seed is None else f"/{one.seed}")
             row = rows.setdefault(name, {"classifier": name})
             row |= {f"AUC, signal {kind}": written(area), f"max SIC, signal {kind}": written(found)}
-            maxima.setdefault(kind, {}).setdefault(name.partition("/")[0], []).append(found)
+            maxima.setdefault(kind, {}).setdefault(f"{one.words}{epoch}", []).append(found)
     empty = dict.fromkeys(next(iter(rows.values())), "")
     for epoch in ("", LAST):
         better, worse, ratio = BETTER + epoch, WORSE + epoch, f"{BETTER} / {WORSE}{epoch}"
@@ -158,11 +162,10 @@ def main() -> None:
     options = parser.parse_args()
     study, device = load_study(options.study), choose_device(options.device)
     results = read_results(study, {})
-    alone = results.of_jets(DEFINITION).score
     classifiers = results.repeats_of_jets(DEFINITION)
-    classifiers = dataclasses.replace(
-        classifiers, score={MASS: alone[MASS], PT: alone[PT], **classifiers.score}
-    )
+    alone = results.of_jets(DEFINITION).only([MASS[0], PT[0]]).score
+    together = {(one, ""): score for one, score in (alone | classifiers.score).items()}
+    classifiers = dataclasses.replace(classifiers, score=together)
     later = scores_of(held_out(study, classifiers), study, device, [LAST])
     classifiers = dataclasses.replace(classifiers, score=classifiers.score | later)
     jets = trained_on(study)

@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from command import InputError, call, run
-from evaluation.results import TREES_OF_ONE_JET
-from evaluation.table import cell
+from evaluation.summary import SIGNAL_PT
+from evaluation.table import cell, column, label
 from jets.events import read_events
+from jets.scores import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from physics import JETS_MIN, SHOWER_VARIATIONS
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show
@@ -47,21 +48,22 @@ STEPS = {
 WHY = ("changes", "three_jets", "leakage")  # files beside this one
 USE_A_DEVICE = ("train", "predict", *WHY)
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
-# Table of the page -> how the sections of the summary begin that it shows.
+# Table of the page -> table, level and spectrum of its rows in the summary.
 TABLES = {
-    "single_jets": "Single jets, held out",
-    "single_jets_weighted": "Single jets, background weighted",
-    "trees": "Trees, events held out",
-    "trees_weighted": "Trees, background weighted",
-    "ratios": "The paper's ordering",
-    "seeds": "Mean and standard deviation over seeds",
-    "against_mass": "SIC at eps_S",
-    "excluded": "Excluded stop mass",
-    "gain": "Gain in excluded stop mass",
-    "added": "What the scores add to DS2",
-    "modelling": "Shift of eps_B",
-    "null_check": "Null check",
+    "single_jets": ("merits", "jets", ""),
+    "single_jets_weighted": ("merits", "jets", SIGNAL_PT),
+    "trees": ("merits", "events", ""),
+    "trees_weighted": ("merits", "events", SIGNAL_PT),
+    "ratios": ("ratios",),
+    "seeds": ("seeds",),
+    "against_mass": ("neutralino masses",),
+    "excluded": ("excluded",),
+    "gain": ("gain",),
+    "added": ("added to DS2",),
+    "modelling": ("other showers",),
+    "null_check": ("null check",),
 }
+LEVELS = {"jets": "single jets", "events": "trees on three jets"}
 
 
 def sample(study: Study) -> Rows:
@@ -159,62 +161,70 @@ def _words(value: object) -> str:
     return ", ".join(some if len(some) < 8 else [*some[:2], "…", some[-1]])
 
 
-def table(rows: Iterable[dict], begins: str) -> Rows:
-    """A section of the summary: lines are classifiers, columns quantities or neutralino masses.
+def table(rows: Iterable[dict], *key: str) -> Rows:
+    """Rows of the summary: lines are classifiers, columns quantities or neutralino masses.
 
     A quantity of which values are published has these in a column of their own.
+
+    Args:
+        key: table, level and spectrum, or the first of them.
     """
-    chosen = [row for row in rows if row["section"].startswith(begins)]
-    by_mass = any(row["neutralino_mass"] for row in chosen)
+    chosen = [row for row in rows if _key(row)[: len(key)] == key]
+    levels = {row["level"] for row in chosen}
 
-    def column(row: dict) -> str:
-        return f"{row['neutralino_mass']} GeV" if by_mass else row["quantity"]
+    def name(row: dict) -> str:
+        return f"{LEVELS[row['level']]}: {label(row)}" if len(levels) > 1 else label(row)
 
-    published = {column(row) for row in chosen if row["published"]}
+    def heading(row: dict) -> str:
+        return f"{row['neutralino_mass']} GeV" if row["neutralino_mass"] else column(row)
+
+    published = {heading(row) for row in chosen if row["published"]}
     lines: dict[str, dict[str, str]] = {}
     for row in chosen:
-        line = lines.setdefault(row["classifier"], {"": row["classifier"]})
-        line[column(row)] = cell(row | {"published": ""})
-        if column(row) in published:
-            line[f"{column(row)}, published"] = row["published"]
-    columns = dict.fromkeys(column for line in lines.values() for column in line)
-    return [{column: line.get(column, "") for column in columns} for line in lines.values()]
+        line = lines.setdefault(name(row), {"": name(row)})
+        line[heading(row)] = cell(row | {"published": ""})
+        if heading(row) in published:
+            line[f"{heading(row)}, published"] = row["published"]
+    columns = dict.fromkeys(heading for line in lines.values() for heading in line)
+    return [{heading: line.get(heading, "") for heading in columns} for line in lines.values()]
+
+
+def _key(row: dict) -> tuple[str, str, str]:
+    return row["table"], row["level"], row["spectrum"]
 
 
 def headline(rows: Iterable[dict]) -> Rows:
     """The README's table: each classifier on one jet, at the signal's pT, and over events."""
     found = {
-        (row["section"].partition(" (")[0], row["classifier"], row["quantity"]): row for row in rows
+        (_key(row), Classifier.of_row(row), row["quantity"]): row
+        for row in rows
+        if row["table"] == "merits" and row["jet_definition"] == DEFINITION
     }
     single, weighted, trees = (
         TABLES[name] for name in ("single_jets", "single_jets_weighted", "trees")
     )
-    weighted += " to the signal's jet pT"
-    fit_of = {"jet mass": "mass", "jet pT": "pt"}
-    fit_of |= {name: fit for fit, name in TREES_OF_ONE_JET.items()}
-    names = [row.removeprefix(f"{DEFINITION} ") for section, row, quantity in found
-             if (section, quantity) == (single, "AUC") and row.startswith(DEFINITION)]  # fmt: skip
 
-    def value(section: str, row: str, quantity: str) -> str:
-        number = found.get((section, row, quantity))
-        return cell(number | {"published": "", "background": ""}) if number else ""
+    def value(*key: object) -> str:
+        number = found.get(key)
+        return cell(number | {"published": "", "effective_background": ""}) if number else ""
 
-    return [
-        {
-            f"{DEFINITION} jets": name,
-            "AUC": value(single, f"{DEFINITION} {name}", "AUC"),
-            "AUC, background with the signal's pT": value(weighted, f"{DEFINITION} {name}", "AUC"),
-            "max SIC": value(single, f"{DEFINITION} {name}", "max SIC"),
-            "published": found[single, f"{DEFINITION} {name}", "max SIC"]["published"],
-            "max SIC over events, trees on three jets": value(
-                trees, f"{DEFINITION}_{fit_of.get(name, name)}", "max SIC"
-            ),
-            "published, over events": found.get(
-                (trees, f"{DEFINITION}_{fit_of.get(name, name)}", "max SIC"), {}
-            ).get("published", ""),
-        }
-        for name in names
-    ]
+    lines = []
+    for one in (one for key, one, quantity in found if (key, quantity) == (single, "AUC")):
+        fit = one._replace(trees=HELD_OUT_EVENTS) if one.trees != TRAINING_JETS else None
+        lines.append(
+            {
+                f"{DEFINITION} jets": one.words,
+                "AUC": value(single, one, "AUC"),
+                "AUC, background with the signal's pT": value(weighted, one, "AUC"),
+                "max SIC": value(single, one, "max SIC"),
+                "published": found[single, one, "max SIC"]["published"],
+                "max SIC over events, trees on three jets": value(trees, fit, "max SIC"),
+                "published, over events": (
+                    found[trees, fit, "max SIC"]["published"] if fit else ""
+                ),
+            }
+        )
+    return lines
 
 
 def claims(rows: Iterable[dict]) -> Rows:
@@ -225,16 +235,15 @@ def claims(rows: Iterable[dict]) -> Rows:
     chosen = [
         row
         for row in rows
-        if row["section"].startswith(TABLES["ratios"])
-        and row["classifier"].startswith(f"single jets: {DEFINITION} ")
-        and not any(trees in row["classifier"] for trees in TREES_OF_ONE_JET.values())
+        if (row["table"], row["level"], row["jet_definition"]) == ("ratios", "jets", DEFINITION)
+        and row["reference_network"]
     ]
-    lines = {line[""]: line for line in table(chosen, TABLES["ratios"])}
+    lines = {line[""]: line for line in table(chosen, "ratios")}
     for row in chosen:
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
         is_sure = abs(value - 1) >= high - low > 0
         verdict = ("above" if value > 1 else "below") if is_sure else "open"
-        lines[row["classifier"]][row["quantity"]] += f", {verdict}"
+        lines[label(row)][row["quantity"]] += f", {verdict}"
     return list(lines.values())
 
 
@@ -284,7 +293,7 @@ def main() -> None:
         "sample": sample_by_kind(files),
         "trainings": of_training,
         "claims": claims(rows),
-        **{name: table(rows, begins) for name, begins in TABLES.items()},
+        **{name: table(rows, *key) for name, key in TABLES.items()},
     }
     for name, found in tables.items():
         show(page, name, found or [{"": "not run"}])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from command import InputError
 from evaluation.table import Summary, cell
+from jets.scores import Classifier
 from products import atomic_write, machine, versions
 from sensitivity.bootstrap import Estimate
 from study import Study
@@ -96,5 +97,5 @@ def written(estimate: Estimate) -> str:
     '0.9123 ± 0.0020'
     """
     summary = Summary()
-    summary.add_estimate("", "", "", estimate)
+    summary.add_estimate("", Classifier(), "", estimate)
     return cell(summary.rows[0])

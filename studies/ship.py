@@ -16,7 +16,7 @@ from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
 from products import atomic_write, read_csv, read_manifest
-from studies.ordering import table
+from studies.ordering import TABLES, table
 from studies.pages import environment, show
 from study import add_study_options, study_of
 from training import checkpoint
@@ -79,9 +79,8 @@ def main() -> None:
         save_weights(temporary, network, facts)
 
     rows = read_csv(study.data_dir / "summary.csv")
-    begins = f"{training.jet_definition} "
-    of_jets = (row for row in rows if row["classifier"].startswith(begins))
-    scores = table(of_jets, "Single jets, held out")
+    of_jets = (row for row in rows if row["jet_definition"] == training.jet_definition)
+    scores = table(of_jets, *TABLES["single_jets"])
     show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
     show(CARD, "scores", scores)
     show(CARD, "environment", environment())

@@ -26,6 +26,7 @@ from evaluation.results import Results, read_results
 from jets.images import SparseImages
 from jets.packed import JET_DTYPE, PackedJets
 from jets.preparation import Overview, at_side, look_through
+from jets.scores import HELD_OUT_EVENTS, Classifier
 from jets.sources import Collisions, PublishedFiles, find_source
 from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, uniform
 from models.head import JetMassClassifier
@@ -178,14 +179,17 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
 def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -> Rows:
     """The network of three jets beside the trees, seed by seed."""
     study, trees = results.study, results.repeats_of_events(DEFINITION)
-    wanted = [f"{NETWORK}/{seed}" for seed in study.classifiers.seeds]
+    wanted = [
+        Classifier((DEFINITION,), (NETWORK,), (), HELD_OUT_EVENTS, seed)
+        for seed in study.classifiers.seeds
+    ]
     if not (np.array_equal(event, trees.event) and set(wanted) <= set(trees.score)):
         raise InputError(
             f"{study.data_dir}/trees.h5: not of the held-out events and all seeds; run "
             "studies.changes again"
         )
     kinds = {
-        BY_TREES: [trees.score[name] for name in wanted],
+        BY_TREES: [trees.score[one] for one in wanted],
         AT_ONCE: list(found.values()),
     }
     rows, usual = [], None

@@ -12,7 +12,7 @@ from numpy.lib.recfunctions import merge_arrays, repack_fields
 from scipy import stats
 from scipy.special import expit
 
-from event_level.fits import CLASSICAL, OF_ONE_JET
+from event_level.fits import EVENT_FEATURES, fits, null_check, repeats
 from jets.angularities import ANGULARITIES
 from jets.events import OBJECT_DTYPE, TABLES, Events, write_events
 from jets.images import SparseImages
@@ -24,7 +24,14 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
-from jets.scores import JET_COLUMNS, TreeScores, write_trees
+from jets.scores import (
+    JET_COLUMNS,
+    Classifier,
+    TreeScores,
+    read_scores,
+    write_scores,
+    write_trees,
+)
 from jets.split import HELD_OUT, STOP, TRAIN
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
 from products import write_csv, write_manifest
@@ -95,31 +102,29 @@ def write_study(
         "published files" if published else "collisions",
     )
     write_event_table(data / "events.h5", table)
-    with h5py.File(data / "scores.h5", "w") as file:
-        file["events"] = held_out
-        for definition in JET_DEFINITIONS:
-            jets = _jets(random, events)
-            _pack(random, data, definition, jets)
-            by_event = jets[held_out]
-            kinematics = repack_fields(by_event[list(JET_COLUMNS)])
-            shapes = np.zeros(by_event.shape, [(name, "f4") for name in ANGULARITIES])
-            for name in ANGULARITIES:
-                shapes[name] = random.uniform(size=by_event.shape)
-            file[f"{definition}/jets"] = merge_arrays(
-                (kinematics.ravel(), shapes.ravel()), flatten=True
-            ).reshape(by_event.shape)
-            exists = by_event["pt"] > 0
-            for network, distance in OF_JETS.items():
-                mean = distance * is_signal[held_out, None]
-                score = expit(random.normal(mean, 1.0, exists.shape))
-                file[f"{definition}/{network}/0"] = np.where(exists, score, -1.0).astype("f4")
-            repeated = expit(random.normal(OF_JETS["MaxViT"] * is_signal[held_out, None], 1.0,
-                                           exists.shape))  # fmt: skip
-            file[f"{definition}/MaxViT/1"] = np.where(exists, repeated, -1.0).astype("f4")
-            noise = np.where(exists, random.uniform(size=exists.shape), -1.0)
-            file[f"{definition}/CNN/0_shuffled"] = noise.astype("f4")
-            for training in (*(f"{network}_0" for network in OF_JETS), "MaxViT_1"):
-                write_csv(data / "models" / f"{definition}_{training}" / "history.csv", HISTORY)
+    scores = {"events": held_out}
+    for definition in JET_DEFINITIONS:
+        jets = _jets(random, events)
+        _pack(random, data, definition, jets)
+        by_event = jets[held_out]
+        kinematics = repack_fields(by_event[list(JET_COLUMNS)])
+        shapes = np.zeros(by_event.shape, [(name, "f4") for name in ANGULARITIES])
+        for name in ANGULARITIES:
+            shapes[name] = random.uniform(size=by_event.shape)
+        scores[f"{definition}/jets"] = merge_arrays(
+            (kinematics.ravel(), shapes.ravel()), flatten=True
+        ).reshape(by_event.shape)
+        exists = by_event["pt"] > 0
+        for network, seed in (*((network, 0) for network in OF_JETS), ("MaxViT", 1)):
+            training = Classifier((definition,), (network,), seed=seed)
+            mean = OF_JETS[network] * is_signal[held_out, None]
+            score = expit(random.normal(mean, 1.0, exists.shape))
+            scores[training] = np.where(exists, score, -1.0).astype("f4")
+            model = data / "models" / f"{definition}_{network}_{seed}"
+            write_csv(model / "history.csv", HISTORY)
+        noise = np.where(exists, random.uniform(size=exists.shape), -1.0)
+        scores[Classifier((definition,), ("CNN",), seed=0, permuted=True)] = noise.astype("f4")
+    write_scores(data / "scores.h5", scores)
     packed = [data / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
     study = load_study(str(toml))
     write_manifest(data / "setup.json", study.settings("setup"), {}, packed)
@@ -138,33 +143,32 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
         events = file["events"][()]
     held_out = np.flatnonzero(events["split"] == HELD_OUT)
     is_signal = events["process"][held_out] == STOP
-    distances = {f"{d}_{n}": x for d in JET_DEFINITIONS for n, x in OF_EVENTS.items()}
-    distances |= {f"{d}_MaxViT_1": OF_EVENTS["MaxViT"] for d in JET_DEFINITIONS}
-    distances |= {f"all_definitions_{n}": 2.5 for n in ("CNN", "CoAtNet", "MaxViT")}
-    distances |= {f"{d}_all_networks": 2.6 for d in JET_DEFINITIONS}
-    distances |= {"transformers": 2.7, "all": 2.8, "AK14_MaxViT_DS1": 2.5, "DS1": 1.5, "DS2": DS2}
-    distances |= {f"AK14_{n}_DS2": x for n, x in WITH_DS2.items()}
-    absent = [name for name in distances if published and name.endswith(("DS1", "DS2"))]
-    fits = {
-        name: expit(random.normal(distance * is_signal, 1.0)).astype("f4")
-        for name, distance in distances.items()
-        if name not in absent
-    }
-    for definition in JET_DEFINITIONS:
-        shape = (len(held_out), JETS_PER_EVENT)
-        for name in CLASSICAL:
-            fits[f"{definition}_{name}"] = expit(random.normal(is_signal, 1.0))
-        for name in OF_ONE_JET:
-            score = expit(random.normal(is_signal[:, None], 1.0, shape))
-            fits[f"{definition}/{name}"] = score
-    inputs = {name: ["known"] for name in fits}
+    scores = read_scores(data / "scores.h5", (0, 1))
+    found, left_out = {}, {}
+    for one in (*fits(OF_EVENTS), *repeats(scores)):
+        if published and not EVENT_FEATURES.keys().isdisjoint(one.features):
+            left_out[one.label] = "the published files hold no event observables"
+        elif one.level == "events":
+            found[one] = expit(random.normal(_distance(one) * is_signal, 1.0)).astype("f4")
+        else:
+            shape = (len(held_out), JETS_PER_EVENT)
+            found[one] = expit(random.normal(is_signal[:, None], 1.0, shape))
+    found[null_check(scores)] = random.uniform(size=len(held_out))
+    inputs = {one: ["known"] for one in found}
     fold = np.zeros(len(held_out), "u1")
     shuffled = random.permutation(is_signal)
-    trees = TreeScores(held_out, fold, fits, inputs, shuffled, random.uniform(size=len(held_out)))
-    write_trees(data / "trees.h5", trees)
-    left_out = dict.fromkeys(absent, "the published files hold no event observables")
+    write_trees(data / "trees.h5", TreeScores(held_out, fold, shuffled, found, inputs))
     settings = load_study(str(folder / "synthetic.toml")).settings("fit")
     write_manifest(data / "trees.json", settings, {}, [data / "trees.h5"], left_out=left_out)
+
+
+def _distance(fit: Classifier) -> float:
+    """Of trees over events from the background, in widths."""
+    if not fit.networks:
+        return {("DS1",): 1.5, ("DS2",): DS2}.get(fit.features, 1.0)
+    if len(fit.networks) > 1 or len(fit.jet_definitions) > 1:
+        return 2.2 + 0.1 * (len(fit.networks) + len(fit.jet_definitions))
+    return (WITH_DS2 if fit.features else OF_EVENTS)[fit.networks[0]]
 
 
 def _events(signal: int, background: int) -> np.ndarray:

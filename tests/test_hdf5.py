@@ -24,7 +24,14 @@ from jets.packed import (
     write_event_table,
 )
 from jets.reader_process import ReaderProcess
-from jets.scores import TreeScores, read_scores, read_trees, write_scores, write_trees
+from jets.scores import (
+    Classifier,
+    TreeScores,
+    read_scores,
+    read_trees,
+    write_scores,
+    write_trees,
+)
 
 REMEDY = "fetch it again"
 BLAME = ("complete", REMEDY, "damaged")
@@ -200,9 +207,10 @@ def test_a_table_of_events_with_narrower_numbers_is_read(tmp_path):
 def test_scores_that_are_no_probability_are_neither_written_nor_read(tmp_path, value):
     event, score = np.arange(4), np.full((4, 3), 0.5, "f4")
     score[1] = -1  # no jet
-    arrays = {"events": event, "AK14/CNN/0": score}
+    network, fit = Classifier(("AK14",), ("CNN",), seed=0), Classifier(features=("DS2",))
+    arrays = {"events": event, network: score}
     write_scores(tmp_path / "scores.h5", arrays)
-    trees = TreeScores(event, event, {"fit": score[:, 0]}, {"fit": ["x"]}, event, score[:, 0])
+    trees = TreeScores(event, event, event, {fit: score[:, 0]}, {fit: ["x"]})
     write_trees(tmp_path / "trees.h5", trees)
     read_scores(tmp_path / "scores.h5", (0,)), read_trees(tmp_path / "trees.h5")
     score[2] = value
@@ -216,8 +224,7 @@ def test_scores_that_are_no_probability_are_neither_written_nor_read(tmp_path, v
             put(path)
         assert path.read_bytes() == before
         with h5py.File(path, "r+") as file:
-            dataset = "AK14/CNN/0" if name == "scores.h5" else "fit"
-            file[dataset][2] = value
+            file[(network if name == "scores.h5" else fit).dataset][2] = value
         with pytest.raises(InputError, match=r"row 2: found .*again"):
             read(path)
 
@@ -225,8 +232,10 @@ def test_scores_that_are_no_probability_are_neither_written_nor_read(tmp_path, v
 def test_scores_of_the_other_byte_order_are_the_same(tmp_path):
     path = tmp_path / "scores.h5"
     score = np.linspace(0, 1, 12).reshape(4, 3).astype(">f4")
-    write_scores(path, {"events": np.arange(4, dtype=">i8"), "AK14/CNN/0": score})
+    network = Classifier(("AK14",), ("CNN",), seed=0)
+    write_scores(path, {"events": np.arange(4, dtype=">i8"), network: score})
     found = read_scores(path, (0,))
     assert found.event.dtype.isnative and found.event.tolist() == [0, 1, 2, 3]
-    assert found.networks["AK14/CNN"].dtype.isnative
-    np.testing.assert_array_equal(found.networks["AK14/CNN"], score)
+    (read,) = found.networks.values()
+    assert read.dtype.isnative
+    np.testing.assert_array_equal(read, score)

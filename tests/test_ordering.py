@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from command import InputError, call, run
-from evaluation.results import MASS, PT, Classifiers
+from evaluation.results import Classifiers
+from evaluation.summary import SIGNAL_PT
 from evaluation.table import Summary
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
+from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier
 from products import write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
+from studies.leakage import MASS, PT
 from studies.pages import PAGE, page_of, show
 from study import PRESETS, load_study
 from training.plan import trainings
@@ -28,31 +31,39 @@ ROOT = Path(__file__).parent.parent
 DEMO = PRESETS["demo"]
 
 
-def test_a_section_becomes_a_table_with_published_values_beside():
-    summary = Summary()
-    summary.add_estimate("Trees, x", "AUC", "CNN", Estimate(0.91234, 0.002), 0.97)
-    summary.add_estimate("Trees, x", "max SIC", "CNN", Estimate(5.2, 0.4), background=31)
-    summary.add_estimate("Trees, x", "AUC", "ViT", Estimate(0.88, 0.02))
-    summary.add_estimate("Other", "AUC", "ViT", Estimate(0.5, 0.1))
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert ordering.table(rows, "Trees") == [
+def network(name: str, definition: str = "AK14", trees: str = "") -> Classifier:
+    return Classifier((definition,), (name,), (), trees)
+
+
+def rows_of(summary: Summary) -> list[dict[str, str]]:
+    """As summary.csv gives them back."""
+    return [{name: str(value) for name, value in row.items()} for row in summary.rows]
+
+
+def test_rows_become_a_table_with_published_values_beside():
+    summary, cnn, vit = Summary(), network("CNN"), network("ViT")
+    summary.add_estimate("merits", cnn, "AUC", Estimate(0.91234, 0.002), published=0.97)
+    summary.add_estimate("merits", cnn, "max SIC", Estimate(5.2, 0.4), effective_background=31)
+    summary.add_estimate("merits", vit, "AUC", Estimate(0.88, 0.02))
+    summary.add_estimate("other", vit, "AUC", Estimate(0.5, 0.1))
+    assert ordering.table(rows_of(summary), "merits", "jets") == [
         {
-            "": "CNN",
+            "": "AK14 CNN",
             "AUC": "0.9123 ± 0.0020",
             "AUC, published": "0.97",
             "max SIC": "5.20 ± 0.40 (31)",
         },
-        {"": "ViT", "AUC": "0.880 ± 0.020", "AUC, published": "", "max SIC": ""},
+        {"": "AK14 ViT", "AUC": "0.880 ± 0.020", "AUC, published": "", "max SIC": ""},
     ]
 
 
 def test_masses_become_columns():
     summary = Summary()
     for mass, status, published in ((100, "measured", 8), (500, "upper limit", None)):
-        summary.add("Gain", "gain", "CNN", 9.0, 8.0, 10.0, status, published, mass)
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert ordering.table(rows, "Gain") == [
-        {"": "CNN", "100 GeV": "9.0 ± 1.0", "100 GeV, published": "8", "500 GeV": "< 9"}
+        more = {"status": status, "published": published, "neutralino_mass": mass}
+        summary.add("gain", network("CNN"), "gain", 9.0, 8.0, 10.0, **more)
+    assert ordering.table(rows_of(summary), "gain") == [
+        {"": "AK14 CNN", "100 GeV": "9.0 ± 1.0", "100 GeV, published": "8", "500 GeV": "< 9"}
     ]
 
 
@@ -244,23 +255,15 @@ def test_a_step_that_is_killed_ends_the_command(capfd):
 
 
 def test_the_headline_puts_one_jet_and_three_side_by_side():
-    summary = Summary()
-    single, weighted = (
-        "Single jets, held out (x)",
-        "Single jets, background weighted to the signal's jet pT (x)",
-    )
-    for name in ("CNN", "jet pT"):
-        summary.add_estimate(single, "AUC", f"AK14 {name}", Estimate(0.9, 0.01))
-        summary.add_estimate(
-            single, "max SIC", f"AK14 {name}", Estimate(5.0, 0.12), 4.4, background=30
-        )
-        summary.add_estimate(weighted, "AUC", f"AK14 {name}", Estimate(0.8, 0.01))
-    for fit in ("CNN", "pt"):
-        summary.add_estimate(
-            "Trees, events held out (x)", "max SIC", f"AK14_{fit}", Estimate(7.0, 0.22)
-        )
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    found = ordering.headline(rows)
+    summary, pt = Summary(), Classifier(("AK14",), features=("pt",))
+    for one in (network("CNN"), pt):
+        summary.add_estimate("merits", one, "AUC", Estimate(0.9, 0.01))
+        more = {"published": 4.4, "effective_background": 30}
+        summary.add_estimate("merits", one, "max SIC", Estimate(5.0, 0.12), **more)
+        summary.add_estimate("merits", one, "AUC", Estimate(0.8, 0.01), spectrum=SIGNAL_PT)
+        trees = one._replace(trees=HELD_OUT_EVENTS)
+        summary.add_estimate("merits", trees, "max SIC", Estimate(7.0, 0.22))
+    found = ordering.headline(rows_of(summary))
     assert [row["AK14 jets"] for row in found] == ["CNN", "jet pT"]
     for row in found:
         assert row["AUC, background with the signal's pT"] == "0.800 ± 0.010"
@@ -269,16 +272,21 @@ def test_the_headline_puts_one_jet_and_three_side_by_side():
 
 
 def test_a_claim_holds_where_its_ratio_is_two_errors_above_one():
-    summary = Summary()
-    ratios = {"AK14 A / AK14 B (3 / 3)": 1.21, "AK14 B / AK14 C": 0.79, "AK14 A / AK14 C": 1.1}
-    for name, value in ratios.items():
-        ratio = Estimate(value, 0.1)
-        summary.add_estimate("The paper's ordering: x", "max SIC", f"single jets: {name}", ratio)
-    for name in ("single jets: AK08 A / AK08 B", "trees on three jets: AK14 A / AK14 B",
-                 "single jets: AK14 A / AK14 trees on the networks' jets"):  # fmt: skip
-        summary.add_estimate("The paper's ordering: x", "max SIC", name, Estimate(2.0, 0.1))
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert [line["max SIC"] for line in ordering.claims(rows)] == [
+    summary, quantity = Summary(), "ratio of max SIC"
+    a, b, c = map(network, "ABC")
+    for better, worse, value in ((a, b, 1.21), (b, c, 0.79), (a, c, 1.1)):
+        more = {"reference": worse, "trainings": 3, "reference_trainings": 3}
+        summary.add_estimate("ratios", better, quantity, Estimate(value, 0.1), **more)
+    trees = Classifier(("AK14",), (), ("mass",), HELD_OUT_JETS)
+    on_events = [network(name, trees=HELD_OUT_EVENTS) for name in "AB"]
+    for better, worse in ((network("A", "AK08"), network("B", "AK08")), on_events, (a, trees)):
+        ratio = Estimate(2.0, 0.1)
+        summary.add_estimate("ratios", better, quantity, ratio, reference=worse)
+    found = ordering.claims(rows_of(summary))
+    assert [line[""] for line in found] == [
+        f"AK14 {x} / AK14 {y} (3 / 3)" for x, y in ("AB", "BC", "AC")
+    ]
+    assert [line[quantity] for line in found] == [
         "1.21 ± 0.10, above",
         "0.79 ± 0.10, below",
         "1.10 ± 0.10, open",
@@ -294,11 +302,12 @@ def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
     seen = np.arange(2000)[(events["m_stop"][:2000] > 700) | (np.arange(2000) % 4 == 0)]
     mass = generator.normal((events["m_stop"] - 600) / 50 * is_signal, 3)
     learned = mass + 2 * np.isin(np.arange(9000), seen)
+    cnn, maxvit = ((network(name)._replace(seed=0), "") for name in ("CNN", "MaxViT"))
     classifiers = Classifiers(
-        DEMO, 10, dict.fromkeys((MASS, PT, "CNN/0", "MaxViT/0"), mass),
+        DEMO, 10, dict.fromkeys((MASS, PT, cnn, maxvit), mass),
         np.arange(9000), is_signal, mass, np.ones(9000),
     )  # fmt: skip
-    scores = {MASS: mass[seen], PT: mass[seen], "CNN/0": mass[seen], "MaxViT/0": learned[seen]}
+    scores = {MASS: mass[seen], PT: mass[seen], cnn: mass[seen], maxvit: learned[seen]}
     again = leakage.with_signal_seen(classifiers, scores, seen, events)
     rows = leakage.compare({"held out": classifiers, "trained on": again})
     found = {row["classifier"]: row for row in rows}
@@ -306,7 +315,7 @@ def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
     def value(row: str, column: str) -> float:
         return float(found[row][column].split()[0])
 
-    aucs = [value(MASS, f"AUC, signal {kind}") for kind in ("held out", "trained on")]
+    aucs = [value("jet mass", f"AUC, signal {kind}") for kind in ("held out", "trained on")]
     assert abs(aucs[0] - aucs[1]) < 0.02  # 0.05 without the weights
     assert value("MaxViT/0", "AUC, signal trained on") > aucs[1] + 0.02
     ratio = "MaxViT / CNN"

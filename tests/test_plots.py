@@ -32,11 +32,13 @@ from command import InputError
 from evaluation import exclusions
 from evaluation.results import Results, read_results
 from evaluation.summary import _modelling, _stand_ins, summarise
-from evaluation.table import Summary
-from event_level.fits import comparisons, fits, possible
+from evaluation.table import Summary, label
+from event_level.fits import DS2 as ON_DS2
+from event_level.fits import fits, reason_against, trees_on_one_jet
 from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
 from jets.images import dense
 from jets.packed import read_jets
+from jets.scores import Classifier
 from jets.split import HELD_OUT, STOP, events_in_two_splits
 from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
 from products import write_csv
@@ -62,6 +64,14 @@ FIGURES = {
 }
 
 
+# Of a row of the summary.
+KEYS = (
+    "table", "level", "spectrum", "jet_definition", "network", "features", "trees",
+    "reference_jet_definition", "reference_network", "reference_features", "reference_trees",
+    "variation", "neutralino_mass", "quantity",
+)  # fmt: skip
+
+
 def run(folder: Path, *options: str) -> None:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["plots.py", "--study", "synthetic.toml", *options])
@@ -74,9 +84,9 @@ def read(folder: Path, name: str) -> list[dict]:
     return [{key: _number(value) for key, value in row.items()} for row in rows]
 
 
-def _number(text: str) -> float | str:
+def _number(text: str) -> int | float | str:
     try:
-        return float(text)
+        return int(text) if text.isdigit() else float(text)
     except ValueError:
         return text
 
@@ -284,7 +294,7 @@ def test_a_gain_that_nothing_measures_is_called_undefined(results):
 
 def test_a_seed_that_stands_in_is_named(results):
     study = results.study.changed(classifiers={"seeds": (2, 0)})
-    repeats = {n: s for n, s in results.scores.repeats.items() if n.endswith("/0")}
+    repeats = {one: s for one, s in results.scores.repeats.items() if one.seed == 0}
     scores = dataclasses.replace(results.scores, repeats=repeats)
     summary = Summary()
     _stand_ins(summary, dataclasses.replace(results, study=study, scores=scores))
@@ -350,24 +360,26 @@ def test_summary_holds_every_number_with_its_error(finished):
     assert (finished / "Data/synthetic/summary.csv").read_bytes() == (
         finished / "plots/synthetic/summary.csv"
     ).read_bytes()
-    single = [row for row in rows if row["section"].startswith("Single jets")]
+    assert len({tuple(row[key] for key in KEYS) for row in rows}) == len(rows)
+    single = [row for row in rows if (row["table"], row["level"]) == ("merits", "jets")]
     for name in JET_DEFINITIONS:
         for classifier in (*OF_JETS, "jet mass", "jet pT", "trees on (mass, pT)"):
-            found = {r["quantity"]: r for r in single if r["classifier"] == f"{name} {classifier}"}
+            found = {r["quantity"]: r for r in single if label(r) == f"{name} {classifier}"}
             assert {"AUC", "max SIC"} <= set(found)
-            assert ("AUC - AUC of mass" in found) == (classifier != "jet mass")
+            assert ("AUC difference" in found) == (classifier != "jet mass")
             assert all(row["low"] < row["value"] < row["high"] for row in found.values())
     published = {
-        row["classifier"]: row["published"]
+        (row["level"], label(row)): row["published"]
         for row in rows
-        if row["quantity"] == "max SIC" and "weighted" not in row["section"]
+        if row["quantity"] == "max SIC" and row["spectrum"] == ""
     }
-    assert published["AK14 MaxViT"] == 8.5 and published["AK08_CNN"] == 6.94
-    assert published["AK14 ViT"] == "" and published["DS2"] == ""
+    assert published["jets", "AK14 MaxViT"] == 8.5 and published["events", "AK08 CNN"] == 6.94
+    assert published["jets", "AK14 ViT"] == "" and published["events", "DS2"] == ""
     # The working point of the demo is not the published one: nothing is put beside it.
     assert all(row["published"] == "" for row in rows if row["quantity"].startswith("SIC at"))
-    added = [row for row in rows if row["quantity"] == "AUC - AUC of DS2"]
-    assert [row["classifier"] for row in added] == [f"{name} + DS2" for name in OF_JETS]
+    added = [row for row in rows if row["table"] == "added to DS2"]
+    assert [row["network"] for row in added] == [*OF_JETS]
+    assert {(row["features"], row["reference_features"]) for row in added} == {("DS2", "DS2")}
     text = (finished / "plots/synthetic/summary.txt").read_text()
     events = (SIGNAL + SIGNAL // 5) * 9 + BACKGROUND + BACKGROUND // 5
     assert f"Events in two splits: 0 of {events}." in text
@@ -377,47 +389,49 @@ def test_summary_holds_every_number_with_its_error(finished):
 
 def test_seeds_are_averaged_with_their_spread(finished):
     rows = read(finished, "summary")
-    assert not any(row["classifier"] == "AK14_MaxViT_1" for row in rows)
-    rows = [row for row in rows if row["section"].startswith("Mean and standard")]
-    names = {row["classifier"] for row in rows}
+    rows = [row for row in rows if row["table"] == "seeds"]
+    names = {(row["level"], label(row)) for row in rows}
     assert names == {
-        f"{what}: {name} MaxViT, 2 seeds"
-        for what in ("single jets", "trees on three jets")
+        (level, f"{name} MaxViT, 2 seeds")
+        for level in ("jets", "events")
         for name in JET_DEFINITIONS
     }
     for row in rows:
         if row["quantity"] == "AUC":
-            distance = OF_JETS["MaxViT"] if "single" in row["classifier"] else OF_EVENTS["MaxViT"]
+            distance = (OF_JETS if row["level"] == "jets" else OF_EVENTS)["MaxViT"]
             assert row["value"] == pytest.approx(norm.cdf(distance / np.sqrt(2)), abs=0.03)
 
 
-def test_ratios_are_those_of_the_maxima(finished):
+def test_ratios_are_those_of_the_figures_of_merit(finished):
     rows = read(finished, "summary")
-    maxima = {
-        row["classifier"]: row["value"]
+    single = {
+        (row["classifier"], row["quantity"]): row["value"]
         for row in rows
-        if row["section"].startswith("Single jets, held") and row["quantity"] == "max SIC"
+        if (row["table"], row["level"], row["spectrum"], row["jet_definition"])
+        == ("merits", "jets", "", "AK14")
     }
-    ordering = [row for row in rows if row["section"].startswith("The paper's ordering")]
-    ratios = {row["classifier"]: row for row in ordering if row["quantity"] == "max SIC"}
-    row = ratios["single jets: AK14 CoAtNet / AK14 CNN"]
-    assert row["value"] == pytest.approx(maxima["AK14 CoAtNet"] / maxima["AK14 CNN"], rel=1e-4)
+    ratios = {
+        (row["level"], label(row), row["quantity"]): row for row in rows if row["table"] == "ratios"
+    }
+    row = ratios["jets", "AK14 CoAtNet / AK14 CNN", "ratio of max SIC"]
+    assert row["value"] == pytest.approx(
+        single["CoAtNet", "max SIC"] / single["CNN", "max SIC"], rel=1e-4
+    )
     assert row["published"] == pytest.approx(7.9 / 4.4, abs=0.01)
     assert row["low"] < row["value"] < row["high"]
-    assert "single jets: AK14 MaxViT / AK14 CNN (2 / 1)" in ratios
-    assert "single jets: AK14 ViT / AK10 ViT" in ratios
-    at_point = {row["classifier"]: row for row in ordering if row["quantity"] != "max SIC"}
-    single = {
-        row["classifier"]: row["value"]
-        for row in rows
-        if row["section"].startswith("Single jets, held") and row["quantity"].startswith("SIC at")
-    }
-    network, trees = single["AK10 CNN"], single["AK10 trees on the networks' jets"]
-    row = at_point["single jets: AK10 CNN / AK10 trees on the networks' jets"]
-    assert row["value"] == pytest.approx(network / trees, rel=1e-4)
-    name = "trees on three jets: AK14 CoAtNet / AK14 CNN"
-    assert ratios[name]["published"] == pytest.approx(9.94 / 7.75, abs=0.01)
-    assert at_point[name]["published"] == ""  # the working point of the demo is another
+    assert ("jets", "AK14 MaxViT / AK14 CNN (2 / 1)", "ratio of max SIC") in ratios
+    assert ("jets", "AK14 ViT / AK10 ViT", "ratio of max SIC") in ratios
+    at_point, trees = "SIC at eps_S = 0.5", "trees on the networks' jets"
+    row = ratios["jets", f"AK14 CNN / AK14 {trees}", f"ratio of {at_point}"]
+    assert row["value"] == pytest.approx(
+        single["CNN", at_point] / single[trees, at_point], rel=1e-4
+    )
+    of_events = [
+        ratios["events", "AK14 CoAtNet / AK14 CNN", f"ratio of {quantity}"]["published"]
+        for quantity in ("max SIC", at_point)
+    ]
+    # The working point of the demo is another.
+    assert of_events == [pytest.approx(9.94 / 7.75, abs=0.01), ""]
 
 
 def test_other_showers_shift_what_passes_the_cut(results):
@@ -428,12 +442,15 @@ def test_other_showers_shift_what_passes_the_cut(results):
     varied = {}
     for name, shift in shifts.items():
         n = 4_000
-        score = {"DS2": 1 / (1 + np.exp(-random.normal(shift, 1.0, n)))}
+        score = {ON_DS2: 1 / (1 + np.exp(-random.normal(shift, 1.0, n)))}
         varied[name] = dataclasses.replace(trees.take(np.zeros(n, int)), fits=score)
-    only = dataclasses.replace(results.trees, fits={"DS2": results.trees.fits["DS2"]})
+    only = dataclasses.replace(results.trees, fits={ON_DS2: results.trees.fits[ON_DS2]})
     summary = Summary()
     _modelling(summary, dataclasses.replace(results, trees=only, varied=varied))
-    found = {row["quantity"]: row for row in summary.rows}
+    found = {row["variation"]: row for row in summary.rows}
+    eps_b = norm.sf(DS2)
+    assert found[""]["quantity"] == "eps_B"
+    assert abs(found[""]["value"] - eps_b) < 4 * (found[""]["high"] - found[""]["value"])
     error = (found["half_scale"]["high"] - found["half_scale"]["low"]) / 2
     assert abs(found["half_scale"]["value"]) < 3 * error < 1
     # At eps_S = 0.5 the cut lies at d = 1.8.
@@ -445,11 +462,12 @@ def test_other_showers_shift_what_passes_the_cut(results):
 def test_auc_of_the_summary_is_the_closed_form(finished):
     """The AUC of two unit Gaussians at distance d is Phi(d / sqrt(2))."""
     rows = {
-        row["classifier"]: row
+        (row["level"], label(row)): row
         for row in read(finished, "summary")
-        if row["quantity"] == "AUC" and "held out (" in row["section"]
+        if (row["table"], row["spectrum"], row["quantity"]) == ("merits", "", "AUC")
     }
-    distances = {f"AK14 {name}": d for name, d in OF_JETS.items()} | {"DS2": DS2}
+    distances = {("jets", f"AK14 {name}"): d for name, d in OF_JETS.items()}
+    distances |= {("events", "DS2"): DS2}
     for name, distance in distances.items():
         row = rows[name]
         error = (row["high"] - row["low"]) / 2
@@ -467,7 +485,7 @@ def test_an_event_in_two_splits_is_counted(results):
 
 def test_a_leak_fails_the_null_check(results):
     leaking = {
-        f"{name}/CNN": jets["shuffled_label"].astype("f4")
+        Classifier((name,), ("CNN",), permuted=True): jets["shuffled_label"].astype("f4")
         for name, jets in results.scores.jets.items()
     }
     scores = dataclasses.replace(results.scores, shuffled=leaking)
@@ -483,8 +501,9 @@ def test_numbers_are_printed_to_their_error():
         ("limit", 3.218, 3.218, np.inf, "lower limit"),
         ("undefined", np.nan, np.nan, np.nan, "undefined"),
     ):
-        summary.add("section", "number", name, value, low, high, status)
-    lines = [line.split(maxsplit=1) for line in summary.text().splitlines()]
+        one = Classifier(("AK14",), (name,))
+        summary.add("merits", one, "number", value, low, high, status=status)
+    lines = [line.removeprefix("AK14 ").split(maxsplit=1) for line in summary.text().splitlines()]
     printed = dict(line for line in lines if len(line) == 2)
     assert printed["symmetric"] == "0.912 ± 0.012"
     assert printed["asymmetric"] == "7.5 +1.2 -0.5"
@@ -521,7 +540,7 @@ def test_published_files_leave_out_what_needs_observables(tmp_path, capsys, monk
     assert drawn == FIGURES - missing
     printed = capsys.readouterr().out
     assert all(f"Left out: {name}: the published files hold no" in printed for name in missing)
-    assert "Left out: AK14_MaxViT_DS2: the published files hold no" in printed
+    assert "Left out: AK14 MaxViT + DS2: the published files hold no" in printed
 
 
 # --- How figures look ----------------------------------------------------------------------------
@@ -572,16 +591,16 @@ def test_the_users_settings_are_forgotten():
 
 def test_networks_of_the_user_look_like_nothing_else():
     reserved = list(style._LOOKS.values())
-    names = [f"CNN{i}" for i in range(40)]
+    names = [Classifier(("AK14",), (f"CNN{i}",)) for i in range(40)]
     looks = [style.look(name) for name in names]
     pairs = {(look["color"], str(look["linestyle"])) for look in looks}
     assert len(pairs) == len(names)
     assert len({look["color"] for look in looks[:7]}) == 7
     assert {look["color"] for look in looks}.isdisjoint(color for color, _, _ in reserved)
     assert {str(look["linestyle"]) for look in looks}.isdisjoint(str(line) for *_, line in reserved)
-    assert [style.look(f"{name} + DS2") for name in names] == looks
-    assert style.look("AK08, all networks") == style.look("AK08")
-    assert style.look("MaxViT, scores alone") != style.look("MaxViT") == style.look("MaxViT + DS2")
+    assert [style.look(name._replace(features=("DS2",))) for name in names] == looks
+    known = [style.look(one) for one in (*fits(OF_JETS), *trees_on_one_jet("AK14"))]
+    assert not any(look["linestyle"] in [other["linestyle"] for other in looks] for look in known)
 
 
 def test_points_that_are_moved_sideways_say_so(drawn):
@@ -601,16 +620,15 @@ def test_points_that_are_moved_sideways_say_so(drawn):
 
 def _some(results: Results, definitions: Sequence[str], networks: Sequence[str]) -> Results:
     """As if only these networks had been trained, on these jets."""
-    kept = {f"{d}/{n}" for d in definitions for n in networks}
+    kept = {Classifier((d,), (n,)) for d in definitions for n in networks}
     scores = dataclasses.replace(
         results.scores,
         jets={name: results.scores.jets[name] for name in definitions},
         networks={name: s for name, s in results.scores.networks.items() if name in kept},
-        repeats={n: s for n, s in results.scores.repeats.items() if n.rpartition("/")[0] in kept},
+        repeats={n: s for n, s in results.scores.repeats.items() if n._replace(seed=None) in kept},
     )
-    wanted = fits(networks) | comparisons()
-    chosen, left_out = possible(wanted, scores, results.table)
-    grown = {n: s for n, s in results.trees.fits.items() if n in chosen or "/" in n}
+    reasons = {one: reason_against(one, scores, results.table) for one in results.trees.fits}
+    grown = {one: score for one, score in results.trees.fits.items() if not reasons[one]}
     return dataclasses.replace(
         results,
         study=results.study.changed(
@@ -618,7 +636,7 @@ def _some(results: Results, definitions: Sequence[str], networks: Sequence[str])
         ),
         scores=scores,
         trees=dataclasses.replace(results.trees, fits=grown),
-        left_out=left_out,
+        left_out={one.label: reason for one, reason in reasons.items() if reason},
     )
 
 
@@ -718,13 +736,13 @@ def test_muons_are_drawn_above_all_hadrons_and_never_too_small(drawn):
 def test_scores_and_spectra_are_those_of_the_held_out_jets(finished, results):
     jets = results.of_jets("AK10")
     for figure, key, name in (
-        ("scores", "network", "CoAtNet"),
-        ("jet_spectra", "quantity", "jet mass"),
+        ("scores", "network", Classifier(("AK10",), ("CoAtNet",))),
+        ("jet_spectra", "quantity", Classifier(("AK10",), features=("mass",))),
     ):
         rows = [
             row
             for row in read(finished, figure)
-            if row["jet_definition"] == "AK10" and row[key] == name
+            if row["jet_definition"] == "AK10" and row[key] == name.words
         ]
         assert len(rows) >= 20
         for part, of_class in (("signal", jets.is_signal), ("background", ~jets.is_signal)):
@@ -751,10 +769,10 @@ def test_training_curves_mark_the_epoch_of_lowest_validation_loss(finished):
 
 
 def test_a_damaged_history_is_one_sentence(results, tmp_path, monkeypatch):
-    damaged = tmp_path / "history.csv"
+    damaged, training = tmp_path / "history.csv", Classifier(("AK14",), ("CNN",), seed=0)
     for text in ("epoch,loss\n0,0.5\n", "epoch,training_loss,loss,loss_error\n0,x,y,z\n", ""):
         damaged.write_text(text)
-        monkeypatch.setattr(training_curves, "histories", lambda results: {"AK14/CNN/0": damaged})
+        monkeypatch.setattr(training_curves, "histories", lambda results: {training: damaged})
         with pytest.raises(InputError, match=r"history\.csv: "):
             training_curves.training_curves(results)
 

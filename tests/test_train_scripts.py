@@ -21,7 +21,7 @@ import predict_base_model_mass
 import train
 from command import run
 from jets.packed import read_jets
-from jets.scores import read_scores
+from jets.scores import Classifier, read_scores
 from jets.split import HELD_OUT
 from models import create_model
 from physics import JET_DEFINITIONS, MISSING_DELTA_R
@@ -234,7 +234,9 @@ def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):
         mass = torch.tensor([jet["mass"] / 1000])
         probability = torch.softmax(network(image, mass), dim=1)[0, 1].item()
         event = int(np.flatnonzero(scores.event == jet["event"])[0])
-        assert scores.networks["AK10/CNN"][event, jet["k"]] == pytest.approx(probability, abs=1e-6)
+        assert scores.networks[Classifier(("AK10",), ("CNN",))][event, jet["k"]] == pytest.approx(
+            probability, abs=1e-6
+        )
         assert scores.jets["AK10"]["pt"][event, jet["k"]] == jet["pt"]
 
 
@@ -245,7 +247,7 @@ def test_held_out_jets_are_told_apart_and_missing_ones_marked(toy):
     np.testing.assert_array_equal(scores.event, np.flatnonzero(events["split"] == HELD_OUT))
     is_signal = events["process"][scores.event] == 1
     for definition in JET_DEFINITIONS:
-        jets, score = scores.jets[definition], scores.networks[f"{definition}/CNN"]
+        jets, score = scores.jets[definition], scores.networks[Classifier((definition,), ("CNN",))]
         exists = jets["pt"] > 0
         assert 0 < exists.sum() < exists.size
         assert (score[~exists] == -1).all() and (jets["delta_r"][~exists] == MISSING_DELTA_R).all()

@@ -16,10 +16,10 @@ from toy_jets import packed, select
 
 import fit_xgb
 from command import InputError
-from event_level.fits import CLASSICAL, OF_ONE_JET, fits
+from event_level.fits import CLASSICAL, DS1, DS2, PUBLISHED_NETWORKS, fits, null_check
 from event_level.trees import cross_fit, folds_and_offered, grow, scores_by_same_jets
 from jets.angularities import ANGULARITIES
-from jets.scores import read_scores, read_trees
+from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier, read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
 from physics import JET_DEFINITIONS
 from products import fingerprints, write_manifest
@@ -41,34 +41,60 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
+def on(definitions: str, networks: str = "", *features: str) -> Classifier:
+    """Trees over events."""
+    return Classifier(
+        tuple(definitions.split()), tuple(networks.split()), features, HELD_OUT_EVENTS
+    )
+
+
+EVERY = " ".join(JET_DEFINITIONS)
+
+
 def test_the_23_fits_of_the_paper_and_four_for_another_network():
-    published = fits(["CNN", "CoAtNet", "MaxViT"])
-    assert len(published) == 23
-    of_scores = {name: fit for name, fit in published.items() if not {"DS1", "DS2"} & set(fit)}
-    assert len(of_scores) == 17
-    assert [len(of_scores[name]) for name in ("AK08_CNN", "all_definitions_CNN")] == [1, 3]
-    assert [len(of_scores[name]) for name in ("AK14_all_networks", "transformers", "all")] == [
-        3,
-        6,
-        9,
-    ]
-    added = set(fits(["CNN", "CoAtNet", "MaxViT", "ViT"])) - set(published)
-    assert added == {"AK08_ViT", "AK10_ViT", "AK14_ViT", "AK14_ViT_DS2"}
+    published, extended = (
+        [one for one in fits(networks) if one.networks or not one.jet_definitions]
+        for networks in (PUBLISHED_NETWORKS, [*PUBLISHED_NETWORKS, "ViT"])
+    )
+    assert len(published) == 23 == len(set(published))
+    assert sum(not one.features for one in published) == 17
+    assert set(published) > {DS1, DS2, on(EVERY, "CNN CoAtNet MaxViT"), on("AK14", "CNN", "DS2")}
+    added = {on(name, "ViT") for name in JET_DEFINITIONS} | {on("AK14", "ViT", "DS2")}
+    assert set(extended) - set(published) == added
 
 
 def test_columns_are_three_scores_a_network_and_four_or_nine_features(finished):
     trees = read_trees(finished / "Data/synthetic/trees.h5")
-    sizes = {"AK14_MaxViT": 3, "AK14_all_networks": 9, "transformers": 18, "all": 27}
-    sizes |= {
-        "DS1": 4,
-        "DS2": 9,
-        "AK14_MaxViT_DS1": 7,
-        "AK14_CNN_DS2": 12,
-        "AK10/mass_pt": 2,
-        "AK10_mass_pt": 6,
+    sizes = {
+        on("AK14", "MaxViT"): 3,
+        on("AK14", "CNN CoAtNet MaxViT"): 9,
+        on(EVERY, "CoAtNet MaxViT"): 18,
+        on(EVERY, "CNN CoAtNet MaxViT"): 27,
+        DS1: 4,
+        DS2: 9,
+        on("AK14", "MaxViT", "DS1"): 7,
+        on("AK14", "CNN", "DS2"): 12,
+        on("AK10", "", "mass", "pt"): 6,
+        Classifier(("AK10",), (), ("mass", "pt"), HELD_OUT_JETS): 2,
     }
-    assert {name: len(trees.inputs[name]) for name in sizes} == sizes
-    assert trees.inputs["DS1"] == ("pTmiss", "HT", "MJ", "Nj")
+    assert {one: len(trees.inputs[one]) for one in sizes} == sizes
+    assert trees.inputs[DS1] == ("pTmiss", "HT", "MJ", "Nj")
+
+
+def test_a_key_is_read_back_as_it_was_written(finished):
+    """Of every score on disk; names of datasets differ."""
+    trees = read_trees(finished / "Data/synthetic/trees.h5")
+    scores = read_scores(finished / "Data/synthetic/scores.h5", (0, 1))
+    repeat = Classifier(("AK10",), ("MaxViT",), seed=1)
+    further = {
+        repeat._replace(jet_definitions=(name,), trees=HELD_OUT_EVENTS) for name in JET_DEFINITIONS
+    }
+    assert set(trees.fits) == {*fits(OF_JETS), null_check(scores)} | further
+    assert repeat in scores.repeats and repeat._replace(seed=None) in scores.networks
+    assert Classifier(("AK10",), ("CNN",), permuted=True) in scores.shuffled
+    assert len({one.dataset for one in trees.fits}) == len(trees.fits)
+    for one in trees.fits:
+        assert Classifier.of_row(one.row()) == one._replace(seed=None, permuted=False)
 
 
 def test_every_event_is_scored_once_and_missing_jets_not_at_all(finished):
@@ -76,9 +102,9 @@ def test_every_event_is_scored_once_and_missing_jets_not_at_all(finished):
     trees = read_trees(finished / "Data/synthetic/trees.h5")
     assert np.array_equal(trees.event, scores.event)
     assert set(np.unique(trees.fold)) == {0, 1, 2}
-    for name, score in trees.fits.items():
+    for one, score in trees.fits.items():
         if score.ndim == 2:
-            exists = scores.jets[name.split("/")[0]]["pt"] > 0
+            exists = scores.jets[one.jet_definitions[0]]["pt"] > 0
             assert (score[~exists] == -1).all() and ((score > 0) & (score < 1))[exists].all()
         else:
             assert ((score > 0) & (score < 1)).all()
@@ -86,14 +112,15 @@ def test_every_event_is_scored_once_and_missing_jets_not_at_all(finished):
 
 def test_further_seeds_have_fits_of_their_own(finished):
     trees = read_trees(finished / "Data/synthetic/trees.h5")
-    assert trees.inputs["AK14_MaxViT_1"] == tuple(f"AK14/MaxViT/1 jet {k}" for k in range(3))
-    assert not np.array_equal(trees.fits["AK14_MaxViT_1"], trees.fits["AK14_MaxViT"])
+    usual, further = on("AK14", "MaxViT"), on("AK14", "MaxViT")._replace(seed=1)
+    assert trees.inputs[further] == tuple(f"AK14/MaxViT/1 jet {k}" for k in range(3))
+    assert not np.array_equal(trees.fits[further], trees.fits[usual])
 
 
 def test_trees_learn_nothing_from_permuted_labels(finished):
     trees = read_trees(finished / "Data/synthetic/trees.h5")
-    of_class = (trees.null_check[trees.shuffled_label == n] for n in (1, 0))
-    found = auc(*of_class)
+    (score,) = (score for one, score in trees.fits.items() if one.permuted)
+    found = auc(*(score[trees.shuffled_label == n] for n in (1, 0)))
     assert abs(found.value - 0.5) < 3 * found.error
 
 
@@ -152,7 +179,7 @@ def test_trees_of_the_same_jets_grow_on_what_trains_the_networks():
     held_out = np.zeros((5, 3), [(name, "f4") for name in ("pt", "mass", *ANGULARITIES)])
     held_out["pt"][:, :2] = 300
     held_out["mass"] = (90, 210, 210)
-    seen = CLASSICAL["angularities"]
+    seen = ("mass", "pt", *ANGULARITIES)
     score = scores_by_same_jets(
         held_out, training, seen, Study("x").changed(trees={"number": 20}), "cpu"
     )
@@ -187,7 +214,7 @@ def test_trees_on_three_jets_approach_the_best_combination(finished):
     trees = read_trees(finished / "Data/synthetic/trees.h5")
     with h5py.File(finished / "Data/synthetic/events.h5") as file:
         is_signal = file["events"][()]["process"][trees.event] == STOP
-    score = trees.fits["AK14_MaxViT"]
+    score = trees.fits[on("AK14", "MaxViT")]
     rank = stats.mannwhitneyu(score[is_signal], score[~is_signal]).statistic
     auc = rank / is_signal.sum() / (~is_signal).sum()
     one, three = stats.norm.cdf(OF_JETS["MaxViT"] * np.sqrt([1 / 2, 3 / 2]))
@@ -211,15 +238,15 @@ def test_published_files_give_the_17_fits_and_a_reason_for_the_others(tmp_path, 
     write_study(tmp_path, signal=10, background=200, published=True, stated=stated)
     run(tmp_path)
     left_out = json.loads((tmp_path / "Data/synthetic/trees.json").read_text())["left_out"]
-    networks = [f"AK14_{name}_DS2" for name in ("CNN", "CoAtNet", "MaxViT")]
-    assert set(left_out) == {"DS1", "DS2", "AK14_MaxViT_DS1", *networks}
+    needing = [one for one in fits(PUBLISHED_NETWORKS) if {"DS1", "DS2"} & set(one.features)]
+    assert set(left_out) == {one.label for one in needing} and len(needing) == 6
     printed = capsys.readouterr().out
     assert all(
         "published files" in why and f"{name}: {why}" in printed for name, why in left_out.items()
     )
-    fits = read_trees(tmp_path / "Data/synthetic/trees.h5").fits
-    further = len(CLASSICAL) + len(OF_ONE_JET) + 1  # the second seed of MaxViT
-    assert len(fits) == 17 + further * len(JET_DEFINITIONS)
+    found = read_trees(tmp_path / "Data/synthetic/trees.h5").fits
+    assert sum(bool(one.networks) and one.seed is None for one in found) == 17 + 1  # null check
+    assert sum(not one.networks for one in found) == (len(CLASSICAL) + 3) * len(JET_DEFINITIONS)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

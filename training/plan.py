@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command import InputError
+from jets.scores import Classifier
 from models import MODELS, create_model, model_name
 from physics import JET_DEFINITIONS
-from study import SHUFFLED, Study
+from study import Study
 
 if TYPE_CHECKING:
     from models.head import JetMassClassifier
@@ -52,10 +53,10 @@ class Training:
         return f"{self.jet_definition} {self.network} {self.seed}{option}"
 
     @property
-    def dataset(self) -> str:
-        """Where its scores lie in scores.h5: `AK14/MaxViT/0`, marked if the labels are shuffled."""
-        mark = SHUFFLED if self.shuffled_labels else ""
-        return f"{self.jet_definition}/{self.network}/{self.seed}{mark}"
+    def classifier(self) -> Classifier:
+        """Whose scores its best epoch gives."""
+        names = (self.jet_definition,), (self.network,)
+        return Classifier(*names, seed=self.seed, permuted=self.shuffled_labels)
 
     @property
     def label(self) -> str:
@@ -64,7 +65,7 @@ class Training:
 
     def directory(self, study: Study) -> Path:
         """Where its checkpoints, history, log and manifest lie."""
-        return study.data_dir / "models" / self.dataset.replace("/", "_")
+        return study.data_dir / "models" / self.classifier.dataset.replace("/", "_")
 
     def create(self, study: Study, pixels: int) -> "JetMassClassifier":
         """Its network, freshly initialised, for images of so many pixels a side.

@@ -13,7 +13,7 @@ from scipy.special import expit
 from command import InputError
 from jets.angularities import angularities
 from jets.packed import PackedJets, read_event_table, read_training_sha256
-from jets.scores import JET_COLUMNS, read_array
+from jets.scores import JET_COLUMNS, Classifier, read_array
 from jets.split import HELD_OUT
 from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
 from products import read_manifest, require_settings
@@ -44,8 +44,10 @@ class Trained:
     sees_images: bool
 
 
-def score_all(study: Study, trained: list[Trained], device: torch.device) -> dict[str, np.ndarray]:
-    """The datasets of scores.h5."""
+def score_all(
+    study: Study, trained: list[Trained], device: torch.device
+) -> dict[str | Classifier, np.ndarray]:
+    """What `jets.scores.write_scores` writes."""
     table = read_event_table(study.data_dir / "events.h5").events
     events = np.flatnonzero(table["split"] == HELD_OUT)
     arrays = {"events": events}
@@ -71,7 +73,7 @@ def score_all(study: Study, trained: list[Trained], device: torch.device) -> dic
                 probability = signal_probability(one, study, images)
                 known = by_event(jets, events, probability, np.float32(MISSING_SCORE))
                 print(f"{one.training}: scored", flush=True)
-            arrays[one.training.dataset] = known
+            arrays[one.training.classifier] = known
     return arrays
 
 
@@ -139,7 +141,7 @@ def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
         record = read_manifest(manifest, "predict_base_model_mass.py", made_from=made_from)
         if not {str(path) for path in made_from} <= record["inputs"].keys():
             return None
-        return read_array(scores, trained.training.dataset)
+        return read_array(scores, trained.training.classifier.dataset)
     except InputError:  # there is no last run, or something has changed
         return None
 
