@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 
 from command import InputError, run
+from evaluation.tidy import read_summary
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
-from products import atomic_write, read_csv, read_manifest
+from products import atomic_write, read_manifest
 from studies.ordering import table
 from studies.pages import environment, show
 from study import add_study_option, load_study
@@ -77,10 +78,9 @@ def main() -> None:
     with atomic_write(path) as temporary:
         save_weights(temporary, network, facts)
 
-    rows = read_csv(study.data_dir / "summary.csv")
-    begins = f"{training.jet_definition} "
-    of_jets = (row for row in rows if row["classifier"].startswith(begins))
-    scores = table(of_jets, "Single jets, held out")
+    rows = read_summary(study.data_dir / "summary.csv")
+    of_jets = (row for row in rows if row["jet_definition"] == training.jet_definition)
+    scores = table(of_jets, "single_jets")
     show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
     show(CARD, "scores", scores)
     show(CARD, "environment", environment())
