@@ -15,7 +15,7 @@ import pytest
 from command import InputError, call, run
 from evaluation.results import MASS, PT, Classifiers
 from evaluation.table import Summary
-from evaluation.tidy import tidy
+from evaluation.tidy import label, tidy
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
 from products import read_csv, write_csv, write_manifest
@@ -32,6 +32,30 @@ DEMO = PRESETS["demo"]
 def rows_of(summary: Summary) -> list[dict[str, str]]:
     """As summary.csv gives them back, tidy."""
     return [tidy({name: str(value) for name, value in row.items()}) for row in summary.rows]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "keys"),
+    [
+        ("Single jets, held out", "AK08 jet pT", ("jets", "AK08", "jet pT", "", "")),
+        ("Trees, events held out", "AK14_CNN_DS2", ("events", "", "AK14_CNN_DS2", "", "")),
+        ("Null check", "trees on all scores", ("events", "", "trees on all scores", "", "")),
+        (
+            "The paper's ordering",
+            "trees on three jets: AK08 CNN / AK08 trees on (mass, pT, angularities) (2 / 1)",
+            ("events", "AK08", "CNN", "AK08 trees on (mass, pT, angularities)", "2 / 1"),
+        ),
+        (
+            "Mean and standard deviation over seeds",
+            "single jets: AK10 ViT, 2 seeds",
+            ("jets", "AK10", "ViT", "", "2"),
+        ),
+    ],
+)
+def test_a_row_of_the_summary_gets_keys(section, name, keys):
+    row = tidy({"section": f"{section} (x)", "classifier": name, "value": "1"})
+    assert tuple(row.values())[1:] == (*keys, "1")
+    assert name.startswith(label(row))
 
 
 def test_rows_become_a_table_with_published_values_beside():
