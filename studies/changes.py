@@ -19,7 +19,6 @@ Writes  Data/<study>_<step>/, a study of its own each; two tables of the study's
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,57 +45,69 @@ NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
 JUDGED = NETWORKS[-1]
 
 
-def _longer(study: Study) -> dict:
+def _longer(study: Study) -> Study:
     """Three times the epochs, the learning rate falling as much over all of them."""
-    decay = study.learning_rate_decay ** (1 / 3)
-    return {"epochs": 3 * study.epochs, "learning_rate_decay": decay}
+    decay = study.training.learning_rate_decay ** (1 / 3)
+    return study.changed(
+        training={"epochs": 3 * study.training.epochs, "learning_rate_decay": decay}
+    )
 
 
-def _published(option: str, study: Study) -> dict:
+def _published(option: str, study: Study) -> Study:
     """The judged network without an option that the study sets."""
-    of_networks = dict(study.network_options)
+    of_networks = dict(study.training.network_options)
     options = {name: v for name, v in of_networks.pop(JUDGED, {}).items() if name != option}
-    return {"network_options": of_networks | ({JUDGED: options} if options else {})}
+    of_networks |= {JUDGED: options} if options else {}
+    return study.changed(training={"network_options": of_networks})
 
 
-ROTATED = {"oriented": False, "reflect": True, "rotate": True}
-AS_IT_STANDS = "as it stands"
-# What a step changes: study -> the settings that differ, and their values.
-STEPS: dict[str, Callable[[Study], dict]] = {
-    AS_IT_STANDS: lambda study: {},
-    # Why the ordering may differ.
-    "half the jets": (
-        lambda study: {"training_jets_per_mass_point": study.training_jets_per_mass_point // 2}
-    ),
-    "more jets": (  # the published split, for most of the signal is held out otherwise
-        lambda study: {
-            "split": (0.5, 0.2, 0.3),
-            "training_jets_per_mass_point": 3 * study.training_jets_per_mass_point,
+def _jets(factor: float, study: Study) -> Study:
+    """So many times the training jets."""
+    jets = int(factor * study.images.training_jets_per_mass_point)
+    return study.changed(images={"training_jets_per_mass_point": jets})
+
+
+def _rotated(study: Study) -> Study:
+    return study.changed(images={"oriented": False}, training={"reflect": True, "rotate": True})
+
+
+def _larger_batch(study: Study) -> Study:
+    """The learning rate rises with the square root of the batch, the rule for Adam."""
+    training = study.training
+    return study.changed(
+        training={
+            "batch_size": 4 * training.batch_size,
+            "learning_rate": 2 * training.learning_rate,
         }
+    )
+
+
+AS_IT_STANDS = "as it stands"
+STEPS: dict[str, Callable[[Study], Study]] = {
+    AS_IT_STANDS: lambda study: study,
+    # Why the ordering may differ.
+    "half the jets": partial(_jets, 0.5),
+    "more jets": (  # the published split, because most of the signal is held out otherwise
+        lambda study: _jets(3, study).changed(images={"split": (0.5, 0.2, 0.3)})
     ),
     "three times the epochs": _longer,
     "published preprocessing": (
-        lambda study: {"pixel_scale": "linear", "standardised_mass": False}
+        lambda study: study.changed(training={"pixel_scale": "linear", "standardised_mass": False})
     ),
-    "published networks": lambda study: {"network_options": {}},
+    "published networks": lambda study: study.changed(training={"network_options": {}}),
     "published momentum": partial(_published, "batch_norm_momentum"),
     "published eps": partial(_published, "batch_norm_eps"),
     "published attention scale": partial(_published, "attention_scale"),
     # What may raise SIC.
-    "reflection": lambda study: {"reflect": True},
-    "rotation": lambda study: ROTATED,
-    "rotation and three times the epochs": lambda study: ROTATED | _longer(study),
-    "linear pixels": lambda study: {"pixel_scale": "linear"},
-    "square roots": lambda study: {"pixel_scale": "sqrt"},
-    "logarithms": lambda study: {"pixel_scale": "log"},
-    "cosine schedule": lambda study: {"cosine_schedule": True},
-    "weight decay": lambda study: {"weight_decay": 0.05},
-    "batch times 4": (  # the rule for Adam: the square root of the batch
-        lambda study: {
-            "batch_size": 4 * study.batch_size,
-            "learning_rate": 2 * study.learning_rate,
-        }
-    ),
+    "reflection": lambda study: study.changed(training={"reflect": True}),
+    "rotation": _rotated,
+    "rotation and three times the epochs": lambda study: _longer(_rotated(study)),
+    "linear pixels": lambda study: study.changed(training={"pixel_scale": "linear"}),
+    "square roots": lambda study: study.changed(training={"pixel_scale": "sqrt"}),
+    "logarithms": lambda study: study.changed(training={"pixel_scale": "log"}),
+    "cosine schedule": lambda study: study.changed(training={"cosine_schedule": True}),
+    "weight decay": lambda study: study.changed(training={"weight_decay": 0.05}),
+    "batch times 4": _larger_batch,
 }
 
 
@@ -145,20 +156,15 @@ class Outcome:
 
 def is_done_by(step: str, study: Study) -> bool:
     """Whether the study has the settings of this step as it stands."""
-    changes = STEPS[step](study)
-    return step != AS_IT_STANDS and all(
-        getattr(study, name) == value for name, value in changes.items()
-    )
+    return step != AS_IT_STANDS and STEPS[step](study) == study
 
 
 def variant(study: Study, step: str) -> Study:
     """The study with one step changed, its two networks on AK14 alone."""
-    changes = {"networks": NETWORKS, "jet_definitions": (DEFINITION,)}
-    return dataclasses.replace(
-        study,
-        name=f"{study.name}_{step.replace(' ', '_')}",
-        sample=study.sample_dir.name,
-        **changes | STEPS[step](study),
+    return STEPS[step](study).changed(
+        f"{study.name}_{step.replace(' ', '_')}",
+        sample={"folder": study.sample_dir.name},
+        classifiers={"networks": NETWORKS, "jet_definitions": (DEFINITION,)},
     )
 
 
@@ -191,7 +197,10 @@ def measure(study: Study, device: str | None) -> Outcome:
     names, aucs = list(jets.score), jets.aucs()
     validation = read_split(study, DEFINITION, VALIDATION)
     images = JetImages(
-        validation, study.pixel_scale, study.standardised_mass, choose_device(device)
+        validation,
+        study.training.pixel_scale,
+        study.training.standardised_mass,
+        choose_device(device),
     )
 
     def found(training: Training) -> Trained:
@@ -207,9 +216,13 @@ def measure(study: Study, device: str | None) -> Outcome:
             points={"jets": jets.sic_at(name), "events": events.sic_at(name)},
         )
 
-    trained = {n: [found(Training(DEFINITION, n, seed)) for seed in study.seeds] for n in NETWORKS}
+    trained = {
+        n: [found(Training(DEFINITION, n, seed)) for seed in study.classifiers.seeds]
+        for n in NETWORKS
+    }
     worse, better = (
-        [names.index(f"{n}/{study.seeds[i]}") for i in seeing(trained[n])] for n in NETWORKS
+        [names.index(f"{n}/{study.classifiers.seeds[i]}") for i in seeing(trained[n])]
+        for n in NETWORKS
     )
     return Outcome(
         len(read_split(study, DEFINITION, TRAIN)),
@@ -308,16 +321,16 @@ def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     rows, reference = [], outcomes[AS_IT_STANDS]
     usual = usual_variance(outcomes.values())
     for step, outcome in outcomes.items():
-        mean = validation_aucs([outcome], study.bootstraps).value.mean()
+        mean = validation_aucs([outcome], study.figures.bootstraps).value.mean()
         row = {"step": step, "AUC of validation jets": f"{mean:.4f}", "gain": ""}
         if outcome is not reference:
-            row["gain"] = written(gain(outcome, reference, usual, study.bootstraps))
+            row["gain"] = written(gain(outcome, reference, usual, study.figures.bootstraps))
         for what in ("jets", "events"):
             points, before = (
                 [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
             )
             sic, ratio = sic_of_seeds(points, before)
-            row[f"SIC at eps_S = {study.working_point:g}, {what}"] = sic
+            row[f"SIC at eps_S = {study.figures.working_point:g}, {what}"] = sic
             row[f"relative, {what}"] = "" if outcome is reference else ratio
         seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)
         row["training time, relative"] = f"{seconds:.1f}"

@@ -77,11 +77,18 @@ def sample(study: Study) -> Rows:
 
 def settings(study: Study) -> Rows:
     """Where the study differs from `readme`, the published code's settings."""
-    usual = PRESETS["readme"]
+    usual = dataclasses.asdict(PRESETS["readme"])
+    stated = dataclasses.asdict(study)
+    del stated["name"], stated["sample"]["folder"], stated["sample"]["published_files"]
     return [
-        {"setting": name, "readme": _words(getattr(usual, name)), study.name: _words(value)}
-        for name, value in dataclasses.asdict(study).items()
-        if value != getattr(usual, name) and name not in ("name", "sample", "published_files")
+        {
+            "setting": f"{section}.{name}",
+            "readme": _words(usual[section][name]),
+            study.name: _words(value),
+        }
+        for section, settings in stated.items()
+        for name, value in settings.items()
+        if value != usual[section][name]
     ]
 
 
@@ -214,10 +221,11 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study)
     # What would end the last steps is told before the first, not after hours.
-    if DEFINITION not in study.jet_definitions:
+    if DEFINITION not in study.classifiers.jet_definitions:
         raise InputError(
-            f"{options.study}: jet_definitions are {', '.join(study.jet_definitions)}, expected "
-            f"{DEFINITION} among them; add it"
+            f"{options.study}: classifiers.jet_definitions are "
+            f"{', '.join(study.classifiers.jet_definitions)}, expected {DEFINITION} among them; "
+            "add it"
         )
     if options.changes:
         load_study(options.changes)

@@ -19,7 +19,7 @@ from models.pretrained import save_weights
 from products import atomic_write, read_manifest
 from studies.ordering import table
 from studies.pages import environment, show
-from study import add_study_option, load_study
+from study import add_study_options, study_of
 from training import checkpoint
 from training.plan import Training
 from training.scoring import read_trained
@@ -35,15 +35,16 @@ def main() -> None:
     parser.add_argument("jet_definition", help="AK08, AK10 or AK14")
     parser.add_argument("network", help="a name in models.MODELS, in any case")
     parser.add_argument("seed", type=int)
-    add_study_option(parser)
+    add_study_options(parser)
     options = parser.parse_args()
-    study = load_study(options.study)
+    study = study_of(options)
     training = Training(options.jet_definition, options.network, options.seed)
 
     manifest = training.directory(study) / "manifest.json"
-    if training.seed != study.seeds[0]:
+    if training.seed != study.classifiers.seeds[0]:
         raise InputError(
-            f"{training}: the tables are of seed {study.seeds[0]}, expected that one to be shipped"
+            f"{training}: the tables are of seed {study.classifiers.seeds[0]}, expected that one "
+            "to be shipped"
         )
     trained = read_trained(manifest, study)
     record = read_manifest(manifest, made_by="train.py")
@@ -57,11 +58,11 @@ def main() -> None:
         "network": training.network,
         "jet_definition": training.jet_definition,
         "pixels": some.side,
-        "width": study.width,
+        "width": study.training.width,
         "network_options": json.dumps(trained.settings["network_options"]),
-        "oriented": study.oriented,
-        "pixel_scale": study.pixel_scale,
-        "standardised_mass": study.standardised_mass,
+        "oriented": study.images.oriented,
+        "pixel_scale": study.training.pixel_scale,
+        "standardised_mass": study.training.standardised_mass,
         "mass_mean": some.mass_mean,  # TeV, of the training jets
         "mass_std": some.mass_std,
         "seed": training.seed,
@@ -69,7 +70,7 @@ def main() -> None:
         "sample": study.sample_dir.name,
         "training_jets": len(some),
         "validation_jets": len(jets["validation"]),
-        "epochs": study.epochs,
+        "epochs": study.training.epochs,
         "best_epoch": record["best_epoch"] + 1,
         "checkpoint_sha256": record["outputs"][str(trained.best)]["sha256"],
     }

@@ -59,15 +59,14 @@ def outcome(*distances: float, sic: float = 5.0, first: int = 0, noise: int = 0)
 def test_a_step_changes_what_it_says_and_nothing_else(step, name, tmp_path):
     base = load_study(str(STUDIES / f"{name}.toml"))
     study, as_it_stands = variant(base, step), variant(base, AS_IT_STANDS)
-    fields = [field.name for field in dataclasses.fields(study)]
-    differ = {n for n in fields if getattr(study, n) != getattr(as_it_stands, n)}
-    allowed = {*base.settings("train"), "oriented", "split", "training_jets_per_mass_point"}
-    assert differ - {"name"} <= set(STEPS[step](base)) <= allowed
+    sections = [section.name for section in dataclasses.fields(study)]
+    differ = {n for n in sections if getattr(study, n) != getattr(as_it_stands, n)}
+    assert differ <= {"name", "images", "training"}
     is_changed = bool(differ - {"name"})
     assert is_changed != (step == AS_IT_STANDS or is_done_by(step, base))
     assert study.sample_dir == base.sample_dir
     assert {str(one) for one in trainings(study)} == {
-        *(f"AK14 {network} {seed}" for network in NETWORKS for seed in base.seeds),
+        *(f"AK14 {network} {seed}" for network in NETWORKS for seed in base.classifiers.seeds),
         "AK14 CNN 0 --shuffle-labels",
     }
     stated = tmp_path / "study.toml"
@@ -107,7 +106,7 @@ def test_the_usual_variance_is_that_of_normal_trainings():
 
 def test_tables_of_changes_are_relative_to_the_study():
     outcomes = {AS_IT_STANDS: outcome(2.0, 2.1), "a": outcome(2.2, 2.3, sic=6.0)}
-    usual, changed = gains(outcomes, dataclasses.replace(PRESETS["demo"], bootstraps=20))
+    usual, changed = gains(outcomes, PRESETS["demo"].changed(figures={"bootstraps": 20}))
     assert usual["gain"] == "" and changed["gain"].startswith("0.0")
     assert changed["SIC at eps_S = 0.5, jets"] == "6.0 ± 1.0 (30)"
     assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2 ± 0")

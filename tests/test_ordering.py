@@ -130,7 +130,7 @@ def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch)
 def test_settings_are_those_that_differ():
     study = load_study(str(ROOT / "studies/ordering_cpu.toml"))
     found = {row["setting"]: row[study.name] for row in ordering.settings(study)}
-    assert found["background_files"] == "5" and "batch_size" not in found
+    assert found["sample.background_files"] == "5" and "training.batch_size" not in found
 
 
 @pytest.mark.parametrize("name", ["ordering", "ordering_cpu", "changes_cpu", "more_jets_cpu"])
@@ -139,7 +139,7 @@ def test_the_studies_share_one_sample(name):
     full = load_study(str(ROOT / "studies/ordering.toml"))
     assert study.sample_dir == full.sample_dir
     assert set(study.sample_files) <= set(full.sample_files)
-    assert study.background_events // study.background_files == 3_000
+    assert study.simulation.background_events // study.sample.background_files == 3_000
 
 
 def test_a_page_shows_the_studies_it_names_and_no_others(tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """The event-level split: fractions, uniformity, independence, and that no event ever moves."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -90,7 +88,10 @@ def test_an_event_has_its_number_for_ever():
 @pytest.mark.parametrize("name", ["readme", "demo"])
 def test_fractions_are_those_of_the_study(name):
     study, events = PRESETS[name], background()
-    for fully_selected, fractions in ((True, study.split), (False, study.split_loose)):
+    for fully_selected, fractions in (
+        (True, study.images.split),
+        (False, study.images.split_loose),
+    ):
         split = assign_split(events, np.full(len(events), fully_selected), study)
         counts = np.bincount(split, minlength=3)
         expected = len(events) * np.array(fractions)
@@ -129,7 +130,7 @@ def test_no_event_moves_when_files_are_added():
     ],
 )
 def test_impossible_fractions_are_refused(settings):
-    study = dataclasses.replace(PRESETS["readme"], **settings)
+    study = PRESETS["readme"].changed(images=settings)
     with pytest.raises(InputError, match="split"):
         assign_split(background(10), np.ones(10, bool), study)
 

@@ -6,24 +6,24 @@ import pytest
 import torch
 
 from command import InputError
-from study import PRESETS, STEPS, load_study
+from study import PRESETS, SECTIONS, Study, load_study
 from training.plan import Training, trainings
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_restated_in_toml_is_the_same_study(name, tmp_path):
     (tmp_path / "mine.toml").write_text(f'base = "{name}"')
-    assert load_study(str(tmp_path / "mine.toml")) == dataclasses.replace(
-        PRESETS[name], name="mine", sample=PRESETS[name].sample_dir.name
+    assert load_study(str(tmp_path / "mine.toml")) == PRESETS[name].changed(
+        "mine", sample={"folder": PRESETS[name].sample_dir.name}
     )
 
 
 def test_what_the_publication_states():
     readme, paper = PRESETS["readme"], PRESETS["paper"]
-    assert len(readme.stop_masses) * len(readme.neutralino_masses) == 861
+    assert len(readme.sample.stop_masses) * len(readme.sample.neutralino_masses) == 861
     assert [readme.image_pixels(name) for name in ("AK08", "AK10", "AK14")] == [64, 64, 128]
-    assert (readme.epochs, paper.epochs) == (5, 15)
-    assert 2 * 861 * paper.training_jets_per_mass_point == pytest.approx(6e6, rel=0.01)
+    assert (readme.training.epochs, paper.training.epochs) == (5, 15)
+    assert 2 * 861 * paper.images.training_jets_per_mass_point == pytest.approx(6e6, rel=0.01)
 
 
 FEWER = "signal_events = 7"
@@ -54,7 +54,7 @@ def test_a_study_has_the_settings_of_its_base(tmp_path):
     (tmp_path / "first.toml").write_text('base = "demo"\nepochs = 7')
     (tmp_path / "second.toml").write_text('base = "./first.toml"\nwidth = 0.5')
     first, second = (load_study(str(tmp_path / f"{name}.toml")) for name in ("first", "second"))
-    assert second == dataclasses.replace(first, name="second", width=0.5)
+    assert second == first.changed("second", training={"width": 0.5})
 
 
 @pytest.mark.parametrize("bases", [["./mine"], ["a", "mine"], ["a", "b", "c", "a"]])
@@ -69,13 +69,59 @@ def test_a_long_chain_of_studies_is_read(tmp_path):
     for i in range(1001):
         (tmp_path / f"{i}.toml").write_text(f'base = "{i + 1}.toml"\nepochs = {i + 1}')
     (tmp_path / "1001.toml").write_text('base = "demo"')
-    assert load_study(str(tmp_path / "0.toml")).epochs == 1
+    assert load_study(str(tmp_path / "0.toml")).training.epochs == 1
 
 
-def test_every_setting_names_the_step_that_it_decides():
-    study = PRESETS["readme"]
-    decided = {name for step in STEPS for name in study.settings(step)}
-    assert decided == {field.name for field in dataclasses.fields(study)} - {"name"}
+def test_every_section_decides_a_step():
+    decided = [name for sections in SECTIONS.values() for name in sections]
+    assert ["name", *decided] == [section.name for section in dataclasses.fields(Study)]
+
+
+def test_settings_without_a_section_are_those_of_earlier_studies(tmp_path):
+    path = tmp_path / "old.toml"
+    path.write_text("""
+        base = "demo"
+        sample = "other"
+        learning_rate = 1e-2
+        trees = 7
+        tree_learning_rate = 0.5
+        tree_events_per_mass_point = 9
+        working_point = 0.4
+    """)
+    assert load_study(str(path)) == PRESETS["demo"].changed(
+        "old",
+        sample={"folder": "other"},
+        training={"learning_rate": 1e-2},
+        trees={"number": 7, "learning_rate": 0.5, "events_per_mass_point": 9},
+        figures={"working_point": 0.4},
+    )
+
+
+def test_settings_of_the_command_line_come_last(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[training]\nepochs = 7\nwidth = 0.5")
+    changes = [
+        "training.epochs=9",
+        "training.pixel_scale=log",
+        "classifiers.seeds=[1, 2]",
+        "name=x",
+    ]
+    found = load_study(str(path), changes)
+    assert found == load_study(str(path)).changed(
+        "x",
+        training={"epochs": 9, "pixel_scale": "log"},
+        classifiers={"seeds": (1, 2)},
+    )
+    for change, words in (
+        ("training.epochs", "--set training.epochs: expected SECTION.SETTING=VALUE"),
+        ("training.epoch=3", "--set: unknown setting 'training.epoch'"),
+        ("training=3", "--set: unknown setting 'training'"),
+        ("training.epochs=0", "--set: training.epochs is 0, expected more than 0"),
+        ("training.epochs=many", "--set: training.epochs is 'many', expected a value like 7"),
+        ("name=demo", "belongs to a preset"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_study(str(path), [change])
 
 
 def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
@@ -86,12 +132,16 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
     norms = [m for m in training.create(study, 32).modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {norm.eps for norm in norms} == {0.01}
     assert Training("AK14", "CNN").settings(study)["network_options"] == {}
-    assert PRESETS["readme"].network_options == PRESETS["paper"].network_options == {}
+    assert (
+        PRESETS["readme"].training.network_options
+        == PRESETS["paper"].training.network_options
+        == {}
+    )
     for options, words in (
         ({"MaxVit": {}}, "network_options of 'MaxVit', expected one of CNN"),
         ({"MaxViT": {"eps": 1.0}}, "MaxViT has no option 'eps'"),
     ):
-        strange = dataclasses.replace(study, network_options=options)
+        strange = study.changed(training={"network_options": options})
         with pytest.raises(InputError, match=words):
             trainings(strange)
             training.create(strange, 32)

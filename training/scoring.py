@@ -62,7 +62,9 @@ def score_all(study: Study, trained: list[Trained], device: torch.device) -> dic
         missing = np.zeros((), columns.dtype)
         missing["delta_r"] = MISSING_DELTA_R
         arrays[f"{definition}/jets"] = by_event(jets, events, columns, missing)
-        images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
+        images = JetImages(
+            jets, study.training.pixel_scale, study.training.standardised_mass, device
+        )
         for one in group:
             known = scored_before(one, study)
             if known is None:
@@ -82,7 +84,9 @@ def finished_trainings(study: Study) -> list[Trained]:
     models = study.data_dir / "models"
     asked = {
         manifest
-        for definition, network in product(study.jet_definitions, study.networks)
+        for definition, network in product(
+            study.classifiers.jet_definitions, study.classifiers.networks
+        )
         for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
     }
     if others := sorted(set(models.glob("*/manifest.json")) - asked):
@@ -106,12 +110,10 @@ def finished_trainings(study: Study) -> list[Trained]:
 def read_trained(manifest: Path, study: Study) -> Trained:
     """What the manifest of a training names, if it still belongs to it and to the study."""
     record = read_manifest(manifest, made_by="train.py")
-    settings = dict(record["settings"])
+    settings = record["settings"]
     training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
-    then = record.get("study", {})  # train.py may have been told otherwise
-    of_study = training.stated(study).items()
-    changed = {name: value for name, value in of_study if then.get(name) != value}
-    require_settings(manifest, f"train.py {training}", settings, changed)
+    stated = {"training": training.stated(study)}
+    require_settings(manifest, f"train.py {training}", settings, stated)
     jets = study.data_dir / f"{training.jet_definition}.h5"
     if not (
         training.directory(study) == manifest.parent
@@ -121,11 +123,11 @@ def read_trained(manifest: Path, study: Study) -> Trained:
             f"{manifest.parent}: holds {training}, but its jets or checkpoints are no longer those "
             "of the study; delete the folder and run train.py again"
         )
-    del settings["epochs"]
     epoch = record["best_epoch"]
     best = checkpoint.checkpoint_path(manifest.parent, epoch)
     fingerprint = record["outputs"][str(best)]
-    return Trained(training, epoch, best, settings, fingerprint, record.get("sees_images", True))
+    decisive = training.settings(study) | {"jets_sha256": settings["jets_sha256"]}
+    return Trained(training, epoch, best, decisive, fingerprint, record.get("sees_images", True))
 
 
 def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
