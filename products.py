@@ -78,6 +78,10 @@ def _is_left_behind(temporary: Path) -> bool:
     return False
 
 
+class BeingMade(InputError):
+    """Another process is making the same product."""
+
+
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Keep the making of a product, or of a folder of them, to this process.
@@ -86,7 +90,7 @@ def alone(path: Path) -> Iterator[None]:
     ended, however that came. Where a file system knows no locks, nobody is kept out.
 
     Raises:
-        InputError: another process holds it.
+        BeingMade: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.lock"
@@ -96,7 +100,7 @@ def alone(path: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"{path}: another run is making this; let it finish") from None
+                raise BeingMade(f"{path}: another run is making this; let it finish") from None
             except OSError:  # such as ENOLCK
                 break
             with contextlib.suppress(FileNotFoundError):

@@ -350,8 +350,8 @@ def load_study(name: str, changes: Sequence[str] = ()) -> Study:
                 {path.name for path in study.sample_files}
                 == {path.name for path in based_on.sample_files}
             )
-            sample = based_on.sample_dir.name if is_same else ""
-            study = study.changed(sample={"folder": sample})
+            shared = based_on.sample_dir.name if is_same else study.name
+            study = study.changed(sample={"folder": "" if shared == study.name else shared})
         _check(source, study)
     return study
 

@@ -26,16 +26,28 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from torch.distributed import is_torchelastic_launched
 
 from command import InputError, run
 from jets.packed import read_training_sha256
 from jets.split import TRAIN, VALIDATION
-from products import alone, is_finished, naming, read_manifest, unchanged, write_manifest
+from products import (
+    BeingMade,
+    alone,
+    cores,
+    is_finished,
+    naming,
+    read_manifest,
+    unchanged,
+    write_manifest,
+)
 from sensitivity.bootstrap import Estimate
 from study import Study, add_study_options, study_of
 from training import checkpoint
@@ -66,6 +78,11 @@ def main() -> None:
         help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
     )
     parser.add_argument(
+        "--jobs",
+        type=int,
+        help="trainings at a time, with --all (default: one for each core of a CPU, 1 on a GPU)",
+    )
+    parser.add_argument(
         "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
     )
     parser.add_argument(
@@ -81,6 +98,8 @@ def main() -> None:
         parser.error("--all has its own null check")
 
     study = study_of(options)
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"--jobs is {options.jobs}, expected 1 or more")
     if options.seed < 0:
         raise InputError(f"seed is {options.seed}, expected 0 or more")
     for name in ("every_minutes", "max_minutes"):
@@ -99,19 +118,67 @@ def main() -> None:
         different = {(one.network, study.image_pixels(one.jet_definition)): one for one in wanted}
         for (_, pixels), training in different.items():
             training.create(study, pixels)
-    with joined(device) as processes:
+    unfinished = [one for one in wanted if not (one.directory(study) / "manifest.json").is_file()]
+    jobs = options.jobs or (cores() if device.type == "cpu" else 1)
+    is_shared = options.all and unfinished and not is_torchelastic_launched()
+    jobs = min(jobs, len(unfinished)) if is_shared else 1
+    with joined(device) as processes, side_by_side(jobs) as check:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf
         watch = Watch(every_minutes, options.max_minutes)
         try:
             for training in wanted:
-                train_one(training, study, device, options.plain, processes, watch)
+                check()
+                try:
+                    train_one(training, study, device, options.plain, processes, watch)
+                except BeingMade:
+                    if processes.number > 1 or not options.all:
+                        raise
+                    print(f"{training}: another run is making it")
         except TimeIsUp:
             if processes.rank == 0:
                 print(
                     f"{training}: stopped after {options.max_minutes:g} minutes and saved; "
                     "run the same command to go on"
                 )
+
+
+@contextlib.contextmanager
+def side_by_side(jobs: int) -> Iterator[Callable[[], None]]:
+    """Run this very command in `jobs` processes, each of which takes what no other is training.
+
+    They share the cores, and end when this one does, by an error or an interrupt; in the end this
+    one waits for them.
+
+    Yields:
+        What ends this process, with the same status, once another has failed.
+    """
+    threads = max(cores() // jobs, 1)
+    others = [
+        subprocess.Popen(
+            [sys.executable, *sys.argv, "--jobs", "1"],
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_POSITION": str(i)},
+            process_group=0,  # signals of the terminal come from here
+        )
+        for i in range(1, jobs)
+    ]
+
+    def check() -> None:
+        if failed := [status for status in (other.poll() for other in others) if status]:
+            sys.exit(failed[0])
+
+    if others:
+        torch.set_num_threads(threads)
+    try:
+        yield check
+    except BaseException:
+        for other in others:
+            other.terminate()
+        raise
+    finally:
+        for other in others:
+            other.wait()
+    check()
 
 
 def train_one(
@@ -145,31 +212,31 @@ def train_one(
     if finished:
         print(f"{training}: already finished, see {directory}")
         return
-    with unchanged(made["outputs"]):
-        samples = [
-            make_sample(
-                read_split(study, training.jet_definition, split), training.label, study, device
-            )
-            for split in (TRAIN, VALIDATION)
-        ]
-    torch.manual_seed(training.seed)
-    network = training.create(study, samples[0].images.side).to(device)
-    learner = Learner(
-        network,
-        study.training.learning_rate,
-        study.training.batch_size,
-        plain,
-        processes,
-        study.training.weight_decay,
-    )
     with contextlib.ExitStack() as stack:
         if processes.rank == 0:
             stack.enter_context(alone(directory))
             checkpoint.set_aside(directory, study.data_dir / "set_aside", decisive)
         processes.agree(0)  # no process looks for checkpoints before
-        say = stack.enter_context(logged(directory / "log.txt", is_silent=processes.rank > 0))
+        with unchanged(made["outputs"]):
+            samples = [
+                make_sample(
+                    read_split(study, training.jet_definition, split), training.label, study, device
+                )
+                for split in (TRAIN, VALIDATION)
+            ]
+        torch.manual_seed(training.seed)
+        network = training.create(study, samples[0].images.side).to(device)
+        learner = Learner(
+            network,
+            study.training.learning_rate,
+            study.training.batch_size,
+            plain,
+            processes,
+            study.training.weight_decay,
+        )
+        say = stack.enter_context(logged(directory, training, is_silent=processes.rank > 0))
         background = int((samples[1].label == 0).sum())
-        say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
+        say(f"study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
             f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
             f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at "
@@ -232,12 +299,13 @@ def measured(row: dict[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
+def logged(directory: Path, training: Training, is_silent: bool) -> Iterator[Callable[[str], None]]:
     """Yield a function that prints a line and logs it; the log also tells of an early end."""
     if is_silent:
         yield lambda line: None
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = directory / "log.txt"
+    directory.mkdir(parents=True, exist_ok=True)
 
     def log(line: str) -> None:
         with naming(path), path.open("a", encoding="utf-8") as file:
@@ -245,7 +313,7 @@ def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
 
     def say(line: str) -> None:
         log(line)
-        print(line, flush=True)
+        print(f"{training}: {line}", flush=True)  # other trainings may print meanwhile
 
     try:
         yield say

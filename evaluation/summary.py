@@ -91,28 +91,26 @@ def headings(study: Study) -> dict[tuple[str, str, str], str]:
         ("merits", "events", SIGNAL_PT): (
             f"Trees, background weighted to the signal's hardest {PT_OF_EVENTS} jet ({events})"
         ),
-        ("neutralino masses", "events", ""): (
-            f"{at_point} by neutralino mass in GeV, trees on events"
-        ),
+        ("against_mass", "events", ""): (f"{at_point} by neutralino mass in GeV, trees on events"),
         ("excluded", "events", ""): (
             f"Excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV"
         ),
         ("gain", "events", ""): (
             "Gain in excluded stop mass over DS2 alone in GeV by neutralino mass in GeV"
         ),
-        ("added to DS2", "events", ""): "What the scores add to DS2",
-        ("other showers", "events", ""): (
+        ("added", "events", ""): "What the scores add to DS2",
+        ("modelling", "events", ""): (
             f"eps_B of the cut at {at_point.removeprefix('SIC at ')}, and its relative shift in "
             f"other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})"
         ),
     }
     for level, title in (("jets", "single jets"), ("events", "trees on three jets")):
-        found["seeds", level, ""] = f"Mean and standard deviation over seeds of a training, {title}"
+        found["seeds", level, ""] = f"Mean and standard deviation over seeds (trainings), {title}"
         found["ratios", level, ""] = (
             f"The paper's ordering, {title}: ratios of SIC, same events (trainings, if more than "
             "one)"
         )
-        found["null check", level, ""] = f"Null check, {title}: trained, tested on permuted labels"
+        found["null_check", level, ""] = f"Null check, {title}: trained, tested on permuted labels"
     return found
 
 
@@ -302,7 +300,7 @@ def _modelling(summary: Summary, results: Results) -> None:
         nominal, status = cut.background_efficiency, LOOSENED if cut.is_loosened else MEASURED
         error = float(np.std(cut.resampled_background_efficiency, ddof=1))
         summary.add_estimate(
-            "other showers", one, "eps_B", Estimate(nominal, error), status=status,
+            "modelling", one, "eps_B", Estimate(nominal, error), status=status,
             effective_background=cut.background_count,
         )  # fmt: skip
         for variation, trees in results.varied.items():
@@ -310,10 +308,10 @@ def _modelling(summary: Summary, results: Results) -> None:
             low, high = (end / nominal for end in clopper_pearson(passes.sum(), len(passes)))
             share, spread = passes.mean() / nominal, error / nominal
             summary.add(
-                "other showers", one, "shift of eps_B", share - 1,
+                "modelling", one, "shift of eps_B", share - 1,
                 share - 1 - np.hypot(share - low, share * spread),
                 share - 1 + np.hypot(high - share, share * spread),
-                variation=variation, status=status, effective_background=passes.sum(),
+                variation=variation, effective_background=passes.sum(),
             )  # fmt: skip
 
 
@@ -321,7 +319,7 @@ def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
     """Trees that stand in several figures have one row at each mass."""
     for point in {(Classifier.of_row(p), p["neutralino_mass"]): p for p in points}.values():
         summary.add(
-            "neutralino masses", Classifier.of_row(point), "SIC", point["sic"], point["low"],
+            "against_mass", Classifier.of_row(point), "SIC", point["sic"], point["low"],
             point["high"], neutralino_mass=point["neutralino_mass"],
             status="lower limit" if point["is_lower_limit"] else MEASURED,
             effective_background=point["background_events"],
@@ -358,7 +356,7 @@ def _observables(summary: Summary, results: Results) -> None:
     for i, one in enumerate(names):
         if one != DS2:
             difference = aucs.difference(i, names.index(DS2))
-            summary.add_estimate("added to DS2", one, "AUC difference", difference, reference=DS2)
+            summary.add_estimate("added", one, "AUC difference", difference, reference=DS2)
             summary.sentences.append(
                 f"AUC of {one.label} is not below that of DS2 by more than two standard errors: "
                 f"{_answer(difference.value > -2 * difference.error)}."
@@ -370,7 +368,7 @@ def _null_check(summary: Summary, results: Results) -> None:
     for classifiers in (*of_jets, results.of_shuffled_events):
         aucs = classifiers.aucs() if classifiers.score else []
         for one, auc in zip(classifiers.score, aucs, strict=True):
-            summary.add_estimate("null check", one, "AUC", auc)
+            summary.add_estimate("null_check", one, "AUC", auc)
             summary.sentences.append(
                 f"{'trees on ' * (one.level == 'events')}{one.label}, permuted labels: AUC is 0.5 "
                 f"within three standard errors: {_answer(abs(auc.value - 0.5) < 3 * auc.error)}."

@@ -89,16 +89,15 @@ class Summary:
 
 
 def label(row: Mapping) -> str:
-    """The name of the line in which a row is printed: of its classifier, in a ratio of both.
+    """The name of the line in which a row is printed: of its classifier, in a ratio of both."""
+    both = [Classifier.of_row(row, prefix).label for prefix in ("", "reference_")]
+    return " / ".join(both if row["table"] == "ratios" else both[:1])
 
-    Of several trainings it says how many.
-    """
-    name, second = (Classifier.of_row(row, prefix).label for prefix in ("", "reference_"))
-    trainings = [str(row[f"{prefix}trainings"]) for prefix in ("", "reference_")]
-    if row["table"] == "ratios":
-        many = f" ({' / '.join(trainings)})" if set(trainings) != {"1"} else ""
-        return f"{name} / {second}{many}"
-    return name if trainings[0] == "1" else f"{name}, {trainings[0]} seeds"
+
+def trainings(row: Mapping) -> str:
+    """Over how many trainings a number is a mean, in a ratio of both; empty where it is of one."""
+    both = [str(row[f"{prefix}trainings"]) for prefix in ("", "reference_")]
+    return " / ".join(filter(None, both)) if set(both) - {"1", ""} else ""
 
 
 def column(row: Mapping) -> object:
@@ -112,8 +111,9 @@ def _block(heading: str, rows: list[Mapping]) -> str:
     if rows[0]["neutralino_mass"] and len(columns) > MASSES_PRINTED:
         wanted = np.linspace(0, len(columns) - 1, MASSES_PRINTED).round().astype(int)
         columns = [columns[i] for i in wanted]
-    cells = {(label(row), column(row)): cell(row) for row in rows}
-    labels = list(dict.fromkeys(label(row) for row in rows))
+    names = [label(row) + (f" ({trainings(row)})" if trainings(row) else "") for row in rows]
+    cells = {(name, column(row)): cell(row) for name, row in zip(names, rows, strict=True)}
+    labels = list(dict.fromkeys(names))
     width = max(LABEL, *(len(label) + 2 for label in labels))
     widths = {
         name: max(CELL, *(len(words) + 2 for (_, other), words in cells.items() if other == name))

@@ -3,12 +3,12 @@
 Runs all steps of a study, each of which skips what is done, then shows what they found; after that
 the studies of why, which fill their own tables of the page.
 
-Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
+Reads   the study's file; with --skip simulate also what lies in train_data/<sample>/.
 Writes  what the steps write; the tables of the study's page, and beside it results/ordering_*.csv
-        and figures/ordering_*. The page is doc/ordering.md for the studies that it says it shows,
-        with a table of README.md; for any other it is plots/<study>/ordering.md.
-Takes   the study `ordering_cpu` some eleven hours of two cores, added up from its parts: variations
-        and the studies of why, which score anew what they compare, are five of them.
+        with every number and figures/ordering_*. The page is doc/ordering.md for the studies that
+        it says it shows, with a table of README.md; for any other it is plots/<study>/ordering.md.
+Takes   about eleven hours of two cores for the study `ordering_cpu`, added up from its parts. Five
+        of them are the other showers and the studies of why, which score again what they compare.
 
     python -m studies.ordering --study studies/ordering.toml --device cuda
     python -m studies.ordering --study studies/ordering_cpu.toml --changes studies/changes_cpu.toml
@@ -25,15 +25,15 @@ import numpy as np
 
 from command import InputError, call, run
 from evaluation.summary import SIGNAL_PT
-from evaluation.table import cell, column, label
+from evaluation.table import cell, column, label, trainings
 from jets.events import read_events
 from jets.scores import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
-from physics import JETS_MIN, SHOWER_VARIATIONS
+from physics import SHOWER_VARIATIONS
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show
 from study import PRESETS, Study, load_study
+from training import plan
 from training.learner import choose_device
-from training.plan import trainings
 
 DEFINITION = "AK14"  # that the claims are about
 STEPS = {
@@ -48,22 +48,8 @@ STEPS = {
 WHY = ("changes", "three_jets", "leakage")  # files beside this one
 USE_A_DEVICE = ("train", "predict", *WHY)
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
-# Table of the page -> table, level and spectrum of its rows in the summary.
-TABLES = {
-    "single_jets": ("merits", "jets", ""),
-    "single_jets_weighted": ("merits", "jets", SIGNAL_PT),
-    "trees": ("merits", "events", ""),
-    "trees_weighted": ("merits", "events", SIGNAL_PT),
-    "ratios": ("ratios",),
-    "seeds": ("seeds",),
-    "against_mass": ("neutralino masses",),
-    "excluded": ("excluded",),
-    "gain": ("gain",),
-    "added": ("added to DS2",),
-    "modelling": ("other showers",),
-    "null_check": ("null check",),
-}
-LEVELS = {"jets": "single jets", "events": "trees on three jets"}
+TABLES = ("ratios", "added", "excluded", "gain", "modelling", "null_check")  # of the summary
+LEVELS = {"jets": "single jets", "events": "trees on three jets"}  # where a table has both
 
 
 def sample(study: Study) -> Rows:
@@ -90,24 +76,6 @@ def sample(study: Study) -> Rows:
     return rows
 
 
-def sample_by_kind(rows: Rows) -> Rows:
-    """The sample in a few lines: files and events by process."""
-    kinds: dict[str, list] = {}
-    for row in rows:
-        path = Path(row["file"])
-        kinds.setdefault(path.parent.name or path.stem.rpartition("_")[0], []).append(row)
-    tight = f"at least {JETS_MIN} jets"
-    return [
-        {
-            "files": kind,
-            "number": len(some),
-            "events begun": f"{sum(row['begun'] for row in some):,}",
-            "fully selected": f"{sum(row[tight] for row in some):,}",
-        }
-        for kind, some in kinds.items()
-    ]
-
-
 def settings(study: Study) -> Rows:
     """Where the study differs from `readme`, the published code's settings."""
     usual = dataclasses.asdict(PRESETS["readme"])
@@ -128,7 +96,7 @@ def settings(study: Study) -> Rows:
 def trained(study: Study) -> Rows:
     """Every training: its best epoch, by validation loss, and how much it overfits after it."""
     rows = []
-    for training in trainings(study):
+    for training in plan.trainings(study):
         folder = training.directory(study)
         manifest = folder / "manifest.json"
         if rows and not manifest.is_file():  # another seed stands in
@@ -161,67 +129,60 @@ def _words(value: object) -> str:
     return ", ".join(some if len(some) < 8 else [*some[:2], "…", some[-1]])
 
 
-def table(rows: Iterable[dict], *key: str) -> Rows:
-    """Rows of the summary: lines are classifiers, columns quantities or neutralino masses.
+def table(rows: Iterable[dict], name: str) -> Rows:
+    """A table of the summary: lines are classifiers, columns quantities or neutralino masses.
 
     A quantity of which values are published has these in a column of their own.
-
-    Args:
-        key: table, level and spectrum, or the first of them.
     """
-    chosen = [row for row in rows if _key(row)[: len(key)] == key]
-    levels = {row["level"] for row in chosen}
-
-    def name(row: dict) -> str:
-        return f"{LEVELS[row['level']]}: {label(row)}" if len(levels) > 1 else label(row)
-
-    def heading(row: dict) -> str:
-        return f"{row['neutralino_mass']} GeV" if row["neutralino_mass"] else column(row)
-
-    published = {heading(row) for row in chosen if row["published"]}
+    chosen = [row for row in rows if row["table"] == name]
+    has_levels = len({row["level"] for row in chosen}) > 1
+    has_means = any(trainings(row) for row in chosen)
+    published = {_heading(row) for row in chosen if row["published"]}
     lines: dict[str, dict[str, str]] = {}
     for row in chosen:
-        line = lines.setdefault(name(row), {"": name(row)})
-        line[heading(row)] = cell(row | {"published": ""})
-        if heading(row) in published:
-            line[f"{heading(row)}, published"] = row["published"]
-    columns = dict.fromkeys(heading for line in lines.values() for heading in line)
-    return [{heading: line.get(heading, "") for heading in columns} for line in lines.values()]
+        words = f"{LEVELS[row['level']]}: {label(row)}" if has_levels else label(row)
+        first = {"": words} | ({"trainings": trainings(row)} if has_means else {})
+        line, heading = lines.setdefault(words, first), _heading(row)
+        line[heading] = cell(row | {"published": ""})
+        if heading in published:
+            line[f"{heading}, published"] = row["published"]
+    headings = dict.fromkeys(heading for line in lines.values() for heading in line)
+    return [{heading: line.get(heading, "") for heading in headings} for line in lines.values()]
 
 
-def _key(row: dict) -> tuple[str, str, str]:
-    return row["table"], row["level"], row["spectrum"]
+def _heading(row: dict) -> str:
+    return f"{row['neutralino_mass']} GeV" if row["neutralino_mass"] else str(column(row))
 
 
 def headline(rows: Iterable[dict]) -> Rows:
-    """The README's table: each classifier on one jet, at the signal's pT, and over events."""
+    """Each AK14 classifier on one jet, on one jet at the signal's pT, and over events."""
     found = {
-        (_key(row), Classifier.of_row(row), row["quantity"]): row
+        (row["spectrum"], Classifier.of_row(row), row["quantity"]): row
         for row in rows
-        if row["table"] == "merits" and row["jet_definition"] == DEFINITION
+        if (row["table"], row["jet_definition"]) == ("merits", DEFINITION)
     }
-    single, weighted, trees = (
-        TABLES[name] for name in ("single_jets", "single_jets_weighted", "trees")
-    )
 
     def value(*key: object) -> str:
         number = found.get(key)
         return cell(number | {"published": "", "effective_background": ""}) if number else ""
 
+    def published(*key: object) -> str:
+        return found.get(key, {}).get("published", "")
+
     lines = []
-    for one in (one for key, one, quantity in found if (key, quantity) == (single, "AUC")):
+    for spectrum, one, quantity in found:
+        if (spectrum, one.level, quantity) != ("", "jets", "AUC"):
+            continue
         fit = one._replace(trees=HELD_OUT_EVENTS) if one.trees != TRAINING_JETS else None
         lines.append(
             {
                 f"{DEFINITION} jets": one.words,
-                "AUC": value(single, one, "AUC"),
-                "AUC, background with the signal's pT": value(weighted, one, "AUC"),
-                "max SIC": value(single, one, "max SIC"),
-                "published": found[single, one, "max SIC"]["published"],
-                "max SIC over events, trees on three jets": value(trees, fit, "max SIC"),
-                "published, over events": (
-                    found[trees, fit, "max SIC"]["published"] if fit else ""
-                ),
+                "AUC": value("", one, "AUC"),
+                "AUC, background with the signal's pT": value(SIGNAL_PT, one, "AUC"),
+                "max SIC": value("", one, "max SIC"),
+                "published": published("", one, "max SIC"),
+                "max SIC over events, trees on three jets": value("", fit, "max SIC"),
+                "published, over events": published("", fit, "max SIC"),
             }
         )
     return lines
@@ -284,21 +245,26 @@ def main() -> None:
         step(name, command, options.study)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
     rows = read_csv(study.data_dir / "summary.csv")
-    files, of_training = sample(study), trained(study)
-    for name, found in {"summary": rows, "sample": files, "trainings": of_training}.items():
+    of_training = trained(study)
+    files = {
+        "summary": rows,
+        "trainings": of_training,
+        "sample": sample(study),
+        "settings": settings(study),
+        "environment": environment(),
+    }
+    for name, found in files.items():
         write_csv(page.parent / f"results/ordering_{name}.csv", found)
     tables = {
-        "environment": environment(),
-        "settings": settings(study),
-        "sample": sample_by_kind(files),
         "trainings": of_training,
         "claims": claims(rows),
-        **{name: table(rows, *key) for name, key in TABLES.items()},
+        "headline": headline(rows),
+        **{name: table(rows, name) for name in TABLES},
     }
     for name, found in tables.items():
-        show(page, name, found or [{"": "not run"}])
+        show(page, name, found)
     if page == PAGE:
-        show(Path("README.md"), "results", headline(rows))
+        show(Path("README.md"), "results", tables["headline"])
     folder = page.parent / "figures"
     folder.mkdir(exist_ok=True)
     for name in FIGURES:

@@ -16,7 +16,7 @@ from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
 from products import atomic_write, read_csv, read_manifest
-from studies.ordering import TABLES, table
+from studies.ordering import table
 from studies.pages import environment, show
 from study import add_study_options, study_of
 from training import checkpoint
@@ -78,9 +78,9 @@ def main() -> None:
     with atomic_write(path) as temporary:
         save_weights(temporary, network, facts)
 
+    wanted = {"level": "jets", "spectrum": "", "jet_definition": training.jet_definition}
     rows = read_csv(study.data_dir / "summary.csv")
-    of_jets = (row for row in rows if row["jet_definition"] == training.jet_definition)
-    scores = table(of_jets, *TABLES["single_jets"])
+    scores = table((row for row in rows if wanted.items() <= row.items()), "merits")
     show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
     show(CARD, "scores", scores)
     show(CARD, "environment", environment())
