@@ -49,7 +49,8 @@ class Classifiers:
         event: (n,) rows of the event table; the bootstrap resamples them whole.
         is_signal: (n,)
         pt: (n,) GeV, of the jet, or of the event's hardest jet.
-        weight: (n,) of the background's spectrum.
+        weight: (n,)
+        counted: (n,) weights without the factors of a spectrum, see `Scores`; None: `weight`.
     """
 
     study: Study
@@ -59,6 +60,7 @@ class Classifiers:
     is_signal: np.ndarray
     pt: np.ndarray
     weight: np.ndarray
+    counted: np.ndarray | None = None
 
     def pair(
         self, classifier: Classifier, signal: np.ndarray | bool = True
@@ -107,14 +109,15 @@ class Classifiers:
         return {"background_min": self.background_min, "bootstraps": self.study.figures.bootstraps}
 
     def _scores(self, score: np.ndarray, rows: np.ndarray) -> Scores:
-        return Scores(score[..., rows], self.event[rows], self.weight[rows])
+        counted = None if self.counted is None else self.counted[rows]
+        return Scores(score[..., rows], self.event[rows], self.weight[rows], counted)
 
     def reweighted(self) -> "Classifiers":
         """The same, the background weighted to the signal's spectrum of pT."""
-        weight = np.ones(len(self.pt))
-        of_class = (self.pt[self.is_signal], self.pt[~self.is_signal])
-        weight[~self.is_signal] = spectrum_weights(*of_class)
-        return replace(self, weight=weight)
+        of_class = (self._scores(self.pt, rows) for rows in (self.is_signal, ~self.is_signal))
+        weight = self.weight.copy()
+        weight[~self.is_signal] *= spectrum_weights(*of_class)
+        return replace(self, weight=weight, counted=self.weight)
 
     def only(self, wanted: Iterable[Classifier]) -> "Classifiers":
         """Those of `wanted` that exist, in that order."""

@@ -24,7 +24,7 @@ from jets.packed import read_jet_table
 from jets.scores import Classifier
 from jets.split import events_in_two_splits
 from physics import BACKGROUND_UNCERTAINTY
-from sensitivity.bootstrap import Estimate
+from sensitivity.bootstrap import Estimate, printed_count
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
 from study import Study
@@ -172,7 +172,7 @@ def _figures_of_merit(
         reference: AUCs are also given relative to that of this classifier.
     """
     study, names, aucs = classifiers.study, list(classifiers.score), classifiers.aucs()
-    at_point = _at_point(study)
+    at_point, least = _at_point(study), study.figures.background_jets_min
     for i, one in enumerate(names):
         quantities = () if spectrum else ("AUC", "max SIC", at_point)
         of_paper = {quantity: published(one, quantity) for quantity in quantities}
@@ -185,16 +185,16 @@ def _figures_of_merit(
             difference = aucs.difference(i, names.index(reference))
             summary.add_estimate("merits", one, "AUC difference", difference, reference=reference)
         maximum, point = classifiers.max_sic(one), classifiers.sic_at(one)
-        is_least = maximum.background_count == study.figures.background_jets_min
+        is_least = printed_count(maximum.effective_background) == least
         summary.add_estimate(
             "merits", one, "max SIC", maximum, **more("max SIC"),
             status=LEAST_BACKGROUND if is_least else MEASURED,
-            effective_background=maximum.background_count,
+            effective_background=maximum.effective_background,
         )  # fmt: skip
         summary.add(
             "merits", one, at_point, point.value, point.low, point.high, **more(at_point),
             status="lower limit" if point.is_lower_limit else MEASURED,
-            effective_background=point.background_count,
+            effective_background=point.effective_background,
         )  # fmt: skip
 
 
@@ -301,7 +301,7 @@ def _modelling(summary: Summary, results: Results) -> None:
         error = float(np.std(cut.resampled_background_efficiency, ddof=1))
         summary.add_estimate(
             "modelling", one, "eps_B", Estimate(nominal, error), status=status,
-            effective_background=cut.background_count,
+            effective_background=cut.effective_background,
         )  # fmt: skip
         for variation, trees in results.varied.items():
             passes = trees.fits[one] >= cut.threshold

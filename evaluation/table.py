@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jets.scores import Classifier
-from sensitivity.bootstrap import Estimate
+from sensitivity.bootstrap import Estimate, printed_count
 
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV
 CELL, LABEL = 28, 34  # characters
@@ -135,7 +135,7 @@ def cell(row: Mapping) -> str:
         return "-"
     remark, behind = _REMARKS.get(row["status"], ""), ""
     if row["effective_background"] != "":
-        behind = f" ({row['effective_background']}{remark})"
+        behind = f" ({printed_count(float(row['effective_background']))}{remark})"
     if row["published"] != "":
         behind += f" [{row['published']}]"
     if row["status"] in _SIGNS:

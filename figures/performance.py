@@ -20,6 +20,7 @@ from event_level.fits import (
 from figures import style
 from jets.scores import TRAINING_JETS, Classifier
 from physics import JET_DEFINITIONS
+from sensitivity.bootstrap import printed_count
 from sensitivity.sic import SICCurve, SICPoint
 
 TIED = 0.02  # of signal efficiency, kept beyond the working point: worth a word
@@ -108,7 +109,7 @@ def _sic_curves(
                     curve.value,
                     curve.low,
                     curve.high,
-                    curve.background_count,
+                    curve.effective_background,
                     (None, *curve.signal_efficiency[:-1]),
                     strict=True,
                 )
@@ -180,7 +181,7 @@ def _count_at_limits(
     look = {"color": colour, "fontsize": 5, "textcoords": "offset points"}
     for position, point in zip(x, found, strict=True):
         if point.is_lower_limit:
-            at, count = (position, point.value), str(point.background_count)
+            at, count = (position, point.value), str(printed_count(point.effective_background))
             axis.annotate(count, at, (0, -3 - lower), ha="center", va="top", **look)
 
 
@@ -240,7 +241,7 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
                     "sic": point.value,
                     "low": point.low,
                     "high": point.high,
-                    "background_events": point.background_count,
+                    "background_events": point.effective_background,
                     "is_lower_limit": point.is_lower_limit,
                 }
                 for mass, point in zip(masses, found, strict=True)

@@ -314,7 +314,7 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
 
 def sic_of_seeds(points: Sequence[SICPoint], before: Sequence[SICPoint]) -> tuple[str, str]:
     """Mean SIC of a working point with the background behind it, and relative to `before`."""
-    count = np.mean([point.background_count for point in points])
+    count = np.mean([point.effective_background for point in points])
     if any(point.is_lower_limit for point in points):
         return (f"too little background ({count:.0f})",) * 2
     errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
