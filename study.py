@@ -34,6 +34,7 @@ from physics import BEAM_ENERGY, JET_DEFINITIONS
 
 SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
 PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
+NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
 
@@ -122,6 +123,7 @@ class TreeSettings:
     number: int = 120
     learning_rate: float = 0.1
     events_per_mass_point: int = 2_000  # signal events offered to the trees
+    negative_weights: str = "refuse"  # of events; or leave out, or absolute: |w|
 
 
 @dataclass(frozen=True)
@@ -452,6 +454,9 @@ def _check(source: Path | str, study: Study) -> None:
                 require(place, value, value in (32, 64, 128), "32, 64 or 128")
             elif key == "pixel_scale":
                 require(place, value, value in PIXEL_SCALES, f"one of {', '.join(PIXEL_SCALES)}")
+            elif key == "negative_weights":
+                expected = f"one of {', '.join(NEGATIVE_WEIGHTS)}"
+                require(place, value, value in NEGATIVE_WEIGHTS, expected)
             elif key in known:
                 good = len(set(value)) == len(value) and all(one in known[key] for one in value)
                 expected = "each once, 0 or more" if key == "seeds" else ", ".join(known[key])

@@ -19,7 +19,7 @@ from event_level.fits import with_observables
 from jets.scores import Classifier
 from jets.split import STOP
 from physics import EXPECTED_BACKGROUND
-from sensitivity.bootstrap import CONFIDENCE
+from sensitivity.bootstrap import CONFIDENCE, is_fewer
 from sensitivity.exclusion import (
     ABOVE_GRID,
     BELOW_GRID,
@@ -183,11 +183,11 @@ def exclusions(results: Results) -> list[Exclusion]:
         InputError: too few held-out background events for any cut.
     """
     study = results.study
-    n_background = np.sum(results.events["process"] != STOP)
-    if n_background < study.figures.background_events_min:
+    n_background, least = results.of_events.effective_background, results.of_events.background_min
+    if is_fewer(n_background, least):
         raise InputError(
-            f"{study.data_dir}/events.h5: {n_background} held-out background events, expected at "
-            f"least {study.figures.background_events_min}; add background files"
+            f"{study.data_dir}/events.h5: {n_background:g} (effective) held-out background events, "
+            f"expected at least {least}; add background files"
         )
     classifiers = results.of_events.only(with_observables(study.classifiers.networks))
     stop_masses, neutralino_masses = results.masses

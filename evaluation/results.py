@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,9 +17,9 @@ from jets.scores import (
     read_scores,
     read_trees,
 )
-from jets.split import STOP, VARIED
+from jets.split import STOP, VARIED, relative_weights
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
-from sensitivity.bootstrap import Scores
+from sensitivity.bootstrap import Scores, effective_count
 from sensitivity.reweighting import spectrum_weights
 from sensitivity.sic import (
     Cut,
@@ -61,6 +62,12 @@ class Classifiers:
     pt: np.ndarray
     weight: np.ndarray
     counted: np.ndarray | None = None
+
+    @property
+    def effective_background(self) -> float:
+        """Effective number of all background scores."""
+        weight = self.weight[~self.is_signal]
+        return float(effective_count(weight.sum(), (weight**2).sum()))
 
     def pair(
         self, classifier: Classifier, signal: np.ndarray | bool = True
@@ -147,6 +154,11 @@ class Results:
         """Structured (m,): the held-out events' rows of the event table."""
         return self.table.events[self.scores.event]
 
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """(m,) relative weights of the held-out events: results depend on nothing else of them."""
+        return relative_weights(self.events)
+
     def networks(self, jet_definition: str) -> list[str]:
         """The networks trained on this jet definition, in the study's order."""
         return [
@@ -168,11 +180,11 @@ class Results:
         score |= {one: self.trees.fits[one] for one in trees_on_one_jet(jet_definition)}
         found = self._on_jets(jet_definition, score, self._is_signal(jets))
         for what, of_class in (("signal", found.is_signal), ("background", ~found.is_signal)):
-            if not of_class.any():
+            if not found.weight[of_class].sum() > 0:
+                problem = "weights add up to 0 or less" if of_class.any() else "there are none"
                 raise InputError(
-                    f"{self.study.data_dir}/scores.h5: {jet_definition}: none of the held-out jets "
-                    f"is a {what} jet (of signal those count that match a neutralino), expected at "
-                    "least one"
+                    f"{self.study.data_dir}/scores.h5: {jet_definition}: of the held-out {what} "
+                    f"jets (of signal those that match a neutralino) {problem}; add {what} files"
                 )
         return found
 
@@ -191,7 +203,8 @@ class Results:
         """
         is_signal = self.scores.jets[jet_definition]["shuffled_label"] == 1
         found = self._on_jets(jet_definition, self.scores.shuffled, is_signal)
-        return found if 0 < found.is_signal.sum() < len(found.is_signal) else found.only([])
+        sums = (found.weight[of_class].sum() for of_class in (found.is_signal, ~found.is_signal))
+        return found if min(sums) > 0 else found.only([])
 
     def _on_jets(
         self, jet_definition: str, scores: Mapping[Classifier, np.ndarray], is_signal: np.ndarray
@@ -199,7 +212,10 @@ class Results:
         """Those of `scores` (m, 3) that are of this jet definition, on the classified jets."""
         jets = self.scores.jets[jet_definition]
         classified = jets["classified"]
-        event = np.broadcast_to(self.scores.event[:, None], jets.shape)
+        event, weight = (
+            np.broadcast_to(of_event[:, None], jets.shape)[classified]
+            for of_event in (self.scores.event, self.weight)
+        )
         return Classifiers(
             self.study,
             self.study.figures.background_jets_min,
@@ -208,10 +224,10 @@ class Results:
                 for one, score in scores.items()
                 if one.jet_definitions == (jet_definition,)
             },
-            event[classified],
+            event,
             is_signal[classified],
             jets["pt"][classified],
-            np.ones(np.count_nonzero(classified)),
+            weight,
         )
 
     def repeats_of_events(self, jet_definition: str) -> Classifiers:
@@ -243,9 +259,7 @@ class Results:
         some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
         pt = some["pt"].max(axis=1)
         floor = self.study.figures.background_events_min
-        return Classifiers(
-            self.study, floor, score, self.scores.event, is_signal, pt, np.ones(len(pt))
-        )
+        return Classifiers(self.study, floor, score, self.scores.event, is_signal, pt, self.weight)
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:

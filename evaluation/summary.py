@@ -22,11 +22,11 @@ from event_level.fits import (
 )
 from jets.packed import read_jet_table
 from jets.scores import Classifier
-from jets.split import events_in_two_splits
+from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
-from sensitivity.bootstrap import Estimate, printed_count
+from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
-from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
+from sensitivity.sic import MaximumSIC, SICPoint, efficiency_interval, ratio_of_means
 from study import Study
 
 SIGNAL_PT = "signal pT"  # the spectrum to which a background is weighted
@@ -93,7 +93,8 @@ def headings(study: Study) -> dict[tuple[str, str, str], str]:
         ),
         ("against_mass", "events", ""): (f"{at_point} by neutralino mass in GeV, trees on events"),
         ("excluded", "events", ""): (
-            f"Excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV"
+            f"Excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV (least "
+            "background behind a cut)"
         ),
         ("gain", "events", ""): (
             "Gain in excluded stop mass over DS2 alone in GeV by neutralino mass in GeV"
@@ -180,7 +181,8 @@ def _figures_of_merit(
         def more(quantity: str, of_paper: Mapping = of_paper) -> dict[str, object]:
             return {"spectrum": spectrum, "published": of_paper.get(quantity)}
 
-        summary.add_estimate("merits", one, "AUC", aucs[i], **more("AUC"))
+        n = classifiers.effective_background
+        summary.add_estimate("merits", one, "AUC", aucs[i], **more("AUC"), effective_background=n)
         if reference not in (None, one):
             difference = aucs.difference(i, names.index(reference))
             summary.add_estimate("merits", one, "AUC difference", difference, reference=reference)
@@ -293,7 +295,7 @@ def _ratios(
 def _modelling(summary: Summary, results: Results) -> None:
     """What another shower does to the background that passes the cut of the working point."""
     classifiers = results.of_events
-    if np.count_nonzero(~classifiers.is_signal) < classifiers.background_min:
+    if is_fewer(classifiers.effective_background, classifiers.background_min):
         return  # no cut can be placed; `exclusions` says so
     for one in classifiers.score if results.varied else ():
         cut = classifiers.cut_at(one)
@@ -304,14 +306,18 @@ def _modelling(summary: Summary, results: Results) -> None:
             effective_background=cut.effective_background,
         )  # fmt: skip
         for variation, trees in results.varied.items():
-            passes = trees.fits[one] >= cut.threshold
-            low, high = (end / nominal for end in clopper_pearson(passes.sum(), len(passes)))
-            share, spread = passes.mean() / nominal, error / nominal
+            weight = relative_weights(results.table.events[trees.event])
+            passing = weight * (trees.fits[one] >= cut.threshold)
+            effective, of_all = (effective_count(w.sum(), (w**2).sum()) for w in (passing, weight))
+            share = passing.sum() / weight.sum()
+            ends = efficiency_interval(share, effective, of_all)
+            low, ratio, high = (x / nominal for x in (ends[0], share, ends[1]))
+            spread = ratio * error / nominal
             summary.add(
-                "modelling", one, "shift of eps_B", share - 1,
-                share - 1 - np.hypot(share - low, share * spread),
-                share - 1 + np.hypot(high - share, share * spread),
-                variation=variation, effective_background=passes.sum(),
+                "modelling", one, "shift of eps_B", ratio - 1,
+                ratio - 1 - np.hypot(ratio - low, spread),
+                ratio - 1 + np.hypot(high - ratio, spread),
+                variation=variation, effective_background=effective,
             )  # fmt: skip
 
 
@@ -332,6 +338,7 @@ def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
         summary.add(
             "excluded", one, "excluded stop mass", point["excluded_mass"], point["excluded_low"],
             point["excluded_high"], status=_STATUSES[point["status"]], **at_mass,
+            effective_background=point["background_events"],
         )  # fmt: skip
         if one != DS2:
             quantity = "gain in excluded stop mass"

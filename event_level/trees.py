@@ -18,7 +18,16 @@ from event_level.fits import (
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_jets
 from jets.scores import TRAINING_JETS, Classifier, TreeScores, read_scores
-from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, uniform
+from jets.split import (
+    HELD_OUT,
+    STOP,
+    TRAIN,
+    TTBAR,
+    lowest,
+    mass_point,
+    relative_weights,
+    uniform,
+)
 from physics import MISSING_SCORE
 from products import cores
 from study import Study
@@ -54,11 +63,29 @@ def folds_and_offered(
     return fold, (events["process"] == TTBAR) | (is_signal & chosen)
 
 
-def grow(features: np.ndarray, is_signal: np.ndarray, study: Study, device: str) -> xgboost.Booster:
-    """Trees on features (n, f), in one thread."""
+def weights_to_grow_with(weight: np.ndarray, study: Study) -> np.ndarray:
+    """Weights (n,) without negative ones, by the study's `trees.negative_weights`; 0 leaves out.
+
+    Raises:
+        InputError: the study refuses them.
+    """
+    negative = np.count_nonzero(weight < 0)
+    if negative and study.trees.negative_weights == "refuse":
+        raise InputError(
+            f"{study.data_dir}/events.h5: {negative} of {len(weight)} weights to grow trees with "
+            "are negative; set trees.negative_weights to 'leave out' or to 'absolute', which takes "
+            "|w|"
+        )
+    return np.abs(weight) if study.trees.negative_weights == "absolute" else np.maximum(weight, 0)
+
+
+def grow(
+    features: np.ndarray, is_signal: np.ndarray, weight: np.ndarray, study: Study, device: str
+) -> xgboost.Booster:
+    """Trees on features (n, f) of events of some weight (n,), 0 or more; in one thread."""
     # Both classes weigh the same, as in the paper, where they are equally many.
-    share = is_signal.mean()
-    weight = 0.5 / np.where(is_signal, share, 1.0 - share)
+    share = weight[is_signal].sum() / weight.sum()
+    weight = weight * (0.5 / np.where(is_signal, share, 1.0 - share))
     return xgboost.train(
         {
             "objective": "binary:logistic",
@@ -76,8 +103,8 @@ def grow(features: np.ndarray, is_signal: np.ndarray, study: Study, device: str)
 def cross_fit(
     features: np.ndarray,
     is_signal: np.ndarray,
+    weight: np.ndarray,
     fold: np.ndarray,
-    offered: np.ndarray,
     study: Study,
     device: str,
 ) -> np.ndarray:
@@ -89,7 +116,7 @@ def cross_fit(
     Args:
         features: (n, f)
         is_signal, fold: (n,)
-        offered: (n,) rows that trees may be grown on; all are scored.
+        weight: (n,) 0 for rows that no trees are grown on; all are scored.
         study: folds, number of trees, learning rate.
         device: `cpu`, or a GPU as PyTorch names it.
 
@@ -98,8 +125,8 @@ def cross_fit(
     """
 
     def grow_and_score(tested: np.ndarray) -> np.ndarray:
-        rows = offered & ~tested
-        trees = grow(features[rows], is_signal[rows], study, device)
+        rows = (weight > 0) & ~tested
+        trees = grow(features[rows], is_signal[rows], weight[rows], study, device)
         return trees.predict(xgboost.DMatrix(features[tested], nthread=1))
 
     tests = [fold == number for number in range(study.trees.folds)]
@@ -124,16 +151,26 @@ def scores_of_one_jet(
 
 
 def scores_by_same_jets(
-    jets: np.ndarray, packed: PackedJets, names: Sequence[str], study: Study, device: str
+    jets: np.ndarray,
+    packed: PackedJets,
+    weight: np.ndarray,
+    names: Sequence[str],
+    study: Study,
+    device: str,
 ) -> np.ndarray:
     """Trees on these columns of one jet, grown on the `packed` jets, which train the networks.
+
+    Args:
+        weight: of the packed jets, 0 or more.
 
     Returns:
         (m, 3), -1 without a jet.
     """
     shapes = angularities(packed.images, packed.side, packed.jet_definition)
     columns = [(shapes if name in ANGULARITIES else packed.jets)[name] for name in names]
-    trees = grow(np.stack(columns, axis=1), packed.jets["label"] == 1, study, device)
+    rows = weight > 0
+    of_jets = np.stack(columns, axis=1)[rows], packed.jets["label"][rows] == 1, weight[rows]
+    trees = grow(*of_jets, study, device)
     score = np.full(jets.shape, MISSING_SCORE, np.float32)
     exists = jets["pt"] > 0
     features = np.stack([jets[name][exists] for name in names], axis=1)
@@ -151,6 +188,8 @@ def grow_all(
     assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
     is_signal = events["process"] == STOP
     fold, offered = folds_and_offered(events, is_signal, study)
+    weight = np.zeros(len(events))
+    weight[offered] = weights_to_grow_with(relative_weights(events)[offered], study)
     shuffled = np.random.default_rng(0).permutation(is_signal)
     reasons = {one: reason_against(one, scores, table) for one in (*wanted, *repeats(scores))}
     chosen = [one for one, reason in reasons.items() if not reason]
@@ -168,8 +207,8 @@ def grow_all(
         return cross_fit(
             features,
             label[event],
+            weight[event] * usable,
             fold[event],
-            offered[event] & usable,
             study,
             device,
         )
@@ -187,7 +226,9 @@ def grow_all(
             inputs[one] = [name for feature in one.features for name in JET_FEATURES[feature]]
             if one.trees == TRAINING_JETS:
                 packed = read_jets(study.data_dir / f"{one.jet_definitions[0]}.h5", TRAIN)
-                found[one] = scores_by_same_jets(jets, packed, inputs[one], study, device)
+                of_jets = relative_weights(table.events)[packed.jets["event"]]
+                of_jets = weights_to_grow_with(of_jets, study)
+                found[one] = scores_by_same_jets(jets, packed, of_jets, inputs[one], study, device)
             else:
                 found[one] = scores_of_one_jet(jets, inputs[one], fit)
         progress.update()

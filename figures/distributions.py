@@ -40,7 +40,7 @@ def features(results: Results) -> style.Drawing:
         if name == "Nj":
             edges = np.arange(np.floor(edges[0]), np.ceil(edges[-1]) + 2) - 0.5
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        points += _distribution(axis, {"feature": name}, value, is_signal, edges)
+        points += _distribution(axis, {"feature": name}, value, results.weight, is_signal, edges)
         axis.set_xlabel(FEATURE_LABELS[name])
         axis.set_ylim(bottom=0)
     for axis in axes[::3]:
@@ -61,7 +61,8 @@ def jet_spectra(results: Results) -> style.Drawing:
         for axis, one, value in zip(of_row, classifiers, values, strict=True):
             (definition,) = one.jet_definitions
             key = {"jet_definition": definition, "quantity": one.words}
-            points += _distribution(axis, key, value, of[definition].is_signal, edges)
+            jets = of[definition]
+            points += _distribution(axis, key, value, jets.weight, jets.is_signal, edges)
             axis.set(title=definition, xlabel=label, yscale="log")
     for axis in axes[:: len(definitions)]:
         axis.set_ylabel("share of jets per GeV")
@@ -86,7 +87,8 @@ def scores(results: Results) -> style.Drawing:
             axis.set_axis_off()
             continue
         key = {"jet_definition": definition, "network": network}
-        points += _distribution(axis, key, jets.score[classifier], jets.is_signal, edges)
+        value = jets.score[classifier]
+        points += _distribution(axis, key, value, jets.weight, jets.is_signal, edges)
         axis.set_title(f"{definition} {network}")
         axis.set_yscale("log")
         axis.yaxis.set_minor_locator(NullLocator())  # in so many panels half of the drawing time
@@ -124,6 +126,7 @@ def _distribution(
     axis: Axes,
     key: Mapping[str, str],
     value: np.ndarray,
+    weight: np.ndarray,
     is_signal: np.ndarray,
     edges: np.ndarray,
 ) -> list[dict[str, object]]:
@@ -134,8 +137,11 @@ def _distribution(
         ("background", ~is_signal, r"$t\bar{t}$", {"color": style.BACKGROUND, "alpha": 0.4}),
         ("signal", is_signal, "stop pairs", {"color": style.SIGNAL}),
     ):
-        count = np.histogram(value[rows], edges)[0]
-        density, error = (n / (rows.sum() * width) for n in (count, np.sqrt(count)))
+        sums, squares = (
+            np.histogram(value[rows], edges, weights=weight[rows] ** power)[0] for power in (1, 2)
+        )
+        area = weight[rows].sum() * width
+        density, error = sums / area, np.sqrt(squares) / area
         axis.stairs(density, edges, label=label, fill=name == "background", **look)
         axis.errorbar(
             (edges[1:] + edges[:-1]) / 2,

@@ -12,7 +12,7 @@ from figures import style
 from jets.events import read_events
 from jets.images import dense
 from jets.packed import PackedJets, read_jets
-from jets.split import HELD_OUT, STOP, TRAIN
+from jets.split import HELD_OUT, STOP, TRAIN, relative_weights
 from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
 DISPLAYED = "AK14"  # the jets drawn in the event displays
@@ -35,12 +35,14 @@ AREA, LEAST_AREA = 0.8, 20  # square points, of a GeV and of a lepton at least
 def average_images(results: Results, jet_definition: str) -> style.Drawing:
     """Mean images of the training jets: background, signal, and signal minus background.
 
-    Every jet counts alike: its image, summed over the channels, is first divided by its own sum.
+    Every jet counts as its event: its image, summed over the channels, is first divided by its own
+    sum.
     """
     packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", TRAIN)
     signal = packed.jets["label"] == 1
     rows = {"background": _some(~signal), "signal": _some(signal)}
-    means = {name: _mean(packed, of_class) for name, of_class in rows.items()}
+    weight = relative_weights(results.table.events)[packed.jets["event"]]
+    means = {name: _mean(packed, weight, of_class) for name, of_class in rows.items()}
     difference = means["signal"] - means["background"]
     extent = _extent(jet_definition)
     figure, axes = style.panels(3, height=2.6, sharey=True)
@@ -100,14 +102,14 @@ def _some(of_class: np.ndarray) -> np.ndarray:
     return rows[:: max(1, -(-len(rows) // JETS_AVERAGED))]
 
 
-def _mean(packed: PackedJets, rows: np.ndarray) -> np.ndarray:
+def _mean(packed: PackedJets, weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean over jets of the share of pT in every pixel, all channels together, (side, side)."""
     images = packed.images.take(rows)
     jet = np.repeat(np.arange(len(images)), images.counts())
-    share = images.values / np.bincount(jet, images.values)[jet]
+    share = images.values / np.bincount(jet, images.values)[jet] * weight[rows][jet]
     pixels = packed.side**2
     sums = np.bincount(images.pixels % pixels, share, minlength=pixels)
-    return sums.reshape(packed.side, packed.side) / max(1, len(images))
+    return sums.reshape(packed.side, packed.side) / (weight[rows].sum() or 1)
 
 
 def event_displays(results: Results) -> style.Drawing:

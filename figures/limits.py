@@ -168,6 +168,7 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
                 "gain_is": {1: "lower limit", 0: "measured", -1: "upper limit"}[gain_sign[q]]
                 if np.isfinite(gained[0, q])
                 else "undefined",
+                "background_events": min(cut.effective_background for cut in one.cuts[q] if cut),
                 "loosened_cuts": sum(bool(cut and cut.is_loosened) for cut in one.cuts[q]),
             }
             for q in range(len(one.neutralino_mass))

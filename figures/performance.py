@@ -144,7 +144,7 @@ def _band(axis: Axes, curve: SICCurve, classifier: Classifier) -> None:
 
 def _slopes(classifiers: Classifiers) -> dict[int, float]:
     """SIC / eps_S where n of N background scores pass, sqrt(N / n), for what can of `COUNTS`."""
-    n_background = np.count_nonzero(~classifiers.is_signal)
+    n_background = classifiers.effective_background
     counts = [n for n in COUNTS if classifiers.background_min <= n < n_background]
     return {count: float(np.sqrt(n_background / count)) for count in counts}
 

@@ -133,6 +133,33 @@ def mass_point(events: np.ndarray) -> np.ndarray:
     return events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
 
 
+def relative_weights(events: np.ndarray) -> np.ndarray:
+    """Weights (n,) over their mean, in each mass point of a signal and in the whole background.
+
+    The mass points are alternatives, the backgrounds a mixture. Exactly 1 where all are equal.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY` and `weight`.
+
+    Raises:
+        InputError: weights that do not add up to more than 0.
+    """
+    group = mass_point(events) * 2**8 + events["process"]
+    _, first, number = np.unique(group, return_index=True, return_inverse=True)
+    largest = np.zeros(len(first))
+    np.maximum.at(largest, number, np.abs(events["weight"]))
+    relative = events["weight"] / np.where(largest > 0, largest, 1)[number]
+    mean = np.bincount(number, relative) / np.bincount(number)
+    if not (mean > 0).all():
+        bad = number == np.argmin(mean > 0)
+        raise InputError(
+            f"the weights of {np.count_nonzero(bad)} events of process {events['process'][bad][0]} "
+            f"(m_stop {events['m_stop'][bad][0]}, m_neutralino {events['m_neutralino'][bad][0]}) "
+            f"add up to {events['weight'][bad].sum():g}, expected more than 0; simulate more events"
+        )
+    return relative / mean[number]
+
+
 def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
     """Whether each entry is one of the n lowest of its group."""
     order = np.lexsort((value, group))

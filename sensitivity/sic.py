@@ -165,6 +165,31 @@ def clopper_pearson(
     return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
 
 
+def efficiency_interval(
+    efficiency: ArrayLike,
+    effective: ArrayLike,
+    effective_total: float,
+    confidence: float = CONFIDENCE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clopper-Pearson interval of the efficiency of a cut on weighted scores.
+
+    Args:
+        efficiency: share of the weights that passes.
+        effective: effective number of scores that pass, same shape.
+        effective_total: of all scores; these are the trials where none passes.
+        confidence: of the interval.
+
+    Example:
+        >>> efficiency_interval(0.25, 10.0, 40.0) == clopper_pearson(10, 40)
+        True
+    """
+    passes = np.greater(effective, 0)
+    share = np.where(passes, np.minimum(efficiency, 1.0), 1.0)
+    return clopper_pearson(
+        effective, np.where(passes, effective / share, effective_total), confidence
+    )
+
+
 def sic_curve(
     signal: ArrayLike | Scores,
     background: ArrayLike | Scores,
@@ -447,15 +472,12 @@ class _Scan:
             [_sic(*cut(*counts)[:2]) for counts in _counts(signal, background, bootstraps, seed)]
         )
         effective = background.effective(background.weight, background.sums())
-        self.effective_background = effective[above]
-        # Trials of which that many pass; all effective scores where none does.
-        passes = self.effective_background > 0
-        share = np.where(passes, np.minimum(self.background_efficiency, 1.0), 1.0)
-        self.effective_trials = np.where(passes, self.effective_background / share, effective[-1])
+        self.effective_background, self.effective_total = effective[above], effective[-1]
 
     def background_interval(self, confidence: float) -> tuple[np.ndarray, np.ndarray]:
         """Clopper-Pearson interval of the background efficiency."""
-        return clopper_pearson(self.effective_background, self.effective_trials, confidence)
+        found = self.background_efficiency, self.effective_background, self.effective_total
+        return efficiency_interval(*found, confidence)
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Central interval of the SIC at every point, widened to hold the SIC itself.

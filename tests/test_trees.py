@@ -150,14 +150,14 @@ def test_trees_never_see_the_fold_that_they_score():
     features, label = random.normal(size=(n, 3)), random.uniform(size=n) < 0.5
     fold = random.integers(0, 3, n)
     study = Study("test").changed(trees={"folds": 3, "number": 60})
-    everywhere = np.ones(n, bool)
-    score = cross_fit(features, label, fold, everywhere, study, "cpu")
+    weight = np.ones(n)
+    score = cross_fit(features, label, weight, fold, study, "cpu")
     rank = stats.mannwhitneyu(score[label], score[~label]).statistic
     auc = rank / label.sum() / (~label).sum()
     assert abs(auc - 0.5) < 4 * np.sqrt(1 / 12 * (1 / label.sum() + 1 / (~label).sum()))
     # Another label in fold 0 changes the trees of the others, and no score of fold 0.
     changed = np.where(fold == 0, ~label, label)
-    again = cross_fit(features, changed, fold, everywhere, study, "cpu")
+    again = cross_fit(features, changed, weight, fold, study, "cpu")
     assert np.array_equal(again[fold == 0], score[fold == 0])
     assert not np.array_equal(again[fold == 1], score[fold == 1])
 
@@ -165,9 +165,8 @@ def test_trees_never_see_the_fold_that_they_score():
 def test_trees_of_one_class_know_that_class():
     """As of a fold whose mass points have one signal event each; there is no warning either."""
     background = np.zeros(40, bool)
-    trees = grow(
-        np.arange(40.0)[:, None], background, Study("x").changed(trees={"number": 20}), "cpu"
-    )
+    study = Study("x").changed(trees={"number": 20})
+    trees = grow(np.arange(40.0)[:, None], background, np.ones(40), study, "cpu")
     assert (trees.predict(xgboost.DMatrix(np.arange(40.0)[:, None])) < 0.2).all()
 
 
@@ -180,14 +179,12 @@ def test_trees_of_the_same_jets_grow_on_what_trains_the_networks():
     held_out["pt"][:, :2] = 300
     held_out["mass"] = (90, 210, 210)
     seen = ("mass", "pt", *ANGULARITIES)
-    score = scores_by_same_jets(
-        held_out, training, seen, Study("x").changed(trees={"number": 20}), "cpu"
-    )
+    study = Study("x").changed(trees={"number": 20})
+    weight = np.ones(len(training.jets))
+    score = scores_by_same_jets(held_out, training, weight, seen, study, "cpu")
     assert (score[:, 0] < 0.2).all() and (score[:, 1] > 0.8).all() and (score[:, 2] == -1).all()
     jets.jets["label"][jets.jets["split"] == TRAIN] ^= 1
-    opposite = scores_by_same_jets(
-        held_out, select(jets, TRAIN), seen, Study("x").changed(trees={"number": 20}), "cpu"
-    )
+    opposite = scores_by_same_jets(held_out, select(jets, TRAIN), weight, seen, study, "cpu")
     assert (opposite[:, 0] > 0.8).all()
 
 
@@ -198,8 +195,8 @@ def test_classes_weigh_the_same():
     score = cross_fit(
         np.zeros((n, 1)),
         label,
+        np.ones(n),
         fold,
-        np.ones(n, bool),
         Study("test").changed(trees={"folds": 3, "number": 30}),
         "cpu",
     )
