@@ -31,6 +31,9 @@ from physics import BEAM_ENERGY, JET_DEFINITIONS
 
 SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
 PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
+EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
+EQUALISE_IN = ("pt", "mass")
+NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
 
@@ -97,6 +100,12 @@ class Study:
     network_options: Train[dict[str, dict[str, bool | float | str]]] = dataclasses.field(
         default_factory=dict
     )
+    loss: Train[str] = "cross entropy"  # a key of training.losses.LOSSES
+    # The spectra that training and validation jets are weighted to (training/weights.py): "signal",
+    # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
+    equalise: Train[str] = "none"
+    equalise_in: Train[tuple[str, ...]] = ("pt",)  # or pt and mass
+    negative_weights: Train[str] = "refuse"  # of events; or leave out, or absolute: |w|
     epochs: Train[int] = 5
     batch_size: Train[int] = 64
     learning_rate: Train[float] = 5e-4
@@ -320,7 +329,13 @@ def _check(path: Path, study: Study) -> None:
         require(name, rising and possible, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
     require("pixels_max", study.pixels_max in (32, 64, 128), "32, 64 or 128")
     require("pixel_scale", study.pixel_scale in PIXEL_SCALES, f"one of {', '.join(PIXEL_SCALES)}")
-    for name, known in (("jet_definitions", set(JET_DEFINITIONS)), ("seeds", range(INTEGER_MAX))):
+    for name, known in (("equalise", EQUALISE), ("negative_weights", NEGATIVE_WEIGHTS)):
+        require(name, getattr(study, name) in known, f"one of {', '.join(known)}")
+    for name, known in (
+        ("jet_definitions", JET_DEFINITIONS),
+        ("seeds", range(INTEGER_MAX)),
+        ("equalise_in", EQUALISE_IN),
+    ):
         values = getattr(study, name)
         good = len(set(values)) == len(values) and all(value in known for value in values)
         require(name, good, "each once, 0 or more" if name == "seeds" else ", ".join(known))

@@ -33,17 +33,15 @@ import numpy as np
 import torch
 
 from command import InputError, run
-from jets.packed import read_training_sha256
-from jets.split import TRAIN, VALIDATION
 from products import alone, is_finished, naming, read_manifest, unchanged, write_manifest
 from sensitivity.bootstrap import Estimate
 from study import Study, add_study_option, load_study
 from training import checkpoint
-from training.batches import read_split
 from training.distributed import Processes, joined
+from training.inputs import INPUTS, read_samples
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
-from training.loop import best_epoch, make_sample, sees_images, train
+from training.loop import best_epoch, train, unseen_inputs
 from training.plan import Training, trainings
 
 
@@ -113,9 +111,10 @@ def main() -> None:
             Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
         ]
     with torch.device("meta"):  # no weights: a network that cannot be made is told before the first
-        different = {(one.network, study.image_pixels(one.jet_definition)): one for one in wanted}
-        for (_, pixels), training in different.items():
-            training.create(study, pixels)
+        sizes = {one: INPUTS[one.input].size_in(study, one.jet_definition) for one in wanted}
+        different = {(one.network, size): one for one, size in sizes.items()}
+        for (_, size), training in different.items():
+            training.create(study, size)
     with joined(device) as processes:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf
@@ -148,10 +147,10 @@ def train_one(
     """
     directory = training.directory(study)
     manifest = directory / "manifest.json"
-    jets = study.data_dir / f"{training.jet_definition}.h5"
+    seen = INPUTS[training.input]
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     decisive = training.settings(study)
-    decisive["jets_sha256"] = read_training_sha256(jets)
+    decisive["jets_sha256"] = seen.sha256(study, training.jet_definition)
     settings = decisive | {"epochs": study.epochs}
     finished = is_finished(manifest, settings, [])
     if not processes.agree(finished):
@@ -163,36 +162,31 @@ def train_one(
         print(f"{training}: already finished, see {directory}")
         return
     with unchanged(made["outputs"]):
-        samples = [
-            make_sample(
-                read_split(study, training.jet_definition, split), training.label, study, device
-            )
-            for split in (TRAIN, VALIDATION)
-        ]
+        samples, remarks = read_samples(training, study, device)
     torch.manual_seed(training.seed)
-    network = training.create(study, samples[0].images.side).to(device)
-    learner = Learner(
-        network, study.learning_rate, study.batch_size, plain, processes, study.weight_decay
-    )
+    network = training.create(study, samples[0].inputs.size).to(device)
+    learner = Learner(network, study, plain, processes)
     with (
         alone(directory) if processes.rank == 0 else contextlib.nullcontext(),
         logged(directory / "log.txt", is_silent=processes.rank > 0) as say,
     ):
-        background = int((samples[1].label == 0).sum())
+        validation, unit = samples[1], seen.unit
+        background = int((validation.label[validation.rows] == 0).sum())
         say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
-            f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
+            f"{len(samples[0])} {unit} to train on, {len(validation)} to validate; "
             f"max SIC of cuts with eps_S >= {study.signal_efficiency_min} that leave at least "
-            f"{study.background_jets_min} of {background} background jets "
+            f"{study.background_jets_min} of {background} background {unit} "
             f"(eps_B >= {study.background_jets_min / background:.2g})"
         )
+        for remark in remarks:
+            say(remark)
         history = train(
             learner,
-            *samples,
-            study,
+            samples,
             training.seed,
-            decisive,
             directory,
+            decisive,
             watch,
             lambda row: say(f"epoch {row['epoch'] + 1}/{study.epochs}: {measured(row)}"),
         )
@@ -205,7 +199,7 @@ def train_one(
                 f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
             )
         checkpoint.load(chosen, learner.network, decisive)
-        is_seeing = sees_images(learner.network, samples[1].images)
+        unseen = unseen_inputs(learner.network, validation.inputs)
         outputs = [directory / "history.csv"]
         epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
         outputs += [path for path in epochs if path.is_file()]  # one may have been removed
@@ -218,11 +212,11 @@ def train_one(
             best_epoch=best,
             best=history[best],
             way=learner.way,
-            sees_images=is_seeing,
+            sees_images="images" not in unseen,
         )
         say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
-        if not is_seeing:
-            say("it sees the jet mass alone: a layer is dead, all images give the same features")
+        if unseen:
+            say(f"its logits do not depend on {' and '.join(unseen)}: a layer is dead")
         if training.shuffled_labels:
             above = Estimate(history[best]["auc"] - 0.5, history[best]["auc_error"])
             say(f"null check: the AUC is {above.deviations:+.1f} standard errors from 0.5")

@@ -132,6 +132,38 @@ def mass_point(events: np.ndarray) -> np.ndarray:
     return events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
 
 
+def relative_weights(events: np.ndarray) -> np.ndarray:
+    """Weights of events over their mean: of the mass point, or of the whole background.
+
+    Exactly 1 where those of a mass point or of the background are equal.
+
+    Args:
+        events: structured (n,) with process, m_stop, m_neutralino and weight.
+
+    Raises:
+        InputError: a mean that is not above 0.
+    """
+    is_signal = events["process"] == STOP
+    _, group, counts = np.unique(
+        np.where(is_signal, mass_point(events), -1), return_inverse=True, return_counts=True
+    )
+    largest = np.zeros(len(counts))
+    np.maximum.at(largest, group, np.abs(events["weight"]))
+    # Equal weights become 1 before they are summed up: their mean is not rounded.
+    weight = events["weight"] / np.where(largest > 0, largest, 1)[group]
+    mean = np.bincount(group, weight) / counts
+    if not (mean > 0).all():
+        event = events[np.argmin(mean[group])]
+        name = "background"
+        if event["process"] == STOP:
+            name = f"stop {event['m_stop']} neutralino {event['m_neutralino']} GeV"
+        raise InputError(
+            f"{name}: the weights of {counts[mean.argmin()]} events add up to no more than 0; "
+            "expected more; add events to the sample and run setup.py again"
+        )
+    return weight / mean[group]
+
+
 def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
     """Whether each entry is one of the n lowest of its group."""
     order = np.lexsort((value, group))

@@ -140,7 +140,7 @@ def test_more_epochs_go_on_from_fewer(toy, call):
 def test_the_best_epoch_is_asked_whether_it_sees_images(toy, call, monkeypatch):
     asked = []
     monkeypatch.setattr(train, "best_epoch", lambda history: 0)
-    monkeypatch.setattr(train, "sees_images", lambda network, _: asked.append(network) or True)
+    monkeypatch.setattr(train, "unseen_inputs", lambda network, _: asked.append(network) or [])
     assert call(train, "AK08", "CNN", "--study", "toy.toml", "--epochs", "3")[0] == 0
     first = torch.load(toy / "models" / "AK08_CNN_0" / "epoch_00.pt", weights_only=True)
     torch.testing.assert_close(asked[0].state_dict(), first["network"], rtol=0, atol=0)
