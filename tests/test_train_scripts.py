@@ -146,6 +146,20 @@ def test_the_best_epoch_is_asked_whether_it_sees_images(toy, call, monkeypatch):
     torch.testing.assert_close(asked[0].state_dict(), first["network"], rtol=0, atol=0)
 
 
+def test_weights_of_equal_spectra_are_a_setting_of_the_training(toy, call):
+    """Said in the log; the training that had none is of another study now."""
+    Path("toy.toml").write_text(TOY + 'equalise = "flat"\n')
+    status, said, _ = call(train, "AK08", "CNN", "4", "--study", "toy.toml", "--epochs", "1")
+    assert status == 0 and "equal spectra in pt: 0 of " in said
+    manifest = json.loads((toy / "models/AK08_CNN_4/manifest.json").read_text())
+    assert manifest["settings"]["equalise"] == "flat"
+    status, _, complaint = call(train, "AK08", "CNN", "--study", "toy.toml")
+    assert status == 2 and "its equalise is 'none', expected 'flat'" in complaint
+    Path("toy.toml").write_text(TOY + 'loss = "hinge"\n')
+    status, _, complaint = call(train, "AK08", "CNN", "5", "--study", "toy.toml")
+    assert status == 2 and "loss is 'hinge', expected one of cross entropy" in complaint
+
+
 def test_two_runs_do_not_train_the_same(toy, call):
     command = (train, "AK08", "CNN", "--study", "toy.toml", "--epochs", "3")
     with alone(Path("Data/toy/models/AK08_CNN_0")):

@@ -1,18 +1,20 @@
 """Training weights: of events, of equal spectra, of balanced classes. No result contains them.
 
 A jet has the weight of its event relative to the mean of its mass point or of the background
-(`jets.split.relative_weights`), so a mass point counts as its jets were drawn, and slices of a
+(`jets.split.relative_weights`): a mass point counts as its jets were drawn, and slices of the
 background count as they are expected. Then, if a study asks for it, both classes get the same
-spectrum in `equalise_in`, so that a network cannot live on it:
+spectrum of `equalise_in`, so that a network gains nothing from that spectrum alone:
 
-    equalise = "signal"   the background gets the signal's spectrum. weaver: `reweight_method: ref`,
-                          the reference class being the signal. UPP (ATLAS): resampling of method
-                          `pdf` or `countup` with the signal as target; here weights, no jet twice.
-    equalise = "flat"     both classes get flat spectra. weaver: `reweight_method: flat`; UPP:
-                          weighting to a flat target.
+    equalise = "signal"   the background gets the signal's spectrum. weaver: `reweight_method: ref`
+                          with the signal as first of `reweight_classes`. UPP (ATLAS): resampling,
+                          `method: pdf` or `countup`, or `reweighting` with `class_target` signal.
+    equalise = "flat"     both spectra become flat. weaver: `reweight_method: flat`.
 
-As there, factors are ratios of binned weights of the training split. Validation jets have the same
-factors; jets that are tested have none. In the end each class has its share of the jets drawn.
+As there, a factor is a ratio of histograms of the training split, with their weights; validation
+jets have the same factors, and jets that are tested have none. Unlike there, weights multiply
+losses (weaver and UPP's resampling draw jets with them), none is clipped (weaver:
+`reweight_threshold`), and both classes are left out of bins where one of them is missing: else
+their spectra would differ. In the end each class has its share of the jets drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,7 +74,7 @@ def training_weights(
             f"equal spectra in {' and '.join(study.equalise_in)}: {given - left} of {n} are left "
             "out, in bins where a class has no training jet"
         )
-        _require_classes(weights, labels, study, "equalise in less")
+        _require_classes(weights, labels, study, "equalise in fewer variables")
     return [balanced(*pair) for pair in zip(weights, labels, strict=True)], remarks
 
 
