@@ -101,8 +101,10 @@ def main() -> None:
                 f"--{name.replace('_', '-')} is {getattr(options, name)}, expected more than 0"
             )
     if options.scale_learning_rate:
-        scaled = study.learning_rate * math.sqrt(study.batch_size / stated_study.batch_size)
-        study = dataclasses.replace(study, learning_rate=scaled)
+        scaled = study.training.learning_rate * math.sqrt(
+            study.training.batch_size / stated_study.training.batch_size
+        )
+        study = study.changed(training={"learning_rate": scaled})
     device = choose_device(options.device)
     if options.all:
         wanted = trainings(study)
@@ -151,7 +153,7 @@ def train_one(
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     decisive = training.settings(study)
     decisive["jets_sha256"] = seen.sha256(study, training.jet_definition)
-    settings = decisive | {"epochs": study.epochs}
+    settings = decisive | {"epochs": study.training.epochs}
     finished = is_finished(manifest, settings, [])
     if not processes.agree(finished):
         raise InputError(
@@ -175,9 +177,9 @@ def train_one(
         say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
             f"{len(samples[0])} {unit} to train on, {len(validation)} to validate; "
-            f"max SIC of cuts with eps_S >= {study.signal_efficiency_min} that leave at least "
-            f"{study.background_jets_min} of {background} background {unit} "
-            f"(eps_B >= {study.background_jets_min / background:.2g})"
+            f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at least "
+            f"{study.figures.background_jets_min} of {background} background {unit} "
+            f"(eps_B >= {study.figures.background_jets_min / background:.2g})"
         )
         for remark in remarks:
             say(remark)
@@ -188,7 +190,7 @@ def train_one(
             directory,
             decisive,
             watch,
-            lambda row: say(f"epoch {row['epoch'] + 1}/{study.epochs}: {measured(row)}"),
+            lambda row: say(f"epoch {row['epoch'] + 1}/{study.training.epochs}: {measured(row)}"),
         )
         if processes.rank > 0:
             return

@@ -293,7 +293,7 @@ def one_training(
     torch.compiler.reset()  # the CUDA graphs of the last one hold memory
     torch.manual_seed(0)
     network = create_model(name, sample.inputs.size).to(device)
-    learner = Learner(network, dataclasses.replace(README, batch_size=batch_size), plain)
+    learner = Learner(network, README.changed(training={"batch_size": batch_size}), plain)
     learner.network.train()
     steps = 40 if device.type == "cuda" else 2
     rows = np.resize(np.arange(len(sample)), steps * batch_size)
@@ -341,7 +341,7 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
     if device.type != "cuda":
         return  # there is one path only
     sample = sample_of(demo_jets("AK10"), device)
-    label, study = sample.label.cpu().numpy(), dataclasses.replace(README, batch_size=256)
+    label, study = sample.label.cpu().numpy(), README.changed(training={"batch_size": 256})
     for name in networks:
         torch.manual_seed(0)
         learner = Learner(create_model(name, 64).to(device), study)
@@ -378,7 +378,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
             for batch_size in total:
                 torch.manual_seed(0)
                 network = create_model(name, side).to(device)
-                learner = Learner(network, dataclasses.replace(README, batch_size=batch_size))
+                learner = Learner(network, README.changed(training={"batch_size": batch_size}))
                 few = dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size])
                 begin = time.perf_counter()
                 train_epoch(learner, few, 0, Progress(), Watch())
@@ -412,9 +412,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
 def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
     """setup.py on the demo's collisions with the published pixels and every jet."""
     collisions = Collisions(DEMO.sample_dir.resolve(), DEMO)
-    study = dataclasses.replace(
-        DEMO, name="bench", pixels_max=128, training_jets_per_mass_point=10**9
-    )
+    study = DEMO.changed("bench", images={"pixels_max": 128, "training_jets_per_mass_point": 10**9})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         begin = time.perf_counter()
         overview = look_through(collisions, study)

@@ -37,8 +37,10 @@ AT_ONCE, BY_TREES = "three jets at once", "trees on three scores"
 
 def with_options(study: Study) -> Study:
     """The study in which the network of three jets has the options of that of one jet."""
-    options = study.network_options.get(OF_ONE, {})
-    return dataclasses.replace(study, network_options=study.network_options | {OF_THREE: options})
+    options = study.training.network_options.get(OF_ONE, {})
+    return study.changed(
+        training={"network_options": study.training.network_options | {OF_THREE: options}}
+    )
 
 
 def train(study: Study, device: str | None) -> None:
@@ -47,7 +49,7 @@ def train(study: Study, device: str | None) -> None:
     with atomic_write(stated) as temporary:
         temporary.write_text(to_toml(study), encoding="utf-8")
     chosen = ["--study", str(stated), "--plain", *(["--device", device] if device else [])]
-    for seed in study.seeds:
+    for seed in study.classifiers.seeds:
         call(["train.py", DEFINITION, OF_THREE, str(seed), *chosen])
 
 
@@ -55,7 +57,7 @@ def score(study: Study, device: torch.device) -> tuple[list[np.ndarray], np.ndar
     """Scores of the held-out events, seed by seed, and these events' rows of the event table."""
     events = ThreeJetImages.read(study, DEFINITION, HELD_OUT, device)
     found = []
-    for seed in study.seeds:
+    for seed in study.classifiers.seeds:
         manifest = Training(DEFINITION, OF_THREE, seed).directory(study) / "manifest.json"
         found.append(signal_probability(read_trained(manifest, study), study, events))
     return found, events.table["event"]
@@ -64,7 +66,7 @@ def score(study: Study, device: torch.device) -> tuple[list[np.ndarray], np.ndar
 def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Rows:
     """The network of three jets beside the trees, seed by seed."""
     study, trees = results.study, results.repeats_of_events(DEFINITION)
-    wanted = [f"{OF_ONE}/{seed}" for seed in study.seeds]
+    wanted = [f"{OF_ONE}/{seed}" for seed in study.classifiers.seeds]
     if not (np.array_equal(event, trees.event) and set(wanted) <= set(trees.score)):
         raise InputError(
             f"{study.data_dir}/trees.h5: not of the held-out events and all seeds; run "
@@ -85,7 +87,7 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
                 "": f"{OF_ONE}, {kind}",
                 "seeds": len(scores),
                 "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
-                f"SIC at eps_S = {study.working_point:g}": sic,
+                f"SIC at eps_S = {study.figures.working_point:g}": sic,
                 "relative": "" if points is usual else ratio,
             }
         )

@@ -90,13 +90,15 @@ def select_rows(jets: PackedJets, n: int) -> PackedJets:
 
 def learn(network_name: str, processes: Processes) -> dict[str, torch.Tensor]:
     """A network after some steps of gradient descent on jets of all weights, and their losses."""
-    study = Study("toy", width=0.125, batch_size=BATCH, learning_rate=0.05)
+    study = Study("toy").changed(
+        training={"width": 0.125, "batch_size": BATCH, "learning_rate": 0.05}
+    )
     images = JetImages(packed(n_events=400), "linear", False, CPU)
     weight = np.random.default_rng(2).uniform(0, 2, len(images))
     order = np.random.default_rng(1).permutation(len(images))[: STEPS * BATCH + 5]
     sample = dataclasses.replace(make_sample(images, weight=weight), rows=order)
     torch.manual_seed(0)
-    network = create_model(network_name, SIDE, study.width)
+    network = create_model(network_name, SIDE, study.training.width)
     learner = Learner(network, study, processes=processes)
     # Adam divides rounding noise by itself.
     learner.optimiser = torch.optim.SGD(network.parameters())

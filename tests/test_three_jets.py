@@ -56,7 +56,7 @@ def study(tmp_path_factory) -> Study:
 
 def test_as_many_top_pairs_as_signal_none_held_out(study):
     events = look_through(find_source(study), study).table.events
-    chosen = choose_events(events, study.training_jets_per_mass_point)
+    chosen = choose_events(events, study.images.training_jets_per_mass_point)
     assert (events["split"][chosen] != HELD_OUT).all()
     is_signal = events["process"] == STOP
     assert np.sum(chosen & is_signal) == np.sum(chosen & ~is_signal) == 3 * 12
@@ -105,11 +105,11 @@ def test_it_is_trained_as_any_network_and_scores_all_held_out_events(study, monk
     assert len(scores) == 1 and scores[0].shape == event.shape
     assert ((scores[0] > 0) & (scores[0] < 1)).all()
     with pytest.raises(InputError, match="made with split"):  # its network has trained on others
-        score(dataclasses.replace(study, split=(0.1, 0.1, 0.8)), CPU)
+        score(study.changed(images={"split": (0.1, 0.1, 0.8)}), CPU)
 
 
 def test_a_network_of_events_is_none_of_the_networks_of_jets(study):
     """Whose scores, three an event, are what trees grow on."""
     assert [name for name, network in MODELS.items() if network.of_events] == ["MaxViT3"]
     with pytest.raises(InputError, match="MaxViT3 classifies events, expected networks of jets"):
-        trainings(dataclasses.replace(study, networks=("CNN", "MaxViT3")))
+        trainings(study.changed(classifiers={"networks": ("CNN", "MaxViT3")}))

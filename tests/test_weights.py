@@ -23,7 +23,7 @@ from training.plan import Training
 from training.weights import balanced, equalising, training_weights
 
 CPU = torch.device("cpu")
-TOY = Study("toy", background_jets_min=1)
+TOY = Study("toy").changed(figures={"background_jets_min": 1})
 N = 4000
 
 
@@ -159,7 +159,7 @@ def test_where_nothing_is_asked_all_weights_are_exactly_1():
 def test_negative_weights_are_named_and_classes_stay_as_drawn(rule):
     given = [np.random.default_rng(i).normal(1, 0.7, N) for i in range(2)]
     negative = [weight < 0 for weight in given]
-    study = dataclasses.replace(TOY, negative_weights=rule)
+    study = TOY.changed(training={"negative_weights": rule})
     weights, remarks = weighted(study, *given)
     assert remarks == [
         f"{np.sum(negative)} of {2 * N} weights to train and to validate with are negative: {rule}"
@@ -178,7 +178,7 @@ def test_negative_weights_are_named_and_classes_stay_as_drawn(rule):
 def test_a_class_without_weight_cannot_be_trained_on():
     jets = table()
     given = np.where(jets["label"] == 1, -0.5, 1)
-    study = dataclasses.replace(TOY, negative_weights="absolute")
+    study = TOY.changed(training={"negative_weights": "absolute"})
     with pytest.raises(InputError, match=r"signal jets to train on add up to -"):
         weighted(study, given, given)
     jets["label"] = 1
@@ -202,7 +202,7 @@ def histograms(jets: np.ndarray, weight: np.ndarray, names) -> list[np.ndarray]:
 @pytest.mark.parametrize("names", [("pt",), ("pt", "mass")])
 @pytest.mark.parametrize("method", ["signal", "flat"])
 def test_spectra_agree_and_are_the_signals_or_flat(method, names):
-    study = dataclasses.replace(TOY, equalise=method, equalise_in=names)
+    study = TOY.changed(training={"equalise": method, "equalise_in": names})
     event_weight = [np.random.default_rng(i).exponential(size=N) for i in range(2)]
     weights, (remark,) = weighted(study, *event_weight)
     jets, weight = table(), weights[0]
@@ -230,7 +230,7 @@ def test_what_lives_on_pt_alone_learns_nothing(method):
     for some in jets:
         some["pt"] = np.round(some["pt"].clip(200, 1000), -2)
     unweighted, areas = [], []
-    weights, _ = weighted(dataclasses.replace(TOY, equalise=method), jets=jets)
+    weights, _ = weighted(TOY.changed(training={"equalise": method}), jets=jets)
     for some, weight in zip(jets, weights, strict=True):
         classes = [some["label"] == value for value in (1, 0)]
         unweighted.append(auc(*(some["pt"][c] for c in classes), bootstraps=2).value)
@@ -243,7 +243,7 @@ def test_what_lives_on_pt_alone_learns_nothing(method):
 
 def test_validation_has_the_factors_of_training():
     jets, given = [table(), table(100, seed=1)], [np.ones(N), np.ones(100)]
-    study = dataclasses.replace(TOY, equalise="signal")
+    study = TOY.changed(training={"equalise": "signal"})
     weights, _ = weighted(study, *given, jets=jets)
     factors = equalising(jets[0]["pt"][:, None], jets[0]["label"], given[0], "signal")
     expected = factors(jets[1]["pt"][:, None], jets[1]["label"])

@@ -115,7 +115,7 @@ def resume(directory: Path, learner: Learner, settings: dict) -> Progress:
     Raises:
         InputError: a checkpoint of another training, or not one of those that are there is sound.
     """
-    last = (learner.study.epochs, 0)
+    last = (learner.study.training.epochs, 0)
     paths = [path for path in _newest_first(directory) if _position(path) <= last]
     for path in paths:
         content = _verified(path)

@@ -119,7 +119,7 @@ class JetImages:
     ) -> "JetImages":
         """The packed jets of one split, see `read_split`."""
         jets = read_split(study, jet_definition, split)
-        return cls(jets, study.pixel_scale, study.standardised_mass, device)
+        return cls(jets, study.training.pixel_scale, study.training.standardised_mass, device)
 
     def __len__(self) -> int:
         return len(self.lengths)

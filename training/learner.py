@@ -94,17 +94,17 @@ class Learner:
             InputError: the study's loss is unknown.
         """
         self.network, self.study, self.processes = network, study, processes
-        self._loss = loss_named(study.loss)
+        self._loss = loss_named(study.training.loss)
         self.device = next(network.parameters()).device
         self.optimiser = torch.optim.AdamW(
             network.parameters(),
-            lr=study.learning_rate,
-            weight_decay=study.weight_decay,
+            lr=study.training.learning_rate,
+            weight_decay=study.training.weight_decay,
             fused=True,
         )
         self._is_fast = self.device.type == "cuda" and not plain
         self._eager = self._full = processes.data_parallel(network, self.device)
-        first, last = processes.share(study.batch_size)
+        first, last = processes.share(study.training.batch_size)
         self._full_share = last - first
         self.way = f"{self.device}, float32"
         if self._is_fast:

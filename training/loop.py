@@ -42,7 +42,7 @@ def train_epoch(
     learner.network.train()
     study, processes, n = learner.study, learner.processes, len(sample)
     order = np.random.default_rng((seed, progress.epoch)).permutation(sample.rows)
-    rows, sizes, factors = processes.shares(order, study.batch_size)
+    rows, sizes, factors = processes.shares(order, study.training.batch_size)
     done = progress.step
     rows, sizes, factors = rows[sizes[:done].sum() :], sizes[done:], factors[done:]
     moves = sample.inputs.moves(study, seed, progress.epoch)
@@ -58,7 +58,7 @@ def train_epoch(
 
     with tqdm(
         total=n,
-        initial=min(done * study.batch_size, n),
+        initial=min(done * study.training.batch_size, n),
         desc=f"epoch {progress.epoch + 1}",
         unit=f" {sample.inputs.unit}",
         disable=None if processes.rank == 0 else True,
@@ -68,7 +68,7 @@ def train_epoch(
         for batch, factor in steps:
             learner.set_learning_rate(scheduled(study, n, progress.epoch, progress.step))
             loss = learner.step(batch, factor)
-            size = min(study.batch_size, n - study.batch_size * progress.step)
+            size = min(study.training.batch_size, n - study.training.batch_size * progress.step)
             loss_sum += loss * (factor * size / processes.number)
             progress.step += 1
             bar.update(size)
@@ -163,7 +163,7 @@ def train(
     rows = validation.rows
     label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
     event = validation.inputs.table["event"][rows]
-    while progress.epoch < study.epochs:
+    while progress.epoch < study.training.epochs:
         begin = time.perf_counter() - progress.seconds
         with watch.listening():
             train_epoch(learner, training, seed, progress, watch, save)
@@ -195,7 +195,7 @@ def train(
         with watch.listening():
             save()
         report(row)
-        if progress.epoch < study.epochs:
+        if progress.epoch < study.training.epochs:
             Wish(processes.largest(watch.wish())).leave()
     return progress.history
 
@@ -214,14 +214,14 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
     >>> [round(scheduled(study, 200, *at), 3) for at in ((0, 0), (0, 1), (1, 1), (1, 19))]
     [0.5, 1.0, 0.5, 0.002]
     """
-    if not study.cosine_schedule:
-        return study.learning_rate * study.learning_rate_decay**epoch
-    steps = -(-n_jets // study.batch_size)
-    done, warm_up = epoch * steps + step, max(study.epochs * steps // 20, 1)
+    if not study.training.cosine_schedule:
+        return study.training.learning_rate * study.training.learning_rate_decay**epoch
+    steps = -(-n_jets // study.training.batch_size)
+    done, warm_up = epoch * steps + step, max(study.training.epochs * steps // 20, 1)
     if done < warm_up:
-        return study.learning_rate * (done + 1) / warm_up
-    phase = (done - warm_up) / max(study.epochs * steps - warm_up, 1)
-    return study.learning_rate * (1 + math.cos(math.pi * phase)) / 2
+        return study.training.learning_rate * (done + 1) / warm_up
+    phase = (done - warm_up) / max(study.training.epochs * steps - warm_up, 1)
+    return study.training.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:

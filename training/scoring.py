@@ -86,7 +86,9 @@ def finished_trainings(study: Study) -> list[Trained]:
     models = study.data_dir / "models"
     asked = {
         manifest
-        for definition, network in product(study.jet_definitions, study.networks)
+        for definition, network in product(
+            study.classifiers.jet_definitions, study.classifiers.networks
+        )
         for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
     }
     if others := sorted(set(models.glob("*/manifest.json")) - asked):

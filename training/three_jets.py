@@ -72,7 +72,7 @@ class ThreeJetImages:
         events, kinematics = overview.table.events, overview.jets[jet_definition]
         side = study.image_pixels(jet_definition)
         exists = kinematics["pt"] > 0
-        trains = choose_events(events, study.training_jets_per_mass_point)
+        trains = choose_events(events, study.images.training_jets_per_mass_point)
         mass = kinematics["mass"][(trains & (events["split"] == TRAIN))[:, None] & exists]
         mass = mass / GEV_PER_TEV
         mean, std = float(mass.mean()), float(mass.std())
@@ -97,7 +97,9 @@ class ThreeJetImages:
         jet_of_event = np.full(exists.shape, len(jets) - 1)
         jet_of_event[wanted] = np.arange(len(jets) - 1)
         packed = PackedJets(jets, concatenate([*images, NO_IMAGE]), side, mean, std, jet_definition)
-        seen = JetImages(packed, study.pixel_scale, study.standardised_mass, device)
+        seen = JetImages(
+            packed, study.training.pixel_scale, study.training.standardised_mass, device
+        )
         return cls(seen, jet_of_event[rows], table[rows])
 
     def __len__(self) -> int:

@@ -54,24 +54,28 @@ def training_weights(
     remarks, n = [], sum(map(len, weights))
     if negative := sum(np.count_nonzero(weight < 0) for weight in weights):
         found = f"{negative} of {n} weights to train and to validate with are negative"
-        if study.negative_weights == "refuse":
+        if study.training.negative_weights == "refuse":
             raise InputError(
                 f"study {study.name!r}: {found}; set negative_weights to 'leave out' or to "
                 "'absolute', which takes |w|"
             )
-        remarks.append(f"{found}: {study.negative_weights}")
-        positive = np.abs if study.negative_weights == "absolute" else lambda w: np.maximum(w, 0)
+        remarks.append(f"{found}: {study.training.negative_weights}")
+        positive = (
+            np.abs if study.training.negative_weights == "absolute" else lambda w: np.maximum(w, 0)
+        )
         weights = [positive(weight) for weight in weights]
-    if study.equalise != "none":
-        values = [np.stack([t[name] for name in study.equalise_in], axis=1) for t in tables]
-        factors = equalising(values[0], labels[0], weights[0], study.equalise)
+    if study.training.equalise != "none":
+        values = [
+            np.stack([t[name] for name in study.training.equalise_in], axis=1) for t in tables
+        ]
+        factors = equalising(values[0], labels[0], weights[0], study.training.equalise)
         given = sum(map(np.count_nonzero, weights))
         weights = [
             w * factors(*of_jets) for w, *of_jets in zip(weights, values, labels, strict=True)
         ]
         left = sum(map(np.count_nonzero, weights))
         remarks.append(
-            f"equal spectra in {' and '.join(study.equalise_in)}: {given - left} of {n} are left "
+            f"equal spectra in {' and '.join(study.training.equalise_in)}: {given - left} of {n} are left "
             "out, in bins where a class has no training jet"
         )
         _require_classes(weights, labels, study, "equalise in fewer variables")
