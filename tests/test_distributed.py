@@ -170,7 +170,7 @@ def test_processes_agree_on_where_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.toml").write_text(STUDY)
     write_study(load_study("toy.toml"), 100)
-    train_here("--epochs", "1")
+    train_here("--set", "training.epochs=1")
     shutil.copytree(tmp_path, tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "elsewhere/Data/toy/models")
     before = sorted(tmp_path.glob("Data/toy/models/*/*"))
@@ -193,7 +193,7 @@ def test_torchrun_trains_as_one_process_does_and_one_goes_on_from_two(tmp_path, 
         (folder / "toy.toml").write_text(STUDY)
         write_study(load_study("toy.toml"), 200)
     result = subprocess.run(
-        [*TORCHRUN, str(ROOT / "train.py"), *OPTIONS, "--epochs", "1"],
+        [*TORCHRUN, str(ROOT / "train.py"), *OPTIONS, "--set", "training.epochs=1"],
         cwd=tmp_path / "two",
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

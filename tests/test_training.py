@@ -385,7 +385,7 @@ def test_a_damaged_checkpoint_is_not_scored_with(damage, trained, tmp_path):
 
 def test_a_diverged_training_is_no_result(jets, tmp_path):
     study = TOY.changed(training={"learning_rate": 1e30})
-    with pytest.raises(InputError, match="smaller --learning-rate"):
+    with pytest.raises(InputError, match=r"smaller training\.learning_rate"):
         train_toy(tmp_path, jets, study)
     assert not list(tmp_path.glob("*.pt"))
 

@@ -7,6 +7,7 @@ is verified before anything is unpacked.
 
 import hashlib
 import io
+import itertools
 import re
 import struct
 import sys
@@ -105,6 +106,22 @@ def load(path: Path, network: nn.Module, settings: dict) -> dict:
             the first setting that differs.
     """
     return _set(network, path, _verified(path), settings)
+
+
+def set_aside(directory: Path, aside: Path, settings: dict) -> None:
+    """Move a training of other settings out of the way, into a folder of `aside`, and say so."""
+    contents = map(_verified, _newest_first(directory))
+    found = next((content["settings"] for content in contents if content), settings)
+    if differ := [name for name in settings if found.get(name) != settings[name]]:
+        number = next(
+            n for n in itertools.count(1) if not (aside / f"{directory.name}_{n}").exists()
+        )
+        aside.mkdir(exist_ok=True)
+        directory.rename(moved := aside / f"{directory.name}_{number}")
+        print(
+            f"{directory}: made with {differ[0]} {found.get(differ[0])!r}, now "
+            f"{settings[differ[0]]!r}; moved to {moved}"
+        )
 
 
 def resume(directory: Path, learner: Learner, settings: dict) -> Progress:

@@ -174,7 +174,7 @@ def train(
             if not (math.isfinite(loss) and np.isfinite(logits).all()):
                 raise InputError(
                     f"{directory}: the loss is no longer finite in epoch {progress.epoch + 1}; "
-                    "train with a smaller --learning-rate"
+                    "train with a smaller training.learning_rate"
                 )
             metrics = evaluate(logits[rows], label, weight, event, study)
         except KeyboardInterrupt:

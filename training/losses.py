@@ -40,6 +40,6 @@ def loss_named(name: str) -> Loss:
     """
     if name not in LOSSES:
         raise InputError(
-            f"loss is {name!r}, expected one of {', '.join(LOSSES)}; correct the study"
+            f"training.loss is {name!r}, expected one of {', '.join(LOSSES)}; correct the study"
         )
     return LOSSES[name]

@@ -87,7 +87,8 @@ class Training:
     def stated(self, study: Study) -> dict:
         """What a study says of it, as JSON has it; of the options of networks, those of its own."""
         options = study.training.network_options.get(self.network, {})
-        return json.loads(json.dumps(study.settings("train") | {"network_options": options}))
+        stated = dataclasses.asdict(study.training) | {"network_options": options}
+        return json.loads(json.dumps(stated))
 
     def settings(self, study: Study) -> dict:
         """What decides its weights, besides the jets.
@@ -117,16 +118,17 @@ def trainings(study: Study) -> list[Training]:
         if MODELS[name].of_events:
             raise InputError(
                 f"study {study.name!r}: {name} classifies events, expected networks of jets; take "
-                f"it out of networks and train it by name, train.py AK14 {name}"
+                f"it out of classifiers.networks and train it by name, train.py AK14 {name}"
             )
         if name != network or study.classifiers.networks.count(network) > 1:
             raise InputError(
-                f"study {study.name!r}: networks are {', '.join(study.classifiers.networks)}, expected "
-                f"{name} once and spelled like this; correct the study"
+                f"study {study.name!r}: classifiers.networks are "
+                f"{', '.join(study.classifiers.networks)}, expected {name} once and spelled like "
+                "this; correct the study"
             )
     if strange := [network for network in study.training.network_options if network not in MODELS]:
         raise InputError(
-            f"study {study.name!r}: network_options of {strange[0]!r}, expected one of "
+            f"study {study.name!r}: training.network_options of {strange[0]!r}, expected one of "
             f"{', '.join(MODELS)}; correct the study"
         )
     return [

@@ -112,23 +112,21 @@ def finished_trainings(study: Study) -> list[Trained]:
 def read_trained(manifest: Path, study: Study) -> Trained:
     """What the manifest of a training names, if it still belongs to it and to the study."""
     record = read_manifest(manifest, made_by="train.py")
-    settings = dict(record["settings"])
+    settings = record["settings"]
     training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
-    then = record.get("study", {})  # train.py may have been told otherwise
-    of_study = training.stated(study).items()
-    changed = {name: value for name, value in of_study if then.get(name) != value}
-    require_settings(manifest, f"train.py {training}", settings, changed)
+    stated = {"training": training.stated(study)}
+    require_settings(manifest, f"train.py {training}", settings, stated)
     sha256 = INPUTS[training.input].sha256(study, training.jet_definition)
     if not (training.directory(study) == manifest.parent and settings.get("jets_sha256") == sha256):
         raise InputError(
             f"{manifest.parent}: holds {training}, but its jets or checkpoints are no longer those "
             "of the study; delete the folder and run train.py again"
         )
-    del settings["epochs"]
     epoch = record["best_epoch"]
     best = checkpoint.checkpoint_path(manifest.parent, epoch)
     fingerprint = record["outputs"][str(best)]
-    return Trained(training, epoch, best, settings, fingerprint, record.get("sees_images", True))
+    decisive = training.settings(study) | {"jets_sha256": settings["jets_sha256"]}
+    return Trained(training, epoch, best, decisive, fingerprint, record.get("sees_images", True))
 
 
 def scored_before(trained: Trained, study: Study) -> np.ndarray | None:

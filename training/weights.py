@@ -56,8 +56,8 @@ def training_weights(
         found = f"{negative} of {n} weights to train and to validate with are negative"
         if study.training.negative_weights == "refuse":
             raise InputError(
-                f"study {study.name!r}: {found}; set negative_weights to 'leave out' or to "
-                "'absolute', which takes |w|"
+                f"study {study.name!r}: {found}; set training.negative_weights to 'leave out' or "
+                "to 'absolute', which takes |w|"
             )
         remarks.append(f"{found}: {study.training.negative_weights}")
         positive = (
@@ -75,8 +75,8 @@ def training_weights(
         ]
         left = sum(map(np.count_nonzero, weights))
         remarks.append(
-            f"equal spectra in {' and '.join(study.training.equalise_in)}: {given - left} of {n} are left "
-            "out, in bins where a class has no training jet"
+            f"equal spectra in {' and '.join(study.training.equalise_in)}: {given - left} of {n} "
+            "are left out, in bins where a class has no training jet"
         )
         _require_classes(weights, labels, study, "equalise in fewer variables")
     return [balanced(*pair) for pair in zip(weights, labels, strict=True)], remarks
