@@ -34,6 +34,8 @@ from physics import BEAM_ENERGY, JET_DEFINITIONS
 
 SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
 PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
+EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
+EQUALISE_IN = ("pt", "mass")
 NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
@@ -96,6 +98,12 @@ class TrainingSettings:
     width: float = 1.0  # of every network, relative to the published one
     # network -> option -> value, where it is not the published network (doc/networks.md)
     network_options: dict[str, dict[str, bool | float | str]] = field(default_factory=dict)
+    loss: str = "cross entropy"  # a key of training.losses.LOSSES
+    # The spectra that training and validation jets are weighted to (training/weights.py): "signal",
+    # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
+    equalise: str = "none"
+    equalise_in: tuple[str, ...] = ("pt",)  # or pt and mass
+    negative_weights: str = "refuse"  # of events; or leave out, or absolute: |w|
     epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 5e-4
@@ -442,7 +450,17 @@ def _check(source: Path | str, study: Study) -> None:
         good = bool(re.fullmatch(r"(?!tags$)[A-Za-z0-9][\w.-]*", value))
         good = good or (place == "sample.folder" and not value)
         require(place, value, good, "a folder's name (not tags, which tag.py has)")
-    known = {"jet_definitions": JET_DEFINITIONS, "seeds": range(INTEGER_MAX)}
+    choices = {
+        "pixels_max": (32, 64, 128),
+        "pixel_scale": PIXEL_SCALES,
+        "equalise": EQUALISE,
+        "negative_weights": NEGATIVE_WEIGHTS,
+    }
+    known = {
+        "jet_definitions": JET_DEFINITIONS,
+        "seeds": range(INTEGER_MAX),
+        "equalise_in": EQUALISE_IN,
+    }
     for section in dataclasses.fields(Study)[1:]:
         for key, value in vars(getattr(study, section.name)).items():
             place = f"{section.name}.{key}"
@@ -450,13 +468,9 @@ def _check(source: Path | str, study: Study) -> None:
                 rising = all(low < high for low, high in itertools.pairwise(value))
                 good = rising and value[0] > 0 and value[-1] < BEAM_ENERGY / 2
                 require(place, value, good, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
-            elif key == "pixels_max":
-                require(place, value, value in (32, 64, 128), "32, 64 or 128")
-            elif key == "pixel_scale":
-                require(place, value, value in PIXEL_SCALES, f"one of {', '.join(PIXEL_SCALES)}")
-            elif key == "negative_weights":
-                expected = f"one of {', '.join(NEGATIVE_WEIGHTS)}"
-                require(place, value, value in NEGATIVE_WEIGHTS, expected)
+            elif key in choices:
+                expected = f"one of {', '.join(map(str, choices[key]))}"
+                require(place, value, value in choices[key], expected)
             elif key in known:
                 good = len(set(value)) == len(value) and all(one in known[key] for one in value)
                 expected = "each once, 0 or more" if key == "seeds" else ", ".join(known[key])

@@ -36,8 +36,6 @@ import torch
 from torch.distributed import is_torchelastic_launched
 
 from command import InputError, run
-from jets.packed import read_training_sha256
-from jets.split import TRAIN, VALIDATION
 from products import (
     BeingMade,
     alone,
@@ -51,11 +49,11 @@ from products import (
 from sensitivity.bootstrap import Estimate
 from study import Study, add_study_options, study_of
 from training import checkpoint
-from training.batches import read_split
 from training.distributed import Processes, joined
+from training.inputs import INPUTS, read_samples
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
-from training.loop import best_epoch, make_sample, sees_images, train
+from training.loop import best_epoch, train, unseen_inputs
 from training.plan import Training, trainings
 
 
@@ -115,9 +113,10 @@ def main() -> None:
             Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
         ]
     with torch.device("meta"):  # no weights: a network that cannot be made is told before the first
-        different = {(one.network, study.image_pixels(one.jet_definition)): one for one in wanted}
-        for (_, pixels), training in different.items():
-            training.create(study, pixels)
+        sizes = {one: INPUTS[one.input].size_in(study, one.jet_definition) for one in wanted}
+        different = {(one.network, size): one for one, size in sizes.items()}
+        for (_, size), training in different.items():
+            training.create(study, size)
     unfinished = [one for one in wanted if not (one.directory(study) / "manifest.json").is_file()]
     jobs = options.jobs or (cores() if device.type == "cpu" else 1)
     is_shared = options.all and unfinished and not is_torchelastic_launched()
@@ -195,10 +194,10 @@ def train_one(
     """
     directory = training.directory(study)
     manifest = directory / "manifest.json"
-    jets = study.data_dir / f"{training.jet_definition}.h5"
+    seen = INPUTS[training.input]
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     decisive = training.settings(study)
-    decisive["jets_sha256"] = read_training_sha256(jets)
+    decisive["jets_sha256"] = seen.sha256(study, training.jet_definition)
     settings = dataclasses.asdict(training) | {
         "training": training.stated(study),
         "jets_sha256": decisive["jets_sha256"],
@@ -218,38 +217,28 @@ def train_one(
             checkpoint.set_aside(directory, study.data_dir / "set_aside", decisive)
         processes.agree(0)  # no process looks for checkpoints before
         with unchanged(made["outputs"]):
-            samples = [
-                make_sample(
-                    read_split(study, training.jet_definition, split), training.label, study, device
-                )
-                for split in (TRAIN, VALIDATION)
-            ]
+            samples, remarks = read_samples(training, study, device)
         torch.manual_seed(training.seed)
-        network = training.create(study, samples[0].images.side).to(device)
-        learner = Learner(
-            network,
-            study.training.learning_rate,
-            study.training.batch_size,
-            plain,
-            processes,
-            study.training.weight_decay,
-        )
+        network = training.create(study, samples[0].inputs.size).to(device)
+        learner = Learner(network, study, plain, processes)
         say = stack.enter_context(logged(directory, training, is_silent=processes.rank > 0))
-        background = int((samples[1].label == 0).sum())
+        validation, unit = samples[1], seen.unit
+        background = int((validation.label[validation.rows] == 0).sum())
         say(f"study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
-            f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
+            f"{len(samples[0])} {unit} to train on, {len(validation)} to validate; "
             f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at "
-            f"least {study.figures.background_jets_min} of {background} background jets "
+            f"least {study.figures.background_jets_min} of {background} background {unit} "
             f"(eps_B >= {study.figures.background_jets_min / background:.2g})"
         )
+        for remark in remarks:
+            say(remark)
         history = train(
             learner,
-            *samples,
-            study,
+            samples,
             training.seed,
-            decisive,
             directory,
+            decisive,
             watch,
             lambda row: say(f"epoch {row['epoch'] + 1}/{study.training.epochs}: {measured(row)}"),
         )
@@ -262,7 +251,7 @@ def train_one(
                 f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
             )
         checkpoint.load(chosen, learner.network, decisive)
-        is_seeing = sees_images(learner.network, samples[1].images)
+        unseen = unseen_inputs(learner.network, validation.inputs)
         outputs = [directory / "history.csv"]
         epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
         outputs += [path for path in epochs if path.is_file()]  # one may have been removed
@@ -274,11 +263,11 @@ def train_one(
             best_epoch=best,
             best=history[best],
             way=learner.way,
-            sees_images=is_seeing,
+            sees_images="images" not in unseen,
         )
         say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
-        if not is_seeing:
-            say("it sees the jet mass alone: a layer is dead, all images give the same features")
+        if unseen:
+            say(f"its logits do not depend on {' and '.join(unseen)}: a layer is dead")
         if training.shuffled_labels:
             above = Estimate(history[best]["auc"] - 0.5, history[best]["auc_error"])
             say(f"null check: the AUC is {above.deviations:+.1f} standard errors from 0.5")

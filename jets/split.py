@@ -134,30 +134,35 @@ def mass_point(events: np.ndarray) -> np.ndarray:
 
 
 def relative_weights(events: np.ndarray) -> np.ndarray:
-    """Weights (n,) over their mean, in each mass point of a signal and in the whole background.
+    """Weights of events over their mean: of the mass point, or of the whole background.
 
-    The mass points are alternatives, the backgrounds a mixture. Exactly 1 where all are equal.
+    Exactly 1 where those of a mass point or of the background are equal.
 
     Args:
-        events: structured (n,) with the fields of `IDENTITY` and `weight`.
+        events: structured (n,) with process, m_stop, m_neutralino and weight.
 
     Raises:
-        InputError: weights that do not add up to more than 0.
+        InputError: a mean that is not above 0.
     """
-    group = mass_point(events) * 2**8 + events["process"]
-    _, first, number = np.unique(group, return_index=True, return_inverse=True)
-    largest = np.zeros(len(first))
-    np.maximum.at(largest, number, np.abs(events["weight"]))
-    relative = events["weight"] / np.where(largest > 0, largest, 1)[number]
-    mean = np.bincount(number, relative) / np.bincount(number)
+    is_signal = events["process"] == STOP
+    _, group, counts = np.unique(
+        np.where(is_signal, mass_point(events), -1), return_inverse=True, return_counts=True
+    )
+    largest = np.zeros(len(counts))
+    np.maximum.at(largest, group, np.abs(events["weight"]))
+    # Equal weights become 1 before they are summed up: their mean is not rounded.
+    weight = events["weight"] / np.where(largest > 0, largest, 1)[group]
+    mean = np.bincount(group, weight) / counts
     if not (mean > 0).all():
-        bad = number == np.argmin(mean > 0)
+        event = events[np.argmin(mean[group])]
+        name = "background"
+        if event["process"] == STOP:
+            name = f"stop {event['m_stop']} neutralino {event['m_neutralino']} GeV"
         raise InputError(
-            f"the weights of {np.count_nonzero(bad)} events of process {events['process'][bad][0]} "
-            f"(m_stop {events['m_stop'][bad][0]}, m_neutralino {events['m_neutralino'][bad][0]}) "
-            f"add up to {events['weight'][bad].sum():g}, expected more than 0; simulate more events"
+            f"{name}: the weights of {counts[mean.argmin()]} events add up to no more than 0; "
+            "expected more; add events to the sample and run setup.py again"
         )
-    return relative / mean[number]
+    return weight / mean[group]
 
 
 def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:

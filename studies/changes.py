@@ -37,7 +37,7 @@ from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
 from studies.pages import Rows, page_of, show, written
 from study import Study, load_study, to_toml
-from training.batches import JetImages, read_split
+from training.jet_images import JetImages, read_split
 from training.learner import choose_device
 from training.plan import Training, trainings
 from training.scoring import read_trained, signal_probability

@@ -154,10 +154,22 @@ def test_more_epochs_go_on_from_fewer(toy, call):
 def test_the_best_epoch_is_asked_whether_it_sees_images(toy, call, monkeypatch):
     asked = []
     monkeypatch.setattr(train, "best_epoch", lambda history: 0)
-    monkeypatch.setattr(train, "sees_images", lambda network, _: asked.append(network) or True)
+    monkeypatch.setattr(train, "unseen_inputs", lambda network, _: asked.append(network) or [])
     assert call(train, "AK08", "CNN", "--study", "toy.toml", *LONGER)[0] == 0
     first = torch.load(toy / "models" / "AK08_CNN_0" / "epoch_00.pt", weights_only=True)
     torch.testing.assert_close(asked[0].state_dict(), first["network"], rtol=0, atol=0)
+
+
+def test_weights_of_equal_spectra_are_a_setting_of_the_training(toy, call):
+    """Said in the log."""
+    option = ("--set", "training.equalise=flat")
+    status, said, _ = call(train, "AK08", "CNN", "4", "--study", "toy.toml", *option)
+    assert status == 0 and "equal spectra in pt: 0 of " in said
+    manifest = json.loads((toy / "models/AK08_CNN_4/manifest.json").read_text())
+    assert manifest["settings"]["training"]["equalise"] == "flat"
+    option = ("--set", "training.loss=hinge")
+    status, _, complaint = call(train, "AK08", "CNN", "5", "--study", "toy.toml", *option)
+    assert status == 2 and "training.loss is 'hinge', expected one of cross entropy" in complaint
 
 
 def test_two_runs_do_not_train_the_same(toy, call):
