@@ -214,6 +214,7 @@ CHANGES = {
     "trees.number": (21, "fit"),
     "trees.learning_rate": (0.2, "fit"),
     "trees.events_per_mass_point": (21, "fit"),
+    "trees.negative_weights": ("absolute", "fit"),
 }
 SCRIPTS = {  # what says that it is stale in the steps after it, and the script
     "setup": ("setup.py", setup),

@@ -17,7 +17,13 @@ from toy_jets import packed, select
 import fit_xgb
 from command import InputError
 from event_level.fits import CLASSICAL, DS1, DS2, PUBLISHED_NETWORKS, fits, null_check
-from event_level.trees import cross_fit, folds_and_offered, grow, scores_by_same_jets
+from event_level.trees import (
+    cross_fit,
+    folds_and_offered,
+    grow,
+    scores_by_same_jets,
+    weights_to_grow_with,
+)
 from jets.angularities import ANGULARITIES
 from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier, read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
@@ -201,6 +207,45 @@ def test_classes_weigh_the_same():
         "cpu",
     )
     assert score == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_tree_takes_weight_2_as_an_event_twice():
+    random = np.random.default_rng(4)
+    features, label = random.integers(0, 30, (500, 2)).astype("f4"), random.random(500) < 0.3
+    features[label] += 4
+    study, times = Study("x").changed(trees={"number": 20}), random.integers(1, 4, 500)
+    rows = np.repeat(np.arange(500), times)
+    trees = (
+        grow(features, label, times.astype(float), study, "cpu"),
+        grow(features[rows], label[rows], np.ones(len(rows)), study, "cpu"),
+    )
+    scores = [one.predict(xgboost.DMatrix(features)) for one in trees]
+    np.testing.assert_allclose(*scores, atol=1e-4)  # of sums in single precision
+    unweighted = grow(features, label, np.ones(500), study, "cpu")
+    assert abs(unweighted.predict(xgboost.DMatrix(features)) - scores[0]).max() > 0.01
+
+
+def test_negative_weights_are_refused_or_handled_as_the_study_says():
+    weight = np.array([1.0, -0.5, 2.0])
+    with pytest.raises(InputError, match=r"1 of 3 weights .* 'leave out' or to 'absolute'"):
+        weights_to_grow_with(weight, Study("x"))
+    for way, expected in (("leave out", [1, 0, 2]), ("absolute", [1, 0.5, 2])):
+        study = Study("x").changed(trees={"negative_weights": way})
+        assert weights_to_grow_with(weight, study).tolist() == expected
+
+
+def test_no_tree_grows_on_a_weight_of_0():
+    random = np.random.default_rng(5)
+    features, label, fold = (
+        random.normal(size=(400, 2)),
+        np.arange(400) % 2 == 0,
+        np.arange(400) % 3,
+    )
+    study = Study("x").changed(trees={"folds": 3, "number": 10})
+    weight = np.where(random.random(400) < 0.2, 0.0, 1.0)
+    score = cross_fit(features, label, weight, fold, study, "cpu")
+    again = cross_fit(features, label ^ (weight == 0), weight, fold, study, "cpu")
+    assert np.array_equal(score, again)
 
 
 def test_trees_on_three_jets_approach_the_best_combination(finished):
