@@ -69,12 +69,10 @@ class Classifiers:
         weight = self.weight[~self.is_signal]
         return float(effective_count(weight.sum(), (weight**2).sum()))
 
-    def pair(
-        self, classifier: Classifier, signal: np.ndarray | bool = True
-    ) -> tuple[Scores, Scores]:
+    def pair(self, one: Classifier, signal: np.ndarray | bool = True) -> tuple[Scores, Scores]:
         """Signal (all of it, or what the (n,) mask keeps) and background scores of a classifier."""
         of_class = (self.is_signal & signal, ~self.is_signal)
-        return tuple(self._scores(self.score[classifier], rows) for rows in of_class)
+        return tuple(self._scores(self.score[one], rows) for rows in of_class)
 
     def aucs(self) -> CorrelatedAUCs:
         """AUCs of all, in the order of `score`."""
@@ -83,33 +81,29 @@ class Classifiers:
         pair = (self._scores(stacked, rows) for rows in of_class)
         return correlated_aucs(*pair, bootstraps=self.study.figures.bootstraps)
 
-    def max_sic(self, classifier: Classifier) -> MaximumSIC:
+    def max_sic(self, one: Classifier) -> MaximumSIC:
         """Of a classifier; the study's least signal efficiency and number of background jets hold.
 
         Over events too at least as many events as the study asks of jets must pass.
         """
         return max_sic(
-            *self.pair(classifier),
+            *self.pair(one),
             signal_efficiency_min=self.study.figures.signal_efficiency_min,
             background_min=self.study.figures.background_jets_min,
             bootstraps=self.study.figures.bootstraps,
         )
 
-    def sic_at(self, classifier: Classifier, signal: np.ndarray | bool = True) -> SICPoint:
+    def sic_at(self, one: Classifier, signal: np.ndarray | bool = True) -> SICPoint:
         """Of a classifier at the working point, of all signal or what the (n,) mask keeps."""
-        return sic_at(
-            *self.pair(classifier, signal), self.study.figures.working_point, **self._counted
-        )
+        return sic_at(*self.pair(one, signal), self.study.figures.working_point, **self._counted)
 
-    def cut_at(self, classifier: Classifier, signal: np.ndarray | bool = True) -> Cut:
+    def cut_at(self, one: Classifier, signal: np.ndarray | bool = True) -> Cut:
         """The cut of the working point, of all signal or what the (n,) mask keeps."""
-        return cut_at(
-            *self.pair(classifier, signal), self.study.figures.working_point, **self._counted
-        )
+        return cut_at(*self.pair(one, signal), self.study.figures.working_point, **self._counted)
 
-    def sic_curve(self, classifier: Classifier) -> SICCurve:
+    def sic_curve(self, one: Classifier) -> SICCurve:
         """Of a classifier."""
-        return sic_curve(*self.pair(classifier), **self._counted)
+        return sic_curve(*self.pair(one), **self._counted)
 
     @property
     def _counted(self) -> dict[str, int]:

@@ -3,14 +3,13 @@
 The demo's promises are answered below it, yes or no.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from evaluation.published import published
-from evaluation.results import PT_OF_EVENTS, Classifiers, Results
-from evaluation.table import LEAST_BACKGROUND, LOOSENED, MEASURED, Summary
+from evaluation.results import Classifiers, Results
+from evaluation.table import LEAST_BACKGROUND, LOOSENED, MEASURED, SIGNAL_PT, Summary
 from event_level.fits import (
     DS2,
     all_networks,
@@ -26,25 +25,15 @@ from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
 from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
-from sensitivity.sic import MaximumSIC, SICPoint, efficiency_interval, ratio_of_means
+from sensitivity.sic import SICPoint, efficiency_interval, ratio_of_means
 from study import Study
 
-SIGNAL_PT = "signal pT"  # the spectrum to which a background is weighted
 _STATUSES = {
     INSIDE: MEASURED,
     ABOVE_GRID: "lower limit",
     BELOW_GRID: "upper limit",
     UNKNOWN: "undefined",
 }
-
-
-@dataclass(frozen=True)
-class Merit:
-    """Figures of merit of one classifier: AUC, max SIC, SIC at the working point."""
-
-    auc: float
-    maximum: MaximumSIC
-    point: SICPoint
 
 
 def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summary:
@@ -55,7 +44,7 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
         points: of the figures drawn so far, by the figure's name; what they hold is not computed
             again.
     """
-    summary = Summary(headings(results.study))
+    summary = Summary(titles(results.study))
     _single_jets(summary, results)
     _trees(summary, results)
     _trainings(summary, results)
@@ -72,47 +61,24 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     return summary
 
 
-def headings(study: Study) -> dict[tuple[str, str, str], str]:
-    """What is printed above the rows of a table, level and spectrum."""
-    at_point, least = _at_point(study), study.figures.background_jets_min
-    jets = (
-        f"max SIC over eps_S >= {study.figures.signal_efficiency_min:g}, at least {least} "
-        "background jets"
-    )
-    events = (
-        f"max SIC: at least {least} background events, else {study.figures.background_events_min}"
-    )
-    found = {
-        ("merits", "jets", ""): f"Single jets, held out ({jets}; AUC difference: to the jet mass)",
-        ("merits", "jets", SIGNAL_PT): (
-            f"Single jets, background weighted to the signal's jet pT ({jets})"
-        ),
-        ("merits", "events", ""): f"Trees, events held out ({events})",
-        ("merits", "events", SIGNAL_PT): (
-            f"Trees, background weighted to the signal's hardest {PT_OF_EVENTS} jet ({events})"
-        ),
-        ("against_mass", "events", ""): (f"{at_point} by neutralino mass in GeV, trees on events"),
-        ("excluded", "events", ""): (
-            f"Excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV (least "
-            "background behind a cut)"
-        ),
-        ("gain", "events", ""): (
-            "Gain in excluded stop mass over DS2 alone in GeV by neutralino mass in GeV"
-        ),
-        ("added", "events", ""): "What the scores add to DS2",
-        ("modelling", "events", ""): (
-            f"eps_B of the cut at {at_point.removeprefix('SIC at ')}, and its relative shift in "
-            f"other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})"
-        ),
+def titles(study: Study) -> dict[str, str]:
+    """What is printed above the rows of a table, after their level and spectrum."""
+    figures, by_mass = study.figures, "by neutralino mass in GeV"
+    return {
+        "merits": f"held out (max SIC over eps_S >= {figures.signal_efficiency_min:g} with "
+        f"at least {figures.background_jets_min} background jets or events; AUC difference: to the "
+        "jet mass)",
+        "seeds": "mean and standard deviation over seeds (trainings)",
+        "ratios": "the paper's ordering, ratios on the same events (trainings, if more than one)",
+        "against_mass": f"{_at_point(study)} {by_mass}",
+        "excluded": f"excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) {by_mass}, with the least "
+        "background behind a cut",
+        "gain": f"gain in excluded stop mass over DS2 alone in GeV {by_mass}",
+        "added": "what the scores add to DS2",
+        "modelling": f"eps_B of the cut at eps_S = {figures.working_point:g}, and its relative "
+        f"shift in other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})",
+        "null_check": "null check, trained and tested on permuted labels",
     }
-    for level, title in (("jets", "single jets"), ("events", "trees on three jets")):
-        found["seeds", level, ""] = f"Mean and standard deviation over seeds (trainings), {title}"
-        found["ratios", level, ""] = (
-            f"The paper's ordering, {title}: ratios of SIC, same events (trainings, if more than "
-            "one)"
-        )
-        found["null_check", level, ""] = f"Null check, {title}: trained, tested on permuted labels"
-    return found
 
 
 def _at_point(study: Study) -> str:
@@ -172,121 +138,97 @@ def _figures_of_merit(
         spectrum: of the background; published numbers stand beside those of its own.
         reference: AUCs are also given relative to that of this classifier.
     """
-    study, names, aucs = classifiers.study, list(classifiers.score), classifiers.aucs()
-    at_point, least = _at_point(study), study.figures.background_jets_min
-    for i, one in enumerate(names):
-        quantities = () if spectrum else ("AUC", "max SIC", at_point)
-        of_paper = {quantity: published(one, quantity) for quantity in quantities}
-
-        def more(quantity: str, of_paper: Mapping = of_paper) -> dict[str, object]:
-            return {"spectrum": spectrum, "published": of_paper.get(quantity)}
-
-        n = classifiers.effective_background
-        summary.add_estimate("merits", one, "AUC", aucs[i], **more("AUC"), effective_background=n)
-        if reference not in (None, one):
-            difference = aucs.difference(i, names.index(reference))
-            summary.add_estimate("merits", one, "AUC difference", difference, reference=reference)
-        maximum, point = classifiers.max_sic(one), classifiers.sic_at(one)
-        is_least = printed_count(maximum.effective_background) == least
-        summary.add_estimate(
-            "merits", one, "max SIC", maximum, **more("max SIC"),
-            status=LEAST_BACKGROUND if is_least else MEASURED,
-            effective_background=maximum.effective_background,
-        )  # fmt: skip
-        summary.add(
-            "merits", one, at_point, point.value, point.low, point.high, **more(at_point),
-            status="lower limit" if point.is_lower_limit else MEASURED,
-            effective_background=point.effective_background,
-        )  # fmt: skip
+    names, aucs = list(classifiers.score), classifiers.aucs()
+    for one, merits in _merits(classifiers, aucs).items():
+        for quantity, merit in merits.items():
+            n = getattr(merit, "effective_background", classifiers.effective_background)
+            is_least = printed_count(n) == classifiers.study.figures.background_jets_min
+            more = {
+                "spectrum": spectrum,
+                "published": None if spectrum else published(one, quantity),
+                "effective_background": n,
+            }
+            if isinstance(merit, SICPoint):
+                status = "lower limit" if merit.is_lower_limit else MEASURED
+                numbers = merit.value, merit.low, merit.high
+                summary.add("merits", one, quantity, *numbers, status=status, **more)
+            else:
+                status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
+                summary.add_estimate("merits", one, quantity, merit, status=status, **more)
+            if quantity == "AUC" and reference not in (None, one):
+                change = aucs.difference(names.index(one), names.index(reference))
+                summary.add_estimate("merits", one, "AUC difference", change, reference=reference)
 
 
-def _trainings(summary: Summary, results: Results) -> None:
-    """Ratios between networks, and to trees that see no images; with several seeds their spread."""
-
-    def of_one_jet(definition: str) -> Classifiers:
-        return results.of_jets(definition).only(trees_on_one_jet(definition)[-1:])
-
-    def of_three_jets(definition: str) -> Classifiers:
-        trees = without_network(definition)
-        return results.of_events.only([trees[0], trees[-1]])
-
-    for of_seeds, without_images in (
-        (results.repeats_of_jets, of_one_jet),
-        (results.repeats_of_events, of_three_jets),
-    ):
-        merits: dict[Classifier, list[Merit]] = {}
-        trees: dict[Classifier, list[Merit]] = {}
-        for definition in results.scores.jets:
-            for found, classifiers in ((merits, of_seeds), (trees, without_images)):
-                for one, merit in _merits(classifiers(definition)).items():
-                    found.setdefault(one._replace(seed=None), []).append(merit)
-        for one, seeds in merits.items():
-            if len(seeds) > 1:
-                _mean_and_spread(summary, _at_point(results.study), one, seeds)
-        _ratios(summary, _at_point(results.study), merits, trees)
-
-
-def _merits(classifiers: Classifiers) -> dict[Classifier, Merit]:
-    aucs = classifiers.aucs().value if classifiers.score else ()
+def _merits(
+    classifiers: Classifiers, aucs: Iterable[Estimate]
+) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
+    """Classifier -> quantity -> what is measured."""
+    at_point = _at_point(classifiers.study)
     return {
-        one: Merit(auc, classifiers.max_sic(one), classifiers.sic_at(one))
+        one: {"AUC": auc, "max SIC": classifiers.max_sic(one), at_point: classifiers.sic_at(one)}
         for one, auc in zip(classifiers.score, aucs, strict=True)
     }
 
 
-def _mean_and_spread(
-    summary: Summary, at_point: str, classifier: Classifier, seeds: Sequence[Merit]
-) -> None:
-    values = {
-        "AUC": [seed.auc for seed in seeds],
-        "max SIC": [seed.maximum.value for seed in seeds],
-        at_point: [np.nan if seed.point.is_lower_limit else seed.point.value for seed in seeds],
-    }
-    for quantity, of_seeds in values.items():
-        estimate = Estimate(float(np.mean(of_seeds)), float(np.std(of_seeds, ddof=1)))
-        summary.add_estimate("seeds", classifier, quantity, estimate, trainings=len(seeds))
+def _trainings(summary: Summary, results: Results) -> None:
+    """Ratios between networks, and to trees that see no images; with several seeds their spread."""
+    for of_seeds, without_images in (
+        (results.repeats_of_jets, lambda d: results.of_jets(d).only(trees_on_one_jet(d)[-1:])),
+        # On the mass, and on all that is known.
+        (results.repeats_of_events, lambda d: results.of_events.only(without_network(d)[::3])),
+    ):
+        seeds: dict[Classifier, list[Mapping]] = {}
+        trees: dict[Classifier, list[Mapping]] = {}
+        for definition in results.scores.jets:
+            for found, make in ((seeds, of_seeds), (trees, without_images)):
+                classifiers = make(definition)
+                aucs = classifiers.aucs() if classifiers.score else ()
+                for one, merits in _merits(classifiers, aucs).items():
+                    found.setdefault(one._replace(seed=None), []).append(merits)
+        for one, several in seeds.items():
+            for quantity in several[0] if len(several) > 1 else ():
+                of_seeds = [
+                    np.nan if _is_limit(m[quantity]) else m[quantity].value for m in several
+                ]
+                spread = Estimate(float(np.mean(values)), float(np.std(values, ddof=1)))
+                summary.add_estimate("seeds", one, quantity, spread, trainings=len(several))
+        _ratios(summary, seeds, trees)
+
+
+def _is_limit(merit: Estimate | SICPoint) -> bool:
+    return isinstance(merit, SICPoint) and merit.is_lower_limit
 
 
 def _ratios(
     summary: Summary,
-    at_point: str,
-    merits: Mapping[Classifier, Sequence[Merit]],
-    trees: Mapping[Classifier, Sequence[Merit]],
+    seeds: Mapping[Classifier, Sequence[Mapping]],
+    trees: Mapping[Classifier, Sequence[Mapping]],
 ) -> None:
     """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
 
     Args:
-        at_point: SIC at the working point, by its name.
-        merits: of each seed of networks, or of trees on their scores.
+        seeds: figures of merit of each seed of networks, or of trees on their scores.
         trees: of trees that see no images, once.
     """
-    some = next(iter(merits), Classifier())
-    networks, definitions = (dict.fromkeys(one[i][0] for one in merits) for i in (1, 0))
+    some = next(iter(seeds), Classifier())
+    networks, definitions = (dict.fromkeys(one[i][0] for one in seeds) for i in (1, 0))
     pairs = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
     ordered = (("MaxViT", "CoAtNet"), ("CoAtNet", "CNN"), ("MaxViT", "CNN"))
     pairs += [((d, a), (d, b)) for d in definitions for a, b in ordered]
-    claims = [
-        [some._replace(jet_definitions=(d,), networks=(n,)) for d, n in pair] for pair in pairs
-    ]
-    claims += [
-        [one, tree]
-        for tree in trees
-        for one in merits
-        if one.jet_definitions == tree.jet_definitions
-    ]
-    every = merits | trees
+    claims = [[some._replace(jet_definitions=(d,), networks=(n,)) for d, n in p] for p in pairs]
+    claims += [[a, tree] for tree in trees for a in seeds if a[0] == tree[0]]
+    every = seeds | trees
     for better, worse in claims:
         if not {better, worse} <= set(every):
             continue
-        sides = every[better], every[worse]
-        measured = {"max SIC": [[one.maximum for one in seeds] for seeds in sides]}
-        points = [[one.point for one in seeds] for seeds in sides]
-        if not any(point.is_lower_limit for seeds in points for point in seeds):
-            measured[at_point] = points
-        for quantity, pair in measured.items():
+        for quantity in list(every[better][0])[1:]:  # not of the AUC
+            sides = [[merits[quantity] for merits in every[one]] for one in (better, worse)]
+            if any(_is_limit(merit) for side in sides for merit in side):
+                continue
             of_paper = [published(one, quantity) for one in (better, worse)]
             summary.add_estimate(
-                "ratios", better, f"ratio of {quantity}", ratio_of_means(*pair), reference=worse,
+                "ratios", better, f"ratio of {quantity}", ratio_of_means(*sides), reference=worse,
                 trainings=len(sides[0]), reference_trainings=len(sides[1]),
                 published=None if None in of_paper else round(of_paper[0] / of_paper[1], 2),
             )  # fmt: skip

@@ -16,6 +16,8 @@ LEGEND = (
     "background jets or events behind a number. In square brackets: published, arXiv:2406.03096,\n"
     "on other collisions than these."
 )
+LEVELS = {"jets": "single jets", "events": "trees over events"}
+SIGNAL_PT = "signal pT"  # spectrum to which a background is weighted: of the hardest jet of events
 MEASURED, LEAST_BACKGROUND, LOOSENED = "measured", "least background", "looser cut"
 _REMARKS = {LEAST_BACKGROUND: ", the least allowed", LOOSENED: ", looser cut"}
 NONE = Classifier()  # the second classifier of a number of one
@@ -27,10 +29,10 @@ class Summary:
     """Numbers, one mapping a row with the same keys, and sentences about them.
 
     Attributes:
-        headings: table, level and spectrum of rows -> what is printed above them.
+        titles: of tables, for people.
     """
 
-    headings: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
     rows: list[dict[str, object]] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
 
@@ -81,10 +83,13 @@ class Summary:
 
     def text(self) -> str:
         """The printed form: one block a table, level and spectrum, one line a classifier."""
-        blocks: dict[tuple[str, str, str], list[Mapping]] = {}
+        blocks: dict[str, list[Mapping]] = {}
         for row in self.rows:
-            blocks.setdefault((row["table"], row["level"], row["spectrum"]), []).append(row)
-        printed = [_block(self.headings.get(key, key[0]), rows) for key, rows in blocks.items()]
+            weighted = f", background weighted to the {row['spectrum']}" if row["spectrum"] else ""
+            title = self.titles.get(row["table"], row["table"])
+            heading = f"{LEVELS[row['level']].capitalize()}{weighted}: {title}"
+            blocks.setdefault(heading, []).append(row)
+        printed = [_block(heading, rows) for heading, rows in blocks.items()]
         return "\n\n".join([LEGEND, *printed, "\n".join(self.sentences)]) + "\n"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jets.angularities import ANGULARITIES
 from jets.packed import OBSERVABLES, EventTable
 from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS, BaseScores, Classifier
-from physics import JET_DEFINITIONS, JETS_PER_EVENT
+from physics import JET_DEFINITIONS
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
@@ -118,19 +118,17 @@ def reason_against(fit: Classifier, scores: BaseScores, table: EventTable) -> st
     return ""
 
 
-def columns(fit: Classifier, scores: BaseScores, table: EventTable) -> dict[str, np.ndarray]:
-    """What trees over events see, by name, each (m,)."""
-    known, seen = scores.networks | scores.repeats, {}
-    three = {source.dataset: known[source] for source in sources(fit)}
-    for feature in fit.features:
-        if feature in EVENT_FEATURES:
-            observables = dict(zip(OBSERVABLES, table.observables[scores.event].T, strict=True))
-            seen |= {name: observables[name] for name in EVENT_FEATURES[feature]}
-        else:
-            jets = scores.jets[fit.jet_definitions[0]]
-            three |= {name: jets[name] for name in JET_FEATURES[feature]}
-    return {
-        f"{name} jet {k}": value[:, k]
-        for name, value in three.items()
-        for k in range(JETS_PER_EVENT)
-    } | seen
+def jet_columns(fit: Classifier) -> list[str]:
+    """The columns of jets that trees see."""
+    return [name for feature in fit.features for name in JET_FEATURES.get(feature, ())]
+
+
+def columns(fit: Classifier, scores: BaseScores, table: EventTable) -> np.ndarray:
+    """What trees over events see, (m, f): three jets' scores, their columns, the event's."""
+    known = scores.networks | scores.repeats
+    seen = [known[source] for source in sources(fit)]
+    seen += [scores.jets[fit.jet_definitions[0]][name] for name in jet_columns(fit)]
+    for name in fit.features:
+        wanted = [OBSERVABLES.index(column) for column in EVENT_FEATURES.get(name, ())]
+        seen += [table.observables[scores.event][:, wanted]] if wanted else []
+    return np.concatenate(seen, axis=1)

@@ -1,6 +1,6 @@
 """Gradient-boosted trees, cross-fitted: each event is scored by trees grown on the other folds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from command import InputError
 from event_level.fits import (
-    JET_FEATURES,
     columns,
+    jet_columns,
     null_check,
     reason_against,
     repeats,
@@ -142,11 +142,10 @@ def scores_of_one_jet(
     jets: np.ndarray, names: Sequence[str], fit: Callable[..., np.ndarray]
 ) -> np.ndarray:
     """Trees on these columns of one jet, grown on classified jets; (m, 3), -1 without a jet."""
-    score = np.full(jets.shape, MISSING_SCORE, np.float32)
     exists = jets["pt"] > 0
     event = np.broadcast_to(np.arange(len(jets))[:, None], jets.shape)[exists]
-    features = np.stack([jets[name][exists] for name in names], axis=1)
-    score[exists] = fit(features, event, jets["classified"][exists])
+    score = np.full(jets.shape, MISSING_SCORE, np.float32)
+    score[exists] = fit(_stacked(jets[exists], names), event, jets["classified"][exists])
     return score
 
 
@@ -167,15 +166,17 @@ def scores_by_same_jets(
         (m, 3), -1 without a jet.
     """
     shapes = angularities(packed.images, packed.side, packed.jet_definition)
-    columns = [(shapes if name in ANGULARITIES else packed.jets)[name] for name in names]
-    rows = weight > 0
-    of_jets = np.stack(columns, axis=1)[rows], packed.jets["label"][rows] == 1, weight[rows]
-    trees = grow(*of_jets, study, device)
+    seen = {name: (shapes if name in ANGULARITIES else packed.jets)[name] for name in names}
+    rows, exists = weight > 0, jets["pt"] > 0
+    is_signal = packed.jets["label"] == 1
+    trees = grow(_stacked(seen, names)[rows], is_signal[rows], weight[rows], study, device)
     score = np.full(jets.shape, MISSING_SCORE, np.float32)
-    exists = jets["pt"] > 0
-    features = np.stack([jets[name][exists] for name in names], axis=1)
-    score[exists] = trees.predict(xgboost.DMatrix(features, nthread=1))
+    score[exists] = trees.predict(xgboost.DMatrix(_stacked(jets[exists], names), nthread=1))
     return score
+
+
+def _stacked(columns: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    return np.stack([columns[name] for name in names], axis=1)
 
 
 def grow_all(
@@ -213,32 +214,26 @@ def grow_all(
             device,
         )
 
-    found, inputs = {}, {}
-    every = np.arange(len(events))
+    found, every = {}, np.arange(len(events))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
     for one in chosen:
         if one.level == "events":
-            seen = columns(one, scores, table)
-            inputs[one] = list(seen)
-            found[one] = fit(np.stack(list(seen.values()), axis=1), every)
+            found[one] = fit(columns(one, scores, table), every)
         else:
-            jets = scores.jets[one.jet_definitions[0]]
-            inputs[one] = [name for feature in one.features for name in JET_FEATURES[feature]]
+            (definition,), names = one.jet_definitions, jet_columns(one)
+            jets = scores.jets[definition]
             if one.trees == TRAINING_JETS:
-                packed = read_jets(study.data_dir / f"{one.jet_definitions[0]}.h5", TRAIN)
+                packed = read_jets(study.data_dir / f"{definition}.h5", TRAIN)
                 of_jets = relative_weights(table.events)[packed.jets["event"]]
                 of_jets = weights_to_grow_with(of_jets, study)
-                found[one] = scores_by_same_jets(jets, packed, of_jets, inputs[one], study, device)
+                found[one] = scores_by_same_jets(jets, packed, of_jets, names, study, device)
             else:
-                found[one] = scores_of_one_jet(jets, inputs[one], fit)
+                found[one] = scores_of_one_jet(jets, names, fit)
         progress.update()
-    permuted, seen = null_check(scores), {}
-    for network in scores.networks:
-        seen |= columns(network, scores, table)
-    features = np.stack(list(seen.values()), axis=1)
-    found[permuted], inputs[permuted] = fit(features, every, label=shuffled), list(seen)
+    features = np.concatenate([columns(one, scores, table) for one in scores.networks], axis=1)
+    found[null_check(scores)] = fit(features, every, label=shuffled)
     progress.update()
     progress.close()
 
     left_out = {one.label: reason for one, reason in reasons.items() if reason}
-    return TreeScores(scores.event, fold, shuffled, found, inputs), left_out
+    return TreeScores(scores.event, fold, shuffled, found), left_out

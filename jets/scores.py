@@ -142,34 +142,45 @@ class TreeScores:
         fold: (m,) the fold in which an event was a test event.
         shuffled_label: (m,) labels of the events, permuted: those of a permuted classifier.
         fits: (m,) out-of-fold probability of signal; (m, 3) of trees on one jet, -1 without a jet.
-        inputs: names of the columns that the trees saw.
     """
 
     event: np.ndarray
     fold: np.ndarray
     shuffled_label: np.ndarray
     fits: dict[Classifier, np.ndarray]
-    inputs: dict[Classifier, Sequence[str]]
 
     def take(self, rows: np.ndarray) -> "TreeScores":
         """The events of a mask (m,)."""
-        fits = {classifier: score[rows] for classifier, score in self.fits.items()}
         columns = (self.event, self.fold, self.shuffled_label)
-        return TreeScores(*(column[rows] for column in columns), fits, self.inputs)
+        fits = {classifier: score[rows] for classifier, score in self.fits.items()}
+        return TreeScores(*(column[rows] for column in columns), fits)
 
 
 def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> None:
-    """Write scores.h5, atomically.
+    """Write scores.h5 or trees.h5, atomically. Attributes say whose scores a dataset holds.
 
     Args:
-        arrays: `events` (m,), `<jet definition>/jets` (m, 3), and of each training (m, 3).
+        arrays: `events` (m,), and scores: (m,) of events, (m, 3) of jets. scores.h5 also has
+            `<jet definition>/jets` (m, 3), trees.h5 `fold` and `shuffled_label` (m,).
 
     Raises:
-        InputError: a score that `read_scores` would refuse.
+        InputError: a score that would be refused when it is read.
     """
     with hdf5.written(path) as file:
         for key, array in arrays.items():
-            _write(path, file, key, array)
+            name = key.dataset if isinstance(key, Classifier) else key
+            _check(path, name, array, hdf5.UNWRITTEN)
+            file[name] = array
+            if isinstance(key, Classifier):
+                seed = -1 if key.seed is None else key.seed
+                more = {"seed": seed, "permuted": key.permuted}
+                file[name].attrs.update(key.row() | more)
+
+
+def write_trees(path: Path, trees: TreeScores) -> None:
+    """Write trees.h5, see `write_scores`."""
+    of_events = {"events": trees.event, "fold": trees.fold, _LABEL: trees.shuffled_label}
+    write_scores(path, of_events | trees.fits)
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
@@ -193,46 +204,22 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
         InputError: missing or damaged file or dataset.
     """
     made_by = "predict_base_model_mass.py"
-    arrays, scores, _ = _read(path, made_by)
-    event = _dataset(path, arrays, "events", made_by)
-    shape = (len(event), JETS_PER_EVENT)
-    networks: dict[Classifier, np.ndarray] = {}
-    repeats: dict[Classifier, np.ndarray] = {}
-    shuffled: dict[Classifier, np.ndarray] = {}
+    arrays, scores = _read(path, made_by, ("events",))
+    networks, repeats, shuffled = {}, {}, {}
 
     def rank(training: Classifier) -> int:
         seed = training.seed
         return list(seeds).index(seed) if seed in seeds else len(seeds) + seed
 
     for training in sorted(scores, key=rank):
-        score = _dataset(path, scores, training, made_by, shape)
-        if training.permuted:
-            shuffled.setdefault(training._replace(seed=None), score)
-            continue
-        networks.setdefault(training._replace(seed=None), score)
-        if rank(training) < len(seeds):
-            repeats[training] = score
-    jets = {
-        definition: _dataset(path, arrays, f"{definition}/jets", made_by, shape)
-        for definition in JET_DEFINITIONS
-        if f"{definition}/jets" in arrays
-    }
+        of_first = shuffled if training.permuted else networks
+        of_first.setdefault(training._replace(seed=None), scores[training])
+        if not training.permuted and rank(training) < len(seeds):
+            repeats[training] = scores[training]
+    jets = {d: arrays[f"{d}/jets"] for d in JET_DEFINITIONS if f"{d}/jets" in arrays}
     if not networks:
         raise InputError(f"{path}: holds no scores; train a network and run {made_by} again")
-    return BaseScores(event, jets, networks, repeats, shuffled)
-
-
-def write_trees(path: Path, trees: TreeScores) -> None:
-    """Write trees.h5, atomically.
-
-    Raises:
-        InputError: a score that `read_trees` would refuse.
-    """
-    with hdf5.written(path) as file:
-        file["events"], file["fold"], file[_LABEL] = trees.event, trees.fold, trees.shuffled_label
-        for classifier, score in trees.fits.items():
-            _write(path, file, classifier, score)
-            file[classifier.dataset].attrs["inputs"] = list(trees.inputs[classifier])
+    return BaseScores(arrays["events"], jets, networks, repeats, shuffled)
 
 
 def read_trees(path: Path) -> TreeScores:
@@ -241,48 +228,39 @@ def read_trees(path: Path) -> TreeScores:
     Raises:
         InputError: missing or damaged file or dataset.
     """
-    made_by = "fit_xgb.py"
-    arrays, fits, inputs = _read(path, made_by)
-    event = _dataset(path, arrays, "events", made_by)
-    fold, label = (_dataset(path, arrays, name, made_by, event.shape) for name in ("fold", _LABEL))
-    return TreeScores(event, fold, label, fits, inputs)
-
-
-def _name(key: str | Classifier) -> str:
-    return key.dataset if isinstance(key, Classifier) else key
-
-
-def _write(path: Path, file: h5py.File, key: str | Classifier, array: np.ndarray) -> None:
-    """One dataset, with the classifier whose scores it holds, if any, as its attributes."""
-    name = _name(key)
-    _check(path, name, array, hdf5.UNWRITTEN)
-    file[name] = array
-    if isinstance(key, Classifier):
-        file[name].attrs.update(key.row() | {"permuted": key.permuted})
-        if key.seed is not None:
-            file[name].attrs["seed"] = key.seed
+    names = ("events", "fold", _LABEL)
+    arrays, fits = _read(path, "fit_xgb.py", names)
+    return TreeScores(*(arrays[name] for name in names), fits)
 
 
 def _read(
-    path: Path, made_by: str
-) -> tuple[dict[str, np.ndarray], dict[Classifier, np.ndarray], dict[Classifier, tuple[str, ...]]]:
-    """All datasets: by name, or by classifier if they hold its scores; what each fit saw."""
-    remedy = f"run {made_by} again"
-    arrays, scores, inputs = {}, {}, {}
+    path: Path, made_by: str, needed: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[Classifier, np.ndarray]]:
+    """All datasets: by name, or by classifier if they hold its scores."""
+    remedy, names, arrays, scores = f"run {made_by} again", [], {}, {}
     with hdf5.opened(path, remedy) as file:
-        names: list[str] = []
         file.visititems(
             lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
         )
+        if absent := [name for name in needed if name not in names]:
+            raise InputError(f"{path}: dataset {absent[0]!r} is missing; {remedy}")
         for name in names:
             array, stated = _array(path, file, name, remedy), file[name].attrs
-            if COLUMNS[0] not in stated:
+            of_jets = name.endswith("/jets")
+            if COLUMNS[0] in stated:
+                seed = None if stated["seed"] < 0 else int(stated["seed"])
+                more = {"seed": seed, "permuted": bool(stated["permuted"])}
+                one = Classifier.of_row(stated)._replace(**more)
+                scores[one], of_jets = array, one.level == "jets"
+            else:
                 arrays[name] = array
-                continue
-            seed = int(stated["seed"]) if "seed" in stated else None
-            key = Classifier.of_row(stated)._replace(seed=seed, permuted=bool(stated["permuted"]))
-            scores[key], inputs[key] = array, tuple(stated.get("inputs", ()))
-    return arrays, scores, inputs
+            expected = (len(file["events"]), JETS_PER_EVENT)[: 1 + of_jets]
+            if array.shape != expected:
+                raise InputError(
+                    f"{path}: dataset {name!r} has shape {array.shape}, expected {expected}; "
+                    f"{remedy}"
+                )
+    return arrays, scores
 
 
 def _array(path: Path, file: h5py.File, name: str, remedy: str) -> np.ndarray:
@@ -306,23 +284,3 @@ def _check(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
         good = ((array >= 0) & (array <= 1)) | (array == MISSING_SCORE)
         expected = f"a probability or {MISSING_SCORE:g}"
         hdf5.require(path, name, array, good, expected, remedy)
-
-
-def _dataset(
-    path: Path,
-    arrays: Mapping[str | Classifier, np.ndarray],
-    key: str | Classifier,
-    made_by: str,
-    shape: tuple[int, ...] | None = None,
-) -> np.ndarray:
-    """One dataset out of `arrays`, which must have this shape."""
-    name = _name(key)
-    if key not in arrays:
-        raise InputError(f"{path}: dataset {name!r} is missing; run {made_by} again")
-    array = arrays[key]
-    if shape is not None and array.shape != shape:
-        raise InputError(
-            f"{path}: dataset {name!r} has shape {array.shape}, expected {shape}; "
-            f"run {made_by} again"
-        )
-    return array

@@ -24,8 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from command import InputError, call, run
-from evaluation.summary import SIGNAL_PT
-from evaluation.table import cell, column, label, trainings
+from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
 from jets.events import read_events
 from jets.scores import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from physics import SHOWER_VARIATIONS
@@ -49,7 +48,6 @@ WHY = ("changes", "three_jets", "leakage")  # files beside this one
 USE_A_DEVICE = ("train", "predict", *WHY)
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
 TABLES = ("ratios", "added", "excluded", "gain", "modelling", "null_check")  # of the summary
-LEVELS = {"jets": "single jets", "events": "trees on three jets"}  # where a table has both
 
 
 def sample(study: Study) -> Rows:

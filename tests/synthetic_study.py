@@ -154,10 +154,9 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
             shape = (len(held_out), JETS_PER_EVENT)
             found[one] = expit(random.normal(is_signal[:, None], 1.0, shape))
     found[null_check(scores)] = random.uniform(size=len(held_out))
-    inputs = {one: ["known"] for one in found}
     fold = np.zeros(len(held_out), "u1")
     shuffled = random.permutation(is_signal)
-    write_trees(data / "trees.h5", TreeScores(held_out, fold, shuffled, found, inputs))
+    write_trees(data / "trees.h5", TreeScores(held_out, fold, shuffled, found))
     settings = load_study(str(folder / "synthetic.toml")).settings("fit")
     write_manifest(data / "trees.json", settings, {}, [data / "trees.h5"], left_out=left_out)
 

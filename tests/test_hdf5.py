@@ -13,6 +13,7 @@ import pytest
 import toy_jets
 
 from command import InputError
+from event_level.fits import DS2
 from jets import hdf5, reader_process
 from jets.packed import (
     EVENT_DTYPE,
@@ -207,10 +208,10 @@ def test_a_table_of_events_with_narrower_numbers_is_read(tmp_path):
 def test_scores_that_are_no_probability_are_neither_written_nor_read(tmp_path, value):
     event, score = np.arange(4), np.full((4, 3), 0.5, "f4")
     score[1] = -1  # no jet
-    network, fit = Classifier(("AK14",), ("CNN",), seed=0), Classifier(features=("DS2",))
+    network, fit = Classifier(("AK14",), ("CNN",), seed=0), DS2
     arrays = {"events": event, network: score}
     write_scores(tmp_path / "scores.h5", arrays)
-    trees = TreeScores(event, event, event, {fit: score[:, 0]}, {fit: ["x"]})
+    trees = TreeScores(event, event, event, {fit: score[:, 0]})
     write_trees(tmp_path / "trees.h5", trees)
     read_scores(tmp_path / "scores.h5", (0,)), read_trees(tmp_path / "trees.h5")
     score[2] = value

@@ -14,8 +14,7 @@ import pytest
 
 from command import InputError, call, run
 from evaluation.results import Classifiers
-from evaluation.summary import SIGNAL_PT
-from evaluation.table import Summary
+from evaluation.table import SIGNAL_PT, Summary
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
 from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier

@@ -16,7 +16,15 @@ from toy_jets import packed, select
 
 import fit_xgb
 from command import InputError
-from event_level.fits import CLASSICAL, DS1, DS2, PUBLISHED_NETWORKS, fits, null_check
+from event_level.fits import (
+    CLASSICAL,
+    DS1,
+    DS2,
+    PUBLISHED_NETWORKS,
+    columns,
+    fits,
+    null_check,
+)
 from event_level.trees import (
     cross_fit,
     folds_and_offered,
@@ -25,7 +33,8 @@ from event_level.trees import (
     weights_to_grow_with,
 )
 from jets.angularities import ANGULARITIES
-from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier, read_scores, read_trees
+from jets.packed import read_event_table
+from jets.scores import HELD_OUT_EVENTS, Classifier, read_scores, read_trees
 from jets.split import IDENTITY, STOP, TRAIN
 from physics import JET_DEFINITIONS
 from products import fingerprints, write_manifest
@@ -70,7 +79,8 @@ def test_the_23_fits_of_the_paper_and_four_for_another_network():
 
 
 def test_columns_are_three_scores_a_network_and_four_or_nine_features(finished):
-    trees = read_trees(finished / "Data/synthetic/trees.h5")
+    data = finished / "Data/synthetic"
+    scores, table = read_scores(data / "scores.h5", (0, 1)), read_event_table(data / "events.h5")
     sizes = {
         on("AK14", "MaxViT"): 3,
         on("AK14", "CNN CoAtNet MaxViT"): 9,
@@ -81,10 +91,13 @@ def test_columns_are_three_scores_a_network_and_four_or_nine_features(finished):
         on("AK14", "MaxViT", "DS1"): 7,
         on("AK14", "CNN", "DS2"): 12,
         on("AK10", "", "mass", "pt"): 6,
-        Classifier(("AK10",), (), ("mass", "pt"), HELD_OUT_JETS): 2,
     }
-    assert {one: len(trees.inputs[one]) for one in sizes} == sizes
-    assert trees.inputs[DS1] == ("pTmiss", "HT", "MJ", "Nj")
+    assert {one: columns(one, scores, table).shape[1] for one in sizes} == sizes
+    seen = columns(on("AK14", "CNN", "DS1"), scores, table)
+    assert np.array_equal(seen[:, :3], scores.networks[Classifier(("AK14",), ("CNN",))])
+    assert np.array_equal(seen[:, 3:], table.observables[scores.event, :4])
+    masses = columns(on("AK10", "", "mass", "pt"), scores, table)
+    assert np.array_equal(masses[:, 3:], scores.jets["AK10"]["pt"])
 
 
 def test_a_key_is_read_back_as_it_was_written(finished):
@@ -119,7 +132,6 @@ def test_every_event_is_scored_once_and_missing_jets_not_at_all(finished):
 def test_further_seeds_have_fits_of_their_own(finished):
     trees = read_trees(finished / "Data/synthetic/trees.h5")
     usual, further = on("AK14", "MaxViT"), on("AK14", "MaxViT")._replace(seed=1)
-    assert trees.inputs[further] == tuple(f"AK14/MaxViT/1 jet {k}" for k in range(3))
     assert not np.array_equal(trees.fits[further], trees.fits[usual])
 
 
