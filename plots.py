@@ -33,15 +33,7 @@ from evaluation.results import Results, read_results
 from evaluation.summary import summarise
 from evaluation.table import Summary
 from event_level.fits import PUBLISHED_NETWORKS, all_definitions, all_networks, sources
-from figures import (
-    diagram,
-    distributions,
-    jet_images,
-    limits,
-    performance,
-    style,
-    training_curves,
-)
+from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
 from physics import JET_DEFINITIONS
 from sensitivity.cross_sections import STOP_MASSES
 from study import Study, add_study_options, study_of

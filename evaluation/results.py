@@ -9,28 +9,12 @@ import numpy as np
 from command import InputError
 from event_level.fits import fits, trees_on_one_jet
 from jets.packed import EventTable, read_event_table
-from jets.scores import (
-    HELD_OUT_EVENTS,
-    BaseScores,
-    Classifier,
-    TreeScores,
-    read_scores,
-    read_trees,
-)
+from jets.scores import HELD_OUT_EVENTS, BaseScores, Classifier, TreeScores, read_scores, read_trees
 from jets.split import STOP, VARIED, relative_weights
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores, effective_count
 from sensitivity.reweighting import spectrum_weights
-from sensitivity.sic import (
-    Cut,
-    MaximumSIC,
-    SICCurve,
-    SICPoint,
-    cut_at,
-    max_sic,
-    sic_at,
-    sic_curve,
-)
+from sensitivity.sic import Cut, MaximumSIC, SICCurve, SICPoint, cut_at, max_sic, sic_at, sic_curve
 from study import Study
 
 PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where events are reweighted

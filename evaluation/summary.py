@@ -188,9 +188,8 @@ def _trainings(summary: Summary, results: Results) -> None:
                     found.setdefault(one._replace(seed=None), []).append(merits)
         for one, several in seeds.items():
             for quantity in several[0] if len(several) > 1 else ():
-                of_seeds = [
-                    np.nan if _is_limit(m[quantity]) else m[quantity].value for m in several
-                ]
+                some = [merits[quantity] for merits in several]
+                values = [np.nan if _is_limit(merit) else merit.value for merit in some]
                 spread = Estimate(float(np.mean(values)), float(np.std(values, ddof=1)))
                 summary.add_estimate("seeds", one, quantity, spread, trainings=len(several))
         _ratios(summary, seeds, trees)

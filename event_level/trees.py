@@ -8,26 +8,11 @@ import xgboost
 from tqdm import tqdm
 
 from command import InputError
-from event_level.fits import (
-    columns,
-    jet_columns,
-    null_check,
-    reason_against,
-    repeats,
-)
+from event_level.fits import columns, jet_columns, null_check, reason_against, repeats
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_jets
 from jets.scores import TRAINING_JETS, Classifier, TreeScores, read_scores
-from jets.split import (
-    HELD_OUT,
-    STOP,
-    TRAIN,
-    TTBAR,
-    lowest,
-    mass_point,
-    relative_weights,
-    uniform,
-)
+from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, relative_weights, uniform
 from physics import MISSING_SCORE
 from products import cores
 from study import Study
@@ -205,14 +190,7 @@ def grow_all(
         usable: np.ndarray | bool = True,
         label: np.ndarray = is_signal,
     ) -> np.ndarray:
-        return cross_fit(
-            features,
-            label[event],
-            weight[event] * usable,
-            fold[event],
-            study,
-            device,
-        )
+        return cross_fit(features, label[event], weight[event] * usable, fold[event], study, device)
 
     found, every = {}, np.arange(len(events))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)

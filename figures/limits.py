@@ -9,11 +9,7 @@ from evaluation.exclusions import Exclusion, gain_over
 from event_level.fits import DS2
 from figures import style
 from jets.scores import Classifier
-from sensitivity.exclusion import (
-    CONTOUR_LEVELS,
-    EXCLUSION_LEVEL,
-    INSIDE,
-)
+from sensitivity.exclusion import CONTOUR_LEVELS, EXCLUSION_LEVEL, INSIDE
 
 COLOUR_STEP = 5  # GeV, of the coloured plane; the contours follow every GeV
 GAPS_NAMED = 6

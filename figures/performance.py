@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 
 from evaluation.results import Classifiers, Results
 from event_level.fits import (
-    CLASSICAL,
     DS1,
     DS2,
     all_definitions,
@@ -82,8 +81,8 @@ def _sic_curves(
         counted: `jets` or `events`.
         with_images, without: titles of the rows.
     """
-    some = next(iter(groups.values()))
-    study, background_min = some.study, some.background_min
+    first, some = next(iter(groups.items()))
+    study, background_min, to_beat = some.study, some.background_min, without_network(first)[-1]
     figure, axes = style.panels(len(groups), 2, height=2.5, sharex=True, sharey=True)
     points = []
     for column, (title, classifiers) in enumerate(groups.items()):
@@ -91,8 +90,8 @@ def _sic_curves(
         for classifier in classifiers.score:
             curve = classifiers.sic_curve(classifier)
             rows = [upper if classifier.networks else lower]
-            if classifier.features == CLASSICAL[-1] and classifier.trees != TRAINING_JETS:
-                rows, to_beat = [upper, lower], classifier.words
+            if classifier.features == to_beat.features and classifier.trees != TRAINING_JETS:
+                rows = [upper, lower]
             for axis in rows:
                 _band(axis, curve, classifier)
             points += [
@@ -126,8 +125,8 @@ def _sic_curves(
             _lines_of_equal_background(axis, classifiers)
     style.legend(figure, axes)
     note = (
-        f"Bands: 68 %. In both rows: {to_beat}. Thin lines: this many background {counted} pass. "
-        f"Curves end where fewer than {background_min} would"
+        f"Bands: 68 %. In both rows: {to_beat.words}. Thin lines: this many background {counted} "
+        f"pass. Curves end where fewer than {background_min} would"
     )
     if background_min < study.figures.background_jets_min:
         note += f"; max SIC in tables needs {study.figures.background_jets_min}"
@@ -135,11 +134,10 @@ def _sic_curves(
     return style.Drawing(figure, points, _best_of_curves(points))
 
 
-def _band(axis: Axes, curve: SICCurve, classifier: Classifier) -> None:
-    look = style.look(classifier) | {"marker": ""}
-    axis.plot(curve.signal_efficiency, curve.value, label=classifier.words, **look)
-    ends = curve.low, curve.high
-    axis.fill_between(curve.signal_efficiency, *ends, color=look["color"], alpha=0.15, linewidth=0)
+def _band(axis: Axes, curve: SICCurve, one: Classifier) -> None:
+    look, x = style.look(one) | {"marker": ""}, curve.signal_efficiency
+    axis.plot(x, curve.value, label=one.words, **look)
+    axis.fill_between(x, curve.low, curve.high, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def _slopes(classifiers: Classifiers) -> dict[int, float]:

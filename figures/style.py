@@ -20,26 +20,11 @@ LONE_SPACING = 100.0  # GeV, what a study's only neutralino mass has to itself
 MASSES_MARKED = 6  # on an axis, each of them, at most
 
 # Colours that the colour-blind tell apart: Okabe and Ito, "Color universal design" (2008).
-ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-BLACK, GREY = "#000000", "#7F7F7F"
+ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
+VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#7F7F7F"
 # Paul Tol, "Colour schemes" (2021), "muted".
-WINE, INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA = (
-    "#882255",
-    "#332288",
-    "#44AA99",
-    "#CC6677",
-    "#999933",
-    "#117733",
-    "#DDCC77",
-    "#AA4499",
-)
+WINE, INDIGO, TEAL, ROSE = "#882255", "#332288", "#44AA99", "#CC6677"
+OLIVE, FOREST, SAND, MAGENTA = "#999933", "#117733", "#DDCC77", "#AA4499"
 SIGNAL, BACKGROUND = VERMILION, BLUE
 
 # A network has one colour, marker and line throughout; what it is compared with has its own. What
@@ -124,10 +109,8 @@ def look(classifier: Classifier) -> dict:
     """
     definitions, networks, features, trees = classifier[:4]
     known = definitions if len(networks) > 2 else networks
-    if (*known, *features) in _LOOKS:
-        known = (*known, *features)
-    if trees == TRAINING_JETS:
-        known = (*known, trees)
+    known += features if known + features in _LOOKS else ()
+    known += (trees,) if trees == TRAINING_JETS else ()
     if known in _LOOKS:
         return dict(zip(("color", "marker", "linestyle"), _LOOKS[known], strict=True))
     i = _further.setdefault(known, len(_further))
@@ -250,8 +233,4 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _printed(value: object) -> object:
-    return (
-        f"{value:.6g}"
-        if hasattr(value, "dtype") and value.dtype.kind == "f"
-        else (f"{value:.6g}" if isinstance(value, float) else value)
-    )
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else value
