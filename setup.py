@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     if source.left_out:
         print(
             f"left out: {len(source.left_out)} files that study {study.name!r} does not ask for "
-            f"(its masses, background_files = {study.background_files}): {listed(source.left_out)}"
+            f"(its masses, background_files = {study.sample.background_files}): {listed(source.left_out)}"
         )
     manifest = study.data_dir / "setup.json"
     settings = study.settings("setup") | {"layout": LAYOUT}
@@ -131,17 +131,21 @@ def print_inventory(lines: list[tuple]) -> None:
 
 def print_missing(study: Study, points: dict[int, list[int]], indices: list[int]) -> None:
     """What of the study's mass grid and background files is not there."""
-    n_points = len(study.stop_masses) * len(study.neutralino_masses)
+    n_points = len(study.sample.stop_masses) * len(study.sample.neutralino_masses)
     n_missing = sum(map(len, points.values()))
     print(f"\nmissing: {n_missing} of {n_points} mass points", end=", ")
-    print(f"{len(indices)} of {study.background_files} background files", end="")
-    print(f" ({spans(indices, range(study.background_files))})" if indices else "")
-    whole = [m for m, missing in points.items() if len(missing) == len(study.neutralino_masses)]
+    print(f"{len(indices)} of {study.sample.background_files} background files", end="")
+    print(f" ({spans(indices, range(study.sample.background_files))})" if indices else "")
+    whole = [
+        m for m, missing in points.items() if len(missing) == len(study.sample.neutralino_masses)
+    ]
     if whole:
-        print(f"  stop {spans(whole, study.stop_masses)} GeV: every neutralino mass")
+        print(f"  stop {spans(whole, study.sample.stop_masses)} GeV: every neutralino mass")
     for m_stop, missing in points.items():
         if m_stop not in whole:
-            print(f"  stop {m_stop} GeV: neutralino {spans(missing, study.neutralino_masses)} GeV")
+            print(
+                f"  stop {m_stop} GeV: neutralino {spans(missing, study.sample.neutralino_masses)} GeV"
+            )
 
 
 def spans(values: Sequence[int], grid: Sequence[int]) -> str:

@@ -45,7 +45,7 @@ SEED = 2024
 def cross_sections(tries: int = 4_000) -> Rows:
     """LO cross sections, all decays open, against the NNLO+NNLL table."""
     rows = []
-    for mass in PRESETS["paper"].stop_masses:
+    for mass in PRESETS["paper"].sample.stop_masses:
         process = stop_pair(mass, 100)
         hard = (*process.settings, "PartonLevel:all = off")
         process = dataclasses.replace(process, settings=hard, wanted=lambda _: True)

@@ -121,7 +121,7 @@ def variations_of(study: Study, names: list[str]) -> list[Sample]:
             process="ttbar",
             masses=(-1, -1),
             index=0,
-            target=study.variation_events,
+            target=study.simulation.variation_events,
             loose_share=0.0,
             veto=True,
             folder=study.variation_dir(name),
@@ -137,17 +137,17 @@ def samples_of(study: Study, veto: bool) -> list[Sample]:
     common = {"veto": veto, "folder": study.sample_dir}
     background = common | {
         "process": "ttbar",
-        "target": math.ceil(study.background_events / study.background_files),
-        "loose_share": study.background_loose_share,
+        "target": math.ceil(study.simulation.background_events / study.sample.background_files),
+        "loose_share": study.simulation.background_loose_share,
         "tries": TRIES_PER_CHUNK["ttbar"],
     }
     signal = common | {
         "process": "stop",
-        "target": study.signal_events,
-        "loose_share": study.signal_loose_share,
+        "target": study.simulation.signal_events,
+        "loose_share": study.simulation.signal_loose_share,
         "tries": TRIES_PER_CHUNK["stop"],
     }
-    mass_points = list(itertools.product(study.stop_masses, study.neutralino_masses))
+    mass_points = list(itertools.product(study.sample.stop_masses, study.sample.neutralino_masses))
     for m_stop, m_neutralino in mass_points:
         if m_stop < m_neutralino + TOP_MASS:
             raise InputError(
@@ -156,7 +156,10 @@ def samples_of(study: Study, veto: bool) -> list[Sample]:
                 "GeV; change its mass grid"
             )
     return [
-        *(Sample(masses=(-1, -1), index=i, **background) for i in range(study.background_files)),
+        *(
+            Sample(masses=(-1, -1), index=i, **background)
+            for i in range(study.sample.background_files)
+        ),
         *(Sample(masses=masses, index=-1, **signal) for masses in mass_points),
     ]
 

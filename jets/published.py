@@ -71,7 +71,10 @@ def find_files(folder: Path, study: Study) -> tuple[dict[int, dict], dict[int, d
     Raises:
         InputError: a definition is missing; a number beyond what the table of events can hold.
     """
-    kinds = (background_name, range(study.background_files)), (signal_name, study.stop_masses)
+    kinds = (
+        (background_name, range(study.sample.background_files)),
+        (signal_name, study.sample.stop_masses),
+    )
     found: tuple[dict, dict] = ({}, {})
     others = []
     for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):

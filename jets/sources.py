@@ -131,7 +131,7 @@ class Collisions:
     def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
         found = read_events(path)
-        oriented = self.study.oriented
+        oriented = self.study.images.oriented
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
@@ -140,10 +140,12 @@ def _is_asked(path: Path, study: Study) -> bool:
     numbers = [int(number) for number in re.findall(r"\d+", path.stem)]
     if path.stem.startswith("ttbar") and len(numbers) == 1:
         name = sample_name("ttbar", NONE, NONE, *numbers)
-        return path.stem == name and numbers[0] < study.background_files
+        return path.stem == name and numbers[0] < study.sample.background_files
     if len(numbers) == 2:
         m_stop, m_neutralino = numbers
-        is_on_grid = m_stop in study.stop_masses and m_neutralino in study.neutralino_masses
+        is_on_grid = (
+            m_stop in study.sample.stop_masses and m_neutralino in study.sample.neutralino_masses
+        )
         return path.stem == sample_name("stop", m_stop, m_neutralino, NONE) and is_on_grid
     return False
 
@@ -188,7 +190,7 @@ class PublishedFiles:
         masses = np.full(next(iter(counts.values())), NONE)
         if process == STOP:
             masses = self._neutralino_masses(paths)
-        taken = np.isin(masses, (NONE, *self.study.neutralino_masses))
+        taken = np.isin(masses, (NONE, *self.study.sample.neutralino_masses))
         self._taken[sample] = taken
         events = np.zeros(np.count_nonzero(taken), EVENT_DTYPE)
         events["process"] = process
@@ -256,7 +258,7 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise InputError(f"{folder}: no permission to read it; mend its permissions")
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
-    if not source.samples and not source.left_out and study.published_files:
+    if not source.samples and not source.left_out and study.sample.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)
     if not source.samples and source.left_out:
         raise InputError(
@@ -268,7 +270,7 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
         zenodo = (
             f", or put the published files (Zenodo records 13236906 and 13269304) into "
             f"{study.sample_dir.parent}/"
-            if study.published_files
+            if study.sample.published_files
             else ""
         )
         raise InputError(
@@ -300,10 +302,10 @@ def missing_samples(study: Study, samples: np.ndarray) -> tuple[dict[int, list[i
         missing indices of background files.
     """
     there = set(zip(samples["m_stop"].tolist(), samples["m_neutralino"].tolist(), strict=True))
-    grid = itertools.product(study.stop_masses, study.neutralino_masses)
+    grid = itertools.product(study.sample.stop_masses, study.sample.neutralino_masses)
     points: dict[int, list[int]] = {}
     for m_stop, m_neutralino in grid:
         if (m_stop, m_neutralino) not in there:
             points.setdefault(m_stop, []).append(m_neutralino)
     indices = set(samples["index"][samples["process"] == TTBAR].tolist())
-    return points, [index for index in range(study.background_files) if index not in indices]
+    return points, [index for index in range(study.sample.background_files) if index not in indices]
