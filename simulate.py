@@ -30,7 +30,7 @@ from command import InputError, run
 from jets.published import write_published
 from physics import SHOWER_VARIATIONS
 from products import alone, cores
-from study import add_study_option, load_study
+from study import add_study_options, study_of
 
 
 def print_profile(seconds: dict[str, float]) -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="files to make, e.g. ttbar_0")
     parser.add_argument(
         "--variations",
@@ -69,7 +69,7 @@ def main() -> None:
         raise InputError(f"--workers is {options.workers}, expected 1 or more")
     if options.variations and (options.only or options.no_veto or options.published_layout):
         parser.error("--variations has files of its own: no --only, --no-veto, --published-layout")
-    study = load_study(options.study)
+    study = study_of(options)
     samples = samples_of(study, veto=not options.no_veto)
     if options.variations:
         samples = variations_of(study, list(dict.fromkeys(options.variations)))

@@ -301,7 +301,10 @@ def _modelling(summary: Summary, results: Results) -> None:
 
 
 def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping]) -> None:
-    section = f"SIC at eps_S = {results.study.figures.working_point:g} by neutralino mass in GeV, trees on events"
+    section = (
+        f"SIC at eps_S = {results.study.figures.working_point:g} by neutralino mass in GeV, "
+        "trees on events"
+    )
     for point in points:
         summary.add(
             section,

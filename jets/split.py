@@ -66,21 +66,22 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
     number = uniform(events, "split")
     edges = {}
     for name in ("split", "split_loose"):
-        fractions = getattr(study, name)
+        fractions = getattr(study.images, name)
         if not (  # so that NaN is refused too
             len(fractions) == len(SPLITS)
             and all(fraction >= 0 for fraction in fractions)
             and abs(sum(fractions) - 1) <= 1e-9
         ):
             raise InputError(
-                f"study {study.name!r}: {name} is {list(fractions)}, expected three fractions "
-                "(train, validation, held out) that add up to 1"
+                f"study {study.name!r}: images.{name} is {list(fractions)}, expected three "
+                "fractions (train, validation, held out) that add up to 1"
             )
         edges[name] = np.round(np.cumsum(fractions)[:-1], 12)
     if study.images.split_loose[HELD_OUT] != 0:
         raise InputError(
-            f"study {study.name!r}: split_loose holds out {study.images.split_loose[HELD_OUT]:g} of the "
-            "events with 5 or 6 jets, expected 0: only fully selected events are tested on"
+            f"study {study.name!r}: images.split_loose holds out "
+            f"{study.images.split_loose[HELD_OUT]:g} of the events with 5 or 6 jets, expected 0: "
+            "only fully selected events are tested on"
         )
     split = np.where(
         fully_selected,
@@ -130,6 +131,38 @@ def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: i
 def mass_point(events: np.ndarray) -> np.ndarray:
     """One number for each mass point, (n,)."""
     return events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
+
+
+def relative_weights(events: np.ndarray) -> np.ndarray:
+    """Weights of events over their mean: of the mass point, or of the whole background.
+
+    Exactly 1 where those of a mass point or of the background are equal.
+
+    Args:
+        events: structured (n,) with process, m_stop, m_neutralino and weight.
+
+    Raises:
+        InputError: a mean that is not above 0.
+    """
+    is_signal = events["process"] == STOP
+    _, group, counts = np.unique(
+        np.where(is_signal, mass_point(events), -1), return_inverse=True, return_counts=True
+    )
+    largest = np.zeros(len(counts))
+    np.maximum.at(largest, group, np.abs(events["weight"]))
+    # Equal weights become 1 before they are summed up: their mean is not rounded.
+    weight = events["weight"] / np.where(largest > 0, largest, 1)[group]
+    mean = np.bincount(group, weight) / counts
+    if not (mean > 0).all():
+        event = events[np.argmin(mean[group])]
+        name = "background"
+        if event["process"] == STOP:
+            name = f"stop {event['m_stop']} neutralino {event['m_neutralino']} GeV"
+        raise InputError(
+            f"{name}: the weights of {counts[mean.argmin()]} events add up to no more than 0; "
+            "expected more; add events to the sample and run setup.py again"
+        )
+    return weight / mean[group]
 
 
 def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
