@@ -303,12 +303,14 @@ PRESETS = {
 
 # --- TOML files and the command line ------------------------------------------------------------
 
-# Settings outside any table, as studies were written before there were sections: name -> place.
-FLAT = {
-    setting.name: f"{section.name}.{setting.name}"
-    for section in dataclasses.fields(Study)[:0:-1]  # of two of one name the earlier section's
+PLACES = [  # of all settings
+    f"{section.name}.{setting.name}"
+    for section in dataclasses.fields(Study)[1:]
     for setting in dataclasses.fields(section.type)
-} | {
+]
+# Settings outside any table, as studies were written before there were sections: name -> place; of
+# two of one name the earlier section's.
+FLAT = {place.partition(".")[2]: place for place in reversed(PLACES)} | {
     "sample": "sample.folder",
     "trees": "trees.number",
     "tree_learning_rate": "trees.learning_rate",
@@ -395,7 +397,7 @@ def _placed(source: Path | str, stated: Mapping[str, Any]) -> dict[str, Any]:
             settings |= {f"{key}.{setting}": value[setting] for setting in value}
         else:
             settings[FLAT.get(key, key)] = value
-    if unknown := settings.keys() - {"name", *FLAT.values()}:
+    if unknown := settings.keys() - {"name", *PLACES}:
         raise InputError(
             f"{source}: unknown setting {min(unknown)!r}; the settings are those of the sections "
             "in study.py"

@@ -25,7 +25,7 @@ from command import InputError, run
 from evaluation.results import Classifiers, read_results
 from jets.packed import PackedJets, read_event_table
 from jets.scores import Classifier
-from jets.split import HELD_OUT, TRAIN, mass_point
+from jets.split import HELD_OUT, TRAIN, mass_point, relative_weights
 from physics import JETS_MIN
 from products import write_csv
 from sensitivity.sic import MaximumSIC, ratio_of_means
@@ -122,7 +122,10 @@ def with_signal_seen(
         event=joined(event, classifiers.event),
         is_signal=joined(np.ones(len(event), bool), classifiers.is_signal),
         pt=joined(seen[PT], classifiers.pt),
-        weight=joined(weights_to(point[wanted], point[event]), classifiers.weight),
+        weight=joined(
+            weights_to(point[wanted], point[event]) * relative_weights(events)[event],
+            classifiers.weight,
+        ),
     )
 
 

@@ -328,7 +328,7 @@ def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
     """Two mass points in other shares: weighted, what learns nothing does not differ."""
     generator = np.random.default_rng(0)
     events = np.zeros(9000, EVENT_DTYPE)
-    events["m_stop"] = np.arange(9000) % 3 * 100 + 700
+    events["m_stop"], events["weight"] = np.arange(9000) % 3 * 100 + 700, 1
     is_signal = np.arange(9000) < 4000
     seen = np.arange(2000)[(events["m_stop"][:2000] > 700) | (np.arange(2000) % 4 == 0)]
     mass = generator.normal((events["m_stop"] - 600) / 50 * is_signal, 3)

@@ -379,7 +379,7 @@ def test_summary_holds_every_number_with_its_error(finished):
     assert published["jets", "AK14 ViT"] == "" and published["events", "DS2"] == ""
     # The working point of the demo is not the published one: nothing is put beside it.
     assert all(row["published"] == "" for row in rows if row["quantity"].startswith("SIC at"))
-    added = [row for row in rows if row["table"] == "added to DS2"]
+    added = [row for row in rows if row["table"] == "added"]
     assert [row["network"] for row in added] == [*OF_JETS]
     assert {(row["features"], row["reference_features"]) for row in added} == {("DS2", "DS2")}
     text = (finished / "plots/synthetic/summary.txt").read_text()
