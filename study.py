@@ -20,12 +20,23 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from command import InputError
 from physics import BEAM_ENERGY, JET_DEFINITIONS
+from processes import (
+    BACKGROUND,
+    PROCESSES,
+    SIGNAL,
+    STATED,
+    VARIATION,
+    Process,
+    of_role,
+    unregistered,
+)
 
 # --- Names --------------------------------------------------------------------------------------
 
@@ -33,15 +44,6 @@ SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
 PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
-
-
-def sample_name(process: str, m_stop: int, m_neutralino: int, index: int) -> str:
-    """The name of one file of collisions, without its suffix.
-
-    >>> sample_name("ttbar", -1, -1, 0), sample_name("stop", 900, 300, -1)
-    ('ttbar_0', 'stop_900_300')
-    """
-    return f"ttbar_{index}" if process == "ttbar" else f"stop_{m_stop}_{m_neutralino}"
 
 
 # --- Studies ------------------------------------------------------------------------------------
@@ -66,16 +68,17 @@ class Study:
     name: str
     sample: Setup[str] = ""  # the folder of collisions in train_data/; empty: the study's own name
     published_files: Setup[bool] = True  # without such a folder, read those in train_data/
+    processes: Setup[tuple[str, ...]] = ("ttbar", "stop")  # in processes/, variations aside
 
     # The sample that simulate.py makes.
     stop_masses: Simulate[Setup[tuple[int, ...]]] = tuple(range(700, 1201, 25))
     neutralino_masses: Simulate[Setup[tuple[int, ...]]] = tuple(range(100, 501, 10))
     signal_events: Simulate[int] = 5_000  # fully selected, per mass point
-    background_events: Simulate[int] = 60_000  # fully selected, all files together
-    background_files: Simulate[Setup[int]] = 10
+    background_events: Simulate[int] = 60_000  # fully selected, all files of a process together
+    background_files: Simulate[Setup[int]] = 10  # per process
     signal_loose_share: Simulate[float] = 1.0  # of the events with 5 or 6 jets, how many are kept
     background_loose_share: Simulate[float] = 1.0
-    variation_events: Simulate[int] = 5_000  # fully selected top pairs of each of SHOWER_VARIATIONS
+    variation_events: Simulate[int] = 5_000  # fully selected, of each variation
 
     # The one event-level split: train, validation, held out.
     split: Setup[tuple[float, float, float]] = (0.5, 0.2, 0.3)  # of fully selected events
@@ -144,22 +147,41 @@ class Study:
         """Our own collisions: `train_data/<sample>/`."""
         return Path("train_data") / (self.sample or self.name)
 
+    def axes_of(self, process: Process) -> tuple[Sequence[int], ...]:
+        """The values of each parameter of a process, or the indices of its files if it has none."""
+        stated = dict(zip(STATED, (self.stop_masses, self.neutralino_masses), strict=True))
+        if not process.parameters:
+            return (range(self.background_files if process.role == BACKGROUND else 1),)
+        return tuple(
+            stated[name] if name in stated else process.values[i]
+            for i, name in enumerate(process.parameters)
+        )
+
+    def files_of(self, process: Process) -> list[tuple[int, ...]]:
+        """The numbers in the names of the files of a process that the study asks for."""
+        return list(itertools.product(*self.axes_of(process)))
+
+    def folder_of(self, process: Process) -> Path:
+        """Where its files lie; those of a variation in `train_data/<sample>/<sample>_<name>/`.
+
+        The name of that folder is of this sample and this variation, for the seeds follow from it.
+        """
+        if process.role == VARIATION:
+            return self.sample_dir / f"{self.sample_dir.name}_{process.name}"
+        return self.sample_dir
+
     @property
     def sample_files(self) -> list[Path]:
-        """The files that simulate.py makes, the background first: it takes longest."""
-        names = [sample_name("ttbar", -1, -1, index) for index in range(self.background_files)]
-        names += [
-            sample_name("stop", *masses, -1)
-            for masses in itertools.product(self.stop_masses, self.neutralino_masses)
+        """The files that simulate.py makes."""
+        return [
+            self.folder_of(process) / f"{process.sample_name(*numbers)}.h5"
+            for process in map(PROCESSES.__getitem__, self.processes)
+            for numbers in self.files_of(process)
         ]
-        return [self.sample_dir / f"{name}.h5" for name in names]
 
-    def variation_dir(self, name: str) -> Path:
-        """Top pairs of another shower, a key of `SHOWER_VARIATIONS`: `train_data/<sample>/<name>/`.
-
-        The name is of this sample and this variation, for the seeds follow from it.
-        """
-        return self.sample_dir / f"{self.sample_dir.name}_{name}"
+    def variation_files(self, process: Process) -> list[Path]:
+        """The files of a variation that are there."""
+        return sorted(self.folder_of(process).glob("[!.]*.h5"))
 
     @property
     def data_dir(self) -> Path:
@@ -318,9 +340,20 @@ def _check(path: Path, study: Study) -> None:
         rising = all(low < high for low, high in itertools.pairwise(masses))
         possible = masses[0] > 0 and masses[-1] < BEAM_ENERGY / 2
         require(name, rising and possible, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
+    for name in study.processes:
+        if name not in PROCESSES:
+            raise InputError(f"{path}: {unregistered(name)}")
+    for role in (SIGNAL, BACKGROUND):
+        good = set(study.processes) <= set(of_role(SIGNAL, BACKGROUND))
+        good &= not of_role(role).keys().isdisjoint(study.processes)
+        require("processes", good, "at least one signal and one background, no variation")
     require("pixels_max", study.pixels_max in (32, 64, 128), "32, 64 or 128")
     require("pixel_scale", study.pixel_scale in PIXEL_SCALES, f"one of {', '.join(PIXEL_SCALES)}")
-    for name, known in (("jet_definitions", set(JET_DEFINITIONS)), ("seeds", range(INTEGER_MAX))):
+    for name, known in (
+        ("jet_definitions", set(JET_DEFINITIONS)),
+        ("processes", set(PROCESSES)),
+        ("seeds", range(INTEGER_MAX)),
+    ):
         values = getattr(study, name)
         good = len(set(values)) == len(values) and all(value in known for value in values)
         require(name, good, "each once, 0 or more" if name == "seeds" else ", ".join(known))

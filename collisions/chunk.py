@@ -7,9 +7,9 @@ import numpy as np
 
 from collisions.clustering import Jets, anti_kt, membership, multiplicity, ranks
 from collisions.detector import Objects, respond
+from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
 from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
-from collisions.processes import Process, generate
 from collisions.ragged import delta_r, offsets_of
 from collisions.selection import Selected, has_lepton, select, without
 from physics import (
@@ -22,8 +22,8 @@ from physics import (
     MISSING_DELTA_R,
     MJ_JET_DEFINITION,
 )
+from processes import Process
 
-NEUTRALINO = 1000022
 FOUR_VECTOR = [(name, "f4") for name in ("pt", "eta", "phi", "mass")]
 LEPTON_DTYPE = np.dtype([*FOUR_VECTOR, ("charge", "i1"), ("pdg_id", "i1")])
 JET_DTYPE = np.dtype([*FOUR_VECTOR, ("b_tag", "i1"), ("flavour", "i1")])
@@ -63,18 +63,24 @@ class Chunk:
 
 
 def make_chunk(
-    process: Process, tries: int, seed: int, veto: bool = True, loose_share: float = 1.0
+    process: Process,
+    parameters: tuple[int, ...],
+    tries: int,
+    seed: int,
+    veto: bool = True,
+    loose_share: float = 1.0,
 ) -> Chunk:
     """Collide, detect, select, cluster.
 
     Args:
+        parameters: of the process.
         tries: events to begin, all decays open.
         seed: of Pythia, 1 to 900,000,000; the detector's numbers follow from it.
         veto: whether the process's early veto is on.
         loose_share: the share of events with 5 or 6 jets that is kept, chosen at random.
     """
     clock = _Clock()
-    batch = generate(process, tries, seed, veto)
+    batch = generate(process, parameters, tries, seed, veto)
     clock.lap("Pythia")
 
     generator = np.random.default_rng((seed, 0))
@@ -97,23 +103,35 @@ def make_chunk(
     columns["truth"] = truth(record, process.truth)[kept]
     columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
     columns["veto_score"] = batch.veto_score[kept].astype("f4")
-    neutralinos = columns["truth"]["pdg_id"] == NEUTRALINO
     for name in JET_DEFINITIONS:
         large = columns[name]
-        large["delta_r"] = MISSING_DELTA_R
-        if neutralinos.any():
-            near = columns["truth"][neutralinos].reshape(len(kept), 1, 2)
-            jets = large[:, :, None]
-            distance = delta_r(jets["eta"], jets["phi"], near["eta"], near["phi"])
-            large["delta_r"] = np.where(jets["pt"] > 0, distance, MISSING_DELTA_R)
+        large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
     clock.lap("large jets")
     cut_flow = {
         "begun": batch.tried,
-        "a leptonic W": batch.wanted,
+        process.cut: batch.wanted,
         "early veto": batch.finished,
         **selected.cut_flow,
     }
     return Chunk(columns, cut_flow, batch.cross_section, clock.seconds)
+
+
+def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
+    """The truth (n, m) that the jets of a process are matched to."""
+    first = np.cumsum([0, *(1 + daughters for _, daughters in process.truth)])
+    ids = [pdg_id for pdg_id, _ in process.truth]
+    return truth[:, first[:-1][np.isin(ids, process.matches)]]
+
+
+def _nearest(jets: np.ndarray, particles: np.ndarray) -> np.ndarray:
+    """Distances (n, 3, 2) of jets (n, 3) to two particles of (n, m), the nearest ones."""
+    found = np.full((*jets.shape, max(2, particles.shape[1])), MISSING_DELTA_R)
+    if particles.shape[1]:
+        one, two = jets[:, :, None], particles[:, None, :]
+        distance = delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
+        exists = (one["pt"] > 0) & (two["pdg_id"] != 0)
+        found[..., : particles.shape[1]] = np.where(exists, distance, MISSING_DELTA_R)
+    return np.sort(found, axis=-1)[..., :2] if particles.shape[1] > 2 else found
 
 
 class _Clock:

@@ -15,7 +15,7 @@ import numpy as np
 
 from command import InputError
 from evaluation.results import Results, with_observables
-from jets.split import STOP
+from jets.split import is_signal
 from physics import EXPECTED_BACKGROUND
 from sensitivity.bootstrap import CONFIDENCE
 from sensitivity.exclusion import (
@@ -183,7 +183,7 @@ def exclusions(results: Results) -> list[Exclusion]:
         InputError: too few held-out background events for any cut.
     """
     study = results.study
-    n_background = np.sum(results.events["process"] != STOP)
+    n_background = np.sum(~is_signal(results.events))
     if n_background < study.background_events_min:
         raise InputError(
             f"{study.data_dir}/events.h5: {n_background} held-out background events, expected at "
@@ -194,7 +194,7 @@ def exclusions(results: Results) -> list[Exclusion]:
     samples = results.table.samples
     efficiency = {
         (row["m_neutralino"], row["m_stop"]): row["selection_efficiency"]
-        for row in samples[samples["process"] == STOP]
+        for row in samples[is_signal(samples)]
     }
     grid = [(m, stop) for m in neutralino_masses for stop in stop_masses]
     shape = (len(neutralino_masses), len(stop_masses))

@@ -8,7 +8,8 @@ import numpy as np
 from command import InputError
 from jets.packed import EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, read_trees
-from jets.split import STOP, VARIED
+from jets.split import is_signal, is_variation
+from processes import SIGNAL, STATED, VARIATION, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores
 from sensitivity.reweighting import spectrum_weights
@@ -127,7 +128,7 @@ class Results:
     Attributes:
         table: every event that was read.
         scores, trees: of the held-out events.
-        varied: variation of the shower -> scores of its top pairs by the trees over events.
+        varied: variation -> scores of its events by the trees over events.
         left_out: fit -> reason, as step 4 recorded it.
     """
 
@@ -179,7 +180,7 @@ class Results:
         return self._on_jets(jets, by_name, self._is_signal(jets))
 
     def _is_signal(self, jets: np.ndarray) -> np.ndarray:
-        return np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
+        return np.broadcast_to(is_signal(self.events)[:, None], jets.shape)
 
     def of_shuffled_jets(self, jet_definition: str) -> Classifiers:
         """The null check: trained on permuted labels, tested on those same permuted labels.
@@ -229,7 +230,7 @@ class Results:
 
     def _on_signal(self, fits: Mapping[str, np.ndarray]) -> Classifiers:
         of_events = {name: score for name, score in fits.items() if score.ndim == 1}
-        return self._on_events(of_events, self.events["process"] == STOP)
+        return self._on_events(of_events, is_signal(self.events))
 
     @property
     def of_shuffled_events(self) -> Classifiers:
@@ -246,8 +247,12 @@ class Results:
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stop and neutralino masses of the held-out signal events, ascending, GeV."""
-        signal = self.events[self.events["process"] == STOP]
+        """Stop and neutralino masses of the held-out signal events that have them, ascending, GeV.
+
+        Empty where no signal has both.
+        """
+        with_masses = [p.number for p in of_role(SIGNAL).values() if p.parameters == STATED]
+        signal = self.events[np.isin(self.events["process"], with_masses)]
         return np.unique(signal["m_stop"]), np.unique(signal["m_neutralino"])
 
 
@@ -265,8 +270,12 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
         )
     table = read_event_table(folder / "events.h5")
     process = table.events["process"][scores.event]
-    varied = {name: trees.take(rows) for name, n in VARIED.items() if (rows := process == n).any()}
-    nominal = process <= STOP
+    varied = {
+        name: trees.take(rows)
+        for name, variation in of_role(VARIATION).items()
+        if (rows := process == variation.number).any()
+    }
+    nominal = ~is_variation(table.events[scores.event])
     return Results(study, table, scores.take(nominal), trees.take(nominal), varied, left_out)
 
 

@@ -12,31 +12,39 @@ from event_level.fits import CLASSICAL, OF_ONE_JET, SAME_JETS, columns, possible
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_jets
 from jets.scores import TreeScores, read_scores
-from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, uniform
+from jets.split import (
+    HELD_OUT,
+    TRAIN,
+    is_background,
+    is_signal,
+    lowest,
+    mass_point,
+    uniform,
+)
 from physics import MISSING_SCORE
 from products import cores
 from study import Study
 
 
 def folds_and_offered(
-    events: np.ndarray, is_signal: np.ndarray, study: Study
+    events: np.ndarray, labels: np.ndarray, study: Study
 ) -> tuple[np.ndarray, np.ndarray]:
     """The fold of every event, and whether the trees may be grown on it.
 
     Args:
         events: structured (m,) rows of the event table.
-        is_signal: (m,)
+        labels: (m,) whether an event is signal.
 
     Returns:
-        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point` and for top
-        pairs of other showers. Both follow from an event's key alone, with independent hashes.
+        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point` and for
+        variations. Both follow from an event's key alone, with independent hashes.
 
     Raises:
         InputError: a fold without signal or without background.
     """
     fold = (uniform(events, salt="fold") * study.folds).astype(np.uint8)
-    for process, what in ((STOP, "signal"), (TTBAR, "background")):
-        of_class = events["process"] == process
+    background = is_background(events)
+    for of_class, what in ((is_signal(events), "signal"), (background, "background")):
         if len(np.unique(fold[of_class])) < study.folds:
             raise InputError(
                 f"{study.data_dir}/events.h5: {np.sum(of_class)} held-out {what} events "
@@ -45,7 +53,7 @@ def folds_and_offered(
     chosen = lowest(
         uniform(events, salt="trees"), mass_point(events), study.tree_events_per_mass_point
     )
-    return fold, (events["process"] == TTBAR) | (is_signal & chosen)
+    return fold, background | (labels & chosen)
 
 
 def grow(features: np.ndarray, is_signal: np.ndarray, study: Study, device: str) -> xgboost.Booster:
@@ -143,9 +151,9 @@ def grow_all(
     scores = read_scores(study.data_dir / "scores.h5", study.seeds)
     events = table.events[scores.event]
     assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
-    is_signal = events["process"] == STOP
-    fold, offered = folds_and_offered(events, is_signal, study)
-    shuffled = np.random.default_rng(0).permutation(is_signal)
+    labels = is_signal(events)
+    fold, offered = folds_and_offered(events, labels, study)
+    shuffled = np.random.default_rng(0).permutation(labels)
     every_fit = wanted | repeats(scores)
     chosen, left_out = possible(every_fit, scores, table)
     print(
@@ -157,7 +165,7 @@ def grow_all(
         features: np.ndarray,
         event: np.ndarray,
         usable: np.ndarray | bool = True,
-        label: np.ndarray = is_signal,
+        label: np.ndarray = labels,
     ) -> np.ndarray:
         return cross_fit(
             features,

@@ -24,9 +24,9 @@ from physics import (
     JETS_PER_EVENT,
     MISSING_DELTA_R,
 )
+from processes import BACKGROUND, NONE, PROCESSES, SIGNAL, STATED, of_role, unregistered
 
 LAYOUT = "stop pair events 1"
-PROCESSES = ("ttbar", "stop")
 ANGLE_STEP = 2e-4  # of the objects' eta and phi
 MANTISSA_BITS = 13  # kept of other momenta: 6e-5 relative, far below any resolution
 
@@ -72,11 +72,9 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
 INTEGER_64_MAX = 2**63 - 1
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
-INTEGERS = ("m_stop", "m_neutralino", "index", "generated", "selected")
-ATTRIBUTES = (
+INTEGERS = ("index", "generated", "selected")
+ATTRIBUTES = (  # and the parameters of the process
     "process",
-    "m_stop",
-    "m_neutralino",
     "index",
     "cross_section_pb",
     "cross_section_error_pb",
@@ -94,15 +92,16 @@ class Events:
     """The events of one file, all past the loose preselection; momenta in GeV.
 
     Attributes:
-        attributes: process, masses, index, cross section, efficiency, settings, seeds, versions.
+        attributes: process, its parameters, index, cross section, efficiency, settings, seeds,
+            versions.
         cut_flow: structured (name, events), from all that were begun.
         observables, lepton: structured (n,); pt_hat, veto_score (the early veto's): (n,) f4.
         jets: the R = 0.4 jets, structured, flat; jet_offsets (n + 1,).
         large_r: jet definition -> structured (n, 3), pT 0 where there is no such jet.
         objects: energy-flow objects in any large-R jet, structured, flat; object_offsets (n + 1,).
             `jet` (., 3) is the number of the jet in each definition, 3 for none.
-        truth: structured (n, slots): t, tbar, W+ and 2 daughters, W- and 2 daughters, and for
-            signal each neutralino followed by its 3 quarks.
+        truth: structured (n, slots), what the process keeps: t, tbar, W+ and 2 daughters, W- and
+            2 daughters, and of stop pairs each neutralino followed by its 3 quarks.
     """
 
     attributes: dict
@@ -123,22 +122,33 @@ class Events:
 
     @property
     def process(self) -> str:
-        """`ttbar` or `stop`."""
+        """A key of `processes.PROCESSES`."""
         return self.attributes["process"]
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The parameters of the process, or the file's index if it has none."""
+        names = PROCESSES[self.process].parameters or ("index",)
+        return tuple(int(self.attributes[name]) for name in names)
+
+    @property
+    def sample_name(self) -> str:
+        """What the file should be called, without its suffix."""
+        return PROCESSES[self.process].sample_name(*self.numbers)
+
+    @property
     def m_stop(self) -> int:
-        """GeV; -1 for background."""
-        return int(self.attributes["m_stop"])
+        """GeV; -1 of a process without stops."""
+        return int(self.attributes.get("m_stop", NONE))
 
     @property
     def m_neutralino(self) -> int:
-        """GeV; -1 for background."""
-        return int(self.attributes["m_neutralino"])
+        """GeV; -1 of a process without neutralinos."""
+        return int(self.attributes.get("m_neutralino", NONE))
 
     @property
     def index(self) -> int:
-        """Number of a background file; -1 for signal."""
+        """Number of a file of a process without parameters, else -1."""
         return int(self.attributes["index"])
 
     def take(self, chosen: np.ndarray) -> "Events":
@@ -402,27 +412,28 @@ def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
             raise InputError(
                 f"{path}: attribute {name!r} is {value}, expected an integer of 64 bits; {remedy}"
             )
-    missing = [name for name in ATTRIBUTES if name not in attributes]
+    process = of_role(SIGNAL, BACKGROUND).get(attributes.get("process"))
+    parameters = process.parameters if process else ()
+    expected = (*ATTRIBUTES, *parameters)
+    missing = [name for name in expected if name not in attributes]
     if missing:
         raise InputError(f"{path}: attribute {missing[0]!r} is missing; {remedy}")
-    for name in ATTRIBUTES[1:]:
-        kinds = int if name in INTEGERS else (int, float)
+    if process is None:
+        raise InputError(f"{path}: {unregistered(attributes['process'])}")
+    integers = (*INTEGERS, *parameters)
+    for name in expected[1:]:
+        kinds = int if name in integers else (int, float)
         value = attributes[name]
         if not isinstance(value, kinds) or not math.isfinite(value):
             raise InputError(
                 f"{path}: attribute {name!r} is {value!r}, expected "
-                f"{'an integer' if name in INTEGERS else 'a number'}; {remedy}"
+                f"{'an integer' if name in integers else 'a number'}; {remedy}"
             )
     ranges = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], (0, math.inf))
     ranges |= {"selection_efficiency": (0, 1.0), "selected": (0, attributes["generated"])}
-    if attributes["process"] not in PROCESSES:
-        raise InputError(
-            f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
-        )
-    is_stop = attributes["process"] == "stop"
-    masses = (1, BEAM_ENERGY) if is_stop else (-1, -1)
-    ranges |= dict.fromkeys(("m_stop", "m_neutralino"), masses)
-    ranges["index"] = (-1, -1) if is_stop else (0, NUMBER_MAX)
+    ranges |= {name: (NONE, NONE) for name in (*STATED, "index") if name in attributes}
+    ranges |= dict.fromkeys(parameters or ("index",), (0, NUMBER_MAX))
+    ranges |= {name: (1, BEAM_ENERGY) for name in parameters if name in STATED}
     for name, (low, high) in ranges.items():
         if not low <= attributes[name] <= high:
             raise InputError(

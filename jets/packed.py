@@ -25,7 +25,7 @@ from jets.split import HELD_OUT, SPLITS, TRAIN
 from physics import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
 from products import atomic_write
 
-_SAMPLE = [("process", "u1"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
+_SAMPLE = [("process", "<i4"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
 EVENT_DTYPE = np.dtype(
     [*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2"), ("weight", "<f8")]
 )
@@ -71,7 +71,9 @@ class EventTable:
     """All events of a study.
 
     Attributes:
-        events: structured (n,), `EVENT_DTYPE`; n_jets -1 where unknown (published files).
+        events: structured (n,), `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters
+            of the process, whatever it calls them, -1 where it has none; n_jets -1 where unknown
+            (published files).
         observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
         samples: structured, `SAMPLE_DTYPE`, one row a mass point or background file; `events`
             counts the fully selected ones; NaN where unknown.

@@ -22,16 +22,17 @@ from jets.packed import (
 from jets.sources import Collisions, PublishedFiles
 from jets.split import (
     HELD_OUT,
-    STOP,
     TRAIN,
-    TTBAR,
-    VARIED,
     assign_split,
     choose_training_jets,
+    is_background,
+    is_signal,
+    is_variation,
     matched,
     shuffle_labels,
 )
 from physics import JET_DEFINITIONS
+from processes import SIGNAL, VARIATION, numbered, of_role
 from study import Study
 
 
@@ -61,8 +62,8 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
     events = np.concatenate([survey.events for survey in surveys])
-    for process, name in ((STOP, "signal"), (TTBAR, "background")):
-        if not (events["process"] == process).any():
+    for is_class, name in ((is_signal, "signal"), (is_background, "background")):
+        if not is_class(events).any():
             raise InputError(
                 f"{source.folder}: no {name} among {len(source.paths)} files, expected at least "
                 "one that the study asks for; simulate or fetch it"
@@ -93,15 +94,14 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
 
 
 def inventory(overview: Overview) -> list[tuple]:
-    """One line a background file and a stop mass, for print.
+    """One line per value of the first parameter of a process, or per index, for print.
 
     Returns:
-        Name, mass points, events fully selected and not, jets of every definition, and the range
-        of matched jets of a mass point of every definition.
+        Name, mass points of signal, events fully selected and not, jets of every definition, and
+        the range of matched jets of a mass point of every definition.
     """
     events, samples = overview.table.events, overview.table.samples
     lines = []
-    variations = {number: name for name, number in VARIED.items()}
     for sample in np.unique(samples[["process", "m_stop", "index"]]):
         of_events = np.all([events[name] == sample[name] for name in sample.dtype.names], axis=0)
         of_samples = np.all([samples[name] == sample[name] for name in sample.dtype.names], axis=0)
@@ -114,10 +114,12 @@ def inventory(overview: Overview) -> list[tuple]:
             points, point = np.unique(mass, return_inverse=True)
             per_point = np.bincount(point, weights=per_event, minlength=len(points)).astype(int)
             ranges.append(f"{per_point.min()}-{per_point.max()}")
-        name = f"stop {sample['m_stop']} GeV"
-        if sample["process"] != STOP:
+        process = numbered(sample["process"])
+        name = f"{process.name} {sample['m_stop'] if process.parameters else sample['index']}"
+        if process.role == VARIATION:
+            name = process.name
+        if process.role != SIGNAL:
             n_points, ranges = "", [""] * len(ranges)
-            name = variations.get(sample["process"], f"ttbar {sample['index']}")
         lines.append((name, n_points, n_selected, len(mass) - n_selected, *n_jets, *ranges))
     return lines
 
@@ -138,10 +140,10 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     rows = np.empty(len(event), JET_DTYPE)
     rows["event"], rows["k"] = event, k
     rows["split"] = events["split"][event]
-    rows["label"] = events["process"][event] == STOP
+    rows["label"] = is_signal(events)[event]
     for name, _ in KINEMATICS:
         rows[name] = jets[name][packed]
-    is_nominal = events["process"][event] <= STOP
+    is_nominal = ~is_variation(events)[event]
     rows["classified"] = is_nominal & ((rows["label"] == 0) | matched(rows))
     rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
     for label, name in ((1, "signal"), (0, "background")):
@@ -172,7 +174,8 @@ def jets_of(
     exists = large_r["pt"] > 0
     event, k = np.nonzero(exists)
     jets = np.zeros(len(event), JET_DTYPE)
-    jets["event"], jets["k"], jets["label"] = event, k, events.process == "stop"
+    jets["event"], jets["k"] = event, k
+    jets["label"] = events.process in of_role(SIGNAL)
     for name in ("mass", "pt", "eta", "phi"):
         jets[name] = large_r[name][exists]
     jets["delta_r"] = large_r["delta_r"][exists].min(axis=1)

@@ -37,6 +37,9 @@ from physics import (
     JETS_PER_EVENT,
     MISSING_DELTA_R,
 )
+from processes import NONE
+from processes.stop import STOP
+from processes.ttbar import TTBAR
 from products import atomic_write
 from study import Study
 
@@ -71,7 +74,10 @@ def find_files(folder: Path, study: Study) -> tuple[dict[int, dict], dict[int, d
     Raises:
         InputError: a definition is missing; a number beyond what the table of events can hold.
     """
-    kinds = (background_name, range(study.background_files)), (signal_name, study.stop_masses)
+    kinds = (
+        (background_name, range(study.background_files) if TTBAR.name in study.processes else ()),
+        (signal_name, study.stop_masses if STOP.name in study.processes else ()),
+    )
     found: tuple[dict, dict] = ({}, {})
     others = []
     for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):
@@ -360,13 +366,19 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
         The files written.
 
     Raises:
-        InputError: numbers that the reader would refuse, or no fully selected event.
+        InputError: numbers that the reader would refuse, no fully selected event, or a process
+            that the layout does not know.
     """
     attributes = {path: read_attributes(path) for path in paths}
     groups: dict[tuple, list[Path]] = {}
-    for path in sorted(paths, key=lambda path: int(attributes[path]["m_neutralino"])):
+    for path in sorted(paths, key=lambda path: attributes[path].get("m_neutralino", NONE)):
         found = attributes[path]
-        key = (found["process"], int(found["m_stop"]), int(found["index"]))
+        if found["process"] not in (STOP.name, TTBAR.name):
+            raise InputError(
+                f"{path}: process is {found['process']!r}, expected {TTBAR.name} or {STOP.name}, "
+                "which the published layout knows; leave it out"
+            )
+        key = (found["process"], found.get("m_stop", NONE), found["index"])
         groups.setdefault(key, []).append(path)
     written = []
     for (process, m_stop, index), members in sorted(groups.items()):
@@ -374,7 +386,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
             jet_definition: folder
             / (
                 signal_name(jet_definition, m_stop)
-                if process == "stop"
+                if process == STOP.name
                 else background_name(jet_definition, index)
             )
             for jet_definition in JET_DEFINITIONS
@@ -399,7 +411,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
 
 def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: str) -> None:
-    signal = events.process == "stop"
+    signal = events.process == STOP.name
     side = JET_DEFINITIONS[jet_definition].pixels
     large_r = events.large_r[jet_definition]
     images = draw_events(events, jet_definition, np.ones(large_r.shape, bool))

@@ -27,7 +27,8 @@ from command import InputError, call, run
 from evaluation.results import TREES_OF_ONE_JET
 from evaluation.table import cell
 from jets.events import read_events
-from physics import JETS_MIN, SHOWER_VARIATIONS
+from physics import JETS_MIN
+from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show
 from study import PRESETS, Study, load_study
@@ -37,7 +38,7 @@ from training.plan import trainings
 DEFINITION = "AK14"  # that the claims are about
 STEPS = {
     "simulate": ["simulate.py"],
-    "variations": ["simulate.py", "--variations", *SHOWER_VARIATIONS],
+    "variations": ["simulate.py", "--variations", *of_role(VARIATION)],
     "setup": ["setup.py"],
     "train": ["train.py", "--all"],
     "predict": ["predict_base_model_mass.py"],
@@ -67,7 +68,7 @@ TABLES = {
 def sample(study: Study) -> Rows:
     """What makes each file of the sample again: its chunks, counts, cut flow and hash."""
     rows = []
-    folders = [study.sample_dir, *map(study.variation_dir, SHOWER_VARIATIONS)]
+    folders = [study.sample_dir, *map(study.folder_of, of_role(VARIATION).values())]
     for path in (path for folder in folders for path in sorted(folder.glob("[!.]*.h5"))):
         events = read_events(path)
         stated = events.attributes

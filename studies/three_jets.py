@@ -27,7 +27,17 @@ from jets.images import SparseImages
 from jets.packed import JET_DTYPE, PackedJets
 from jets.preparation import Overview, at_side, look_through
 from jets.sources import Collisions, PublishedFiles, find_source
-from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION, lowest, mass_point, uniform
+from jets.split import (
+    HELD_OUT,
+    TRAIN,
+    VALIDATION,
+    is_background,
+    is_signal,
+    is_variation,
+    lowest,
+    mass_point,
+    uniform,
+)
 from models.head import JetMassClassifier
 from physics import JETS_PER_EVENT
 from products import fingerprint, write_csv
@@ -91,7 +101,7 @@ def choose_events(overview: Overview, study: Study) -> np.ndarray:
     hashes = uniform(events, "three jets")
     chosen = np.zeros(len(events), bool)
     n = study.training_jets_per_mass_point
-    for is_class in (events["process"] == STOP, events["process"] < STOP):
+    for is_class in (is_signal(events), is_background(events)):
         candidates = is_class & (events["split"] != HELD_OUT)
         chosen[candidates] = lowest(hashes[candidates], mass_point(events[candidates]), n)
         n = np.count_nonzero(chosen)
@@ -134,7 +144,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
     source = find_source(study)
     overview = look_through(source, study)
     events = overview.table.events
-    is_nominal = events["process"] <= STOP
+    is_nominal = ~is_variation(events)
     held_out = is_nominal & (events["split"] == HELD_OUT)
     chosen = choose_events(overview, study) | held_out
     jets, jet_of_event = draw(source, overview, chosen, study)
@@ -143,7 +153,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
     samples = {}
     for split in (TRAIN, VALIDATION, HELD_OUT):
         of_split = events["split"][rows] == split
-        label = (events["process"][rows[of_split]] == STOP).astype(np.int64)
+        label = is_signal(events[rows[of_split]]).astype(np.int64)
         images = EventImages(all_jets, jet_of_event[of_split])
         samples[split] = Sample(images, torch.from_numpy(label).to(device), rows[of_split])
     files = {path.name: fingerprint(path)["sha256"] for path in source.paths}

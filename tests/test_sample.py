@@ -22,7 +22,7 @@ from checks.validation import (
     read_sample,
     ttbar_yield,
 )
-from collisions.processes import VETO_SCORE_MIN
+from processes.ttbar import VETO_SCORE_MIN
 
 FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
 

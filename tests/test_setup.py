@@ -31,7 +31,7 @@ from jets.packed import (
 )
 from jets.published import write_published
 from jets.sources import Collisions
-from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION, uniform
+from jets.split import HELD_OUT, TRAIN, VALIDATION, is_background, is_signal, uniform
 from physics import JET_DEFINITIONS
 from study import PRESETS, load_study
 
@@ -98,9 +98,9 @@ def test_the_table_of_events(prepared):
     ours = prepared.name == "tiny"
     assert table.source == ("collisions" if ours else "published files")
     events = table.events
-    assert np.count_nonzero(events["process"] == STOP) == (180 if ours else 150)
-    assert np.count_nonzero(events["process"] == TTBAR) == (190 if ours else 150)
-    assert (events["m_stop"] == -1).sum() == (events["process"] == TTBAR).sum()
+    assert np.count_nonzero(is_signal(events)) == (180 if ours else 150)
+    assert np.count_nonzero(is_background(events)) == (190 if ours else 150)
+    assert (events["m_stop"] == -1).sum() == is_background(events).sum()
     assert set(table.samples["events"]) == {50, 150}
     if ours:
         assert (events["n_jets"][events["split"] == HELD_OUT] >= 7).all()
@@ -123,7 +123,7 @@ def test_the_packed_jets(prepared, jet_definition):
     order = np.lexsort((jets["k"], jets["event"], jets["split"]))
     np.testing.assert_array_equal(order, np.arange(len(jets)))
     np.testing.assert_array_equal(jets["split"], events["split"][jets["event"]])
-    np.testing.assert_array_equal(jets["label"], events["process"][jets["event"]] == STOP)
+    np.testing.assert_array_equal(jets["label"], is_signal(events[jets["event"]]))
     assert (everything.images.counts() > 0).all()
     assert everything.side == 64
     trained = jets[jets["split"] != HELD_OUT]
@@ -188,12 +188,12 @@ def test_it_says_what_is_there_and_what_is_missing(folder, capsys):
     setup.main(["--study", "tiny.toml"])
     said = capsys.readouterr().out
     assert "source: collisions, train_data/tiny/, 4 files" in said
-    assert "missing: 1 of 4 mass points, 1 of 2 background files (0)" in said
-    assert "stop 800 GeV: neutralino 200 GeV" in said
+    assert "missing of ttbar: 1 of 2\n  index 0\n" in said
+    assert "missing of stop: 1 of 4\n  m_stop 800: m_neutralino 200\n" in said
     assert "events in two splits: 0 of 370" in said
     lines = {line.split("  ")[0]: line.split() for line in said.splitlines()}
-    assert lines["stop 700 GeV"][3:6] == ["2", "100", "20"]
-    assert lines["stop 700 GeV"][-1] == "120-120"  # two matched jets of 60 events
+    assert lines["stop 700"][2:5] == ["2", "100", "20"]
+    assert lines["stop 700"][-1] == "120-120"  # two matched jets of 60 events
     assert lines["ttbar 1"][2:4] == ["150", "40"]
     shutil.rmtree("train_data/tiny")
     setup.main(["--study", "tiny.toml"])
@@ -509,7 +509,7 @@ def test_rows_of_other_masses_are_left_out_and_move_no_event(folder, capsys):
     whole, taken = (table.events for table in tables)
     kept = (whole["m_stop"] != 800) & (whole["m_neutralino"] != 100)
     np.testing.assert_array_equal(whole[kept], taken)
-    assert taken["row"][taken["process"] == STOP].tolist() == list(range(50, 100))
+    assert taken["row"][is_signal(taken)].tolist() == list(range(50, 100))
     both = [read_jets(Path(f"Data/{name}/AK14.h5"), HELD_OUT) for name in ("published", "part")]
     rows = np.flatnonzero(kept[both[0].jets["event"]])
     assert len(rows) > 100

@@ -24,7 +24,7 @@ SCRIPT = Path(simulate.__file__)
 
 
 def stop_sample(folder: Path, target: int = 6) -> production.Sample:
-    return production.Sample("stop", (700, 100), -1, target, 0.5, True, folder, tries=80)
+    return production.Sample("stop", (700, 100), target, 0.5, True, folder, tries=80)
 
 
 def make(sample: production.Sample, workers: int) -> bytes:
@@ -109,7 +109,7 @@ def test_chunks_of_other_settings_are_refused(reference, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     shutil.copy(reference, folder)
-    sample = production.Sample("stop", (700, 100), -1, 6, 1.0, True, folder, tries=80)
+    sample = production.Sample("stop", (700, 100), 6, 1.0, True, folder, tries=80)
     with pytest.raises(InputError, match="loose_share"):
         production.take_up(sample)
 
@@ -128,7 +128,8 @@ def test_two_runs_do_not_make_the_same_file(tmp_path, monkeypatch):
 def test_another_installation_and_a_space_in_its_path_change_nothing(tmp_path):
     folder = tmp_path / "a folder"
     folder.mkdir()
-    code = "from collisions.processes import *; print(generate(stop_pair(700, 100), 2, 1).tried)"
+    code = "from collisions.generate import *; from processes.stop import STOP; "
+    code += "print(generate(STOP, (700, 100), 2, 1).tried)"
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=SCRIPT.parent,
@@ -152,4 +153,4 @@ def test_an_unknown_file_is_refused(tmp_path):
 def test_a_stop_too_light_for_its_decay_is_refused():
     study = Study("closed", stop_masses=(700,), neutralino_masses=(500, 600))
     with pytest.raises(InputError, match="700 GeV cannot decay to a top and a neutralino of 600"):
-        production.samples_of(study, veto=True)
+        production.samples_of(study, study.processes)

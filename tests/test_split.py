@@ -10,29 +10,31 @@ from command import InputError
 from jets.packed import EVENT_DTYPE, KINEMATICS
 from jets.split import (
     HELD_OUT,
-    STOP,
     TRAIN,
-    TTBAR,
     VALIDATION,
     assign_split,
     choose_training_jets,
+    is_background,
+    is_signal,
     mix,
     shuffle_labels,
     uniform,
 )
+from processes.stop import STOP
+from processes.ttbar import TTBAR
 from study import PRESETS
 
 
 def background(n=60_000, index=0) -> np.ndarray:
     events = np.zeros(n, EVENT_DTYPE)
-    events["process"], events["index"], events["row"] = TTBAR, index, np.arange(n)
+    events["process"], events["index"], events["row"] = TTBAR.number, index, np.arange(n)
     events["m_stop"] = events["m_neutralino"] = -1
     return events
 
 
 def signal(n=1_000, m_stop=700, m_neutralino=100) -> np.ndarray:
     events = np.zeros(n, EVENT_DTYPE)
-    events["process"], events["index"], events["row"] = STOP, -1, np.arange(n)
+    events["process"], events["index"], events["row"] = STOP.number, -1, np.arange(n)
     events["m_stop"], events["m_neutralino"] = m_stop, m_neutralino
     return events
 
@@ -149,13 +151,13 @@ def test_training_jets_are_matched_limited_and_balanced():
     chosen = choose_training_jets(events, jets, per_mass_point=300)
     assert (events["split"][np.nonzero(chosen)[0]] != HELD_OUT).all()
     assert (jets["pt"][chosen] > 0).all()
-    of_signal = chosen & (events["process"] == STOP)[:, None]
+    of_signal = chosen & is_signal(events)[:, None]
     assert (jets["delta_r"][of_signal] < 0.5).all()
     candidates = (jets["pt"] > 0) & (jets["delta_r"] < 0.5) & (events["split"] != HELD_OUT)[:, None]
     for m_stop, m_neutralino in ((700, 100), (700, 200), (900, 100)):
         point = (events["m_stop"] == m_stop) & (events["m_neutralino"] == m_neutralino)
         assert chosen[point].sum() == min(300, candidates[point].sum())
-    assert chosen[events["process"] == TTBAR].sum() == of_signal.sum()
+    assert chosen[is_background(events)].sum() == of_signal.sum()
     shares = np.bincount(events["split"][np.nonzero(chosen)[0]]) / chosen.sum()
     assert shares[[TRAIN, VALIDATION]] == pytest.approx([5 / 7, 2 / 7], abs=0.06)
 
@@ -164,7 +166,7 @@ def test_all_background_is_taken_where_there_is_less():
     events = events_with_split(background(30), signal())
     jets = some_jets(events)
     chosen = choose_training_jets(events, jets, per_mass_point=300)
-    trains = (events["process"] == TTBAR) & (events["split"] != HELD_OUT)
+    trains = is_background(events) & (events["split"] != HELD_OUT)
     np.testing.assert_array_equal(chosen[trains], jets["pt"][trains] > 0)
 
 

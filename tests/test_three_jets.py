@@ -9,10 +9,11 @@ import torch
 from toy_events import toy_events
 
 from command import InputError
+from jets import split
 from jets.events import write_events
 from jets.preparation import look_through
 from jets.sources import find_source
-from jets.split import HELD_OUT, STOP
+from jets.split import HELD_OUT
 from models import create_model
 from studies.three_jets import EventImages, ThreeJets, choose_events, draw, train_and_score
 from study import Study, load_study
@@ -54,7 +55,7 @@ def test_as_many_top_pairs_as_signal_none_held_out(study):
     chosen = choose_events(overview, study)
     events = overview.table.events
     assert (events["split"][chosen] != HELD_OUT).all()
-    is_signal = events["process"] == STOP
+    is_signal = split.is_signal(events)
     assert np.sum(chosen & is_signal) == np.sum(chosen & ~is_signal) == 3 * 12
 
 
