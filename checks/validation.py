@@ -75,17 +75,25 @@ def read_sample(folder: Path, process: str) -> Events:
 
 
 def cut_flow(folder: Path) -> Rows:
-    """Events left after every cut, per process and stop mass, as shares of all begun."""
+    """Events left after every cut, per process and stop mass, as shares of all begun.
+
+    Shares are of weights; where they differ, those of events are in brackets.
+    """
     columns: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("[!.]*.h5")):
         events = read_events(path)
         key = "tt̄" if events.process == TTBAR.name else f"stop {events.m_stop} GeV"
-        columns[key] = columns.get(key, 0) + events.cut_flow["events"]
+        flows = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
+        columns[key] = columns.get(key, 0) + flows
         cuts = [name.decode() for name in events.cut_flow["name"]]
     keys = sorted(columns, key=lambda key: (key != "tt̄", len(key), key))
+
+    def share(flows: np.ndarray, i: int) -> str:
+        weighted, counted = (f"{value:.3%}" for value in flows[i] / flows[0])
+        return weighted if weighted == counted else f"{weighted} ({counted})"
+
     return [
-        {"cut": cut} | {key: f"{columns[key][i] / columns[key][0]:.3%}" for key in keys}
-        for i, cut in enumerate(cuts)
+        {"cut": cut} | {key: share(columns[key], i) for key in keys} for i, cut in enumerate(cuts)
     ]
 
 

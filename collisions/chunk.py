@@ -52,12 +52,16 @@ class Chunk:
     Attributes:
         columns: name -> array, as `jets.events` writes them; flat ones come with offsets.
         cut_flow: cut -> events left after it, from all that were begun.
+        weighted_cut_flow: cut -> sum of the generator's weights of these events.
+        squares: sum of the squared weights of all that were begun.
         cross_section: pb, LO, all decays open, and its statistical error.
         seconds: stage -> seconds.
     """
 
     columns: dict[str, np.ndarray]
     cut_flow: dict[str, int]
+    weighted_cut_flow: dict[str, float]
+    squares: float
     cross_section: tuple[float, float]
     seconds: dict[str, float]
 
@@ -102,6 +106,7 @@ def make_chunk(
     columns = _columns(kept, objects, selected)
     columns["truth"] = truth(record, process.truth)[kept]
     columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
+    columns["weight"] = batch.weight[kept]
     columns["veto_score"] = batch.veto_score[kept].astype("f4")
     for name in JET_DEFINITIONS:
         large = columns[name]
@@ -111,9 +116,18 @@ def make_chunk(
         "begun": batch.tried,
         process.cut: batch.wanted,
         "early veto": batch.finished,
-        **selected.cut_flow,
+        **{cut: int(left.sum()) for cut, left in selected.left.items()},
     }
-    return Chunk(columns, cut_flow, batch.cross_section, clock.seconds)
+    weights = (
+        batch.weights_of_tried,
+        batch.weights_of_wanted,
+        batch.weight.sum(),
+        *(batch.weight[left].sum() for left in selected.left.values()),
+    )
+    weighted = dict(zip(cut_flow, map(float, weights), strict=True))
+    return Chunk(
+        columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, clock.seconds
+    )
 
 
 def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:

@@ -28,6 +28,9 @@ class Batch:
         wanted: of those, the ones that `Process.wanted` let pass.
         finished: of those, the ones in `particles`.
         veto_score: (finished,) the early veto's score, NaN for a process without one.
+        weight: (finished,) Pythia's, 1 unless the process asks for weighted events.
+        weights_of_tried, squares_of_tried, weights_of_wanted: sums over the events begun of their
+            weights and squared weights, and of the weights of the wanted ones.
         cross_section: pb, LO, of the process with all decays open, and its statistical error.
     """
 
@@ -36,6 +39,10 @@ class Batch:
     wanted: int
     finished: int
     veto_score: np.ndarray
+    weight: np.ndarray
+    weights_of_tried: float
+    squares_of_tried: float
+    weights_of_wanted: float
     cross_section: tuple[float, float]
 
 
@@ -56,7 +63,7 @@ def generate(
     if not 1 <= seed <= 900_000_000:
         raise ValueError(f"seed {seed} is outside 1 ... 900,000,000 and Pythia would ignore it")
     pythia = pythia8mc.Pythia("", False)
-    hook = _Hook(process, veto)
+    hook = _Hook(process, veto, pythia)
     lines = [
         "Print:quiet = on",
         "Check:abortIfVeto = on",  # a vetoed event counts as one of the tries
@@ -85,6 +92,10 @@ def generate(
         wanted=hook.wanted,
         finished=len(particles),
         veto_score=hook.scores_of(particles),
+        weight=ak.to_numpy(particles.info.weights[:, 0]) if len(particles) else np.zeros(0),
+        weights_of_tried=hook.weights_of_tried,
+        squares_of_tried=hook.squares_of_tried,
+        weights_of_wanted=hook.weights_of_wanted,
         cross_section=(1e9 * info.sigmaGen() * undo, 1e9 * info.sigmaErr() * undo),
     )
 
@@ -92,21 +103,26 @@ def generate(
 class _Hook(pythia8mc.UserHooks):
     """Stops events of one Pythia run: the unwanted at once, the hopeless at `VETO_SCALE`."""
 
-    def __init__(self, process: Process, veto: bool) -> None:
+    def __init__(self, process: Process, veto: bool, pythia: pythia8mc.Pythia) -> None:
         super().__init__()
-        self.process = process
+        self.process, self.pythia = process, pythia
         self.score_min = process.veto_below if veto else -math.inf
         self.tried = self.wanted = 0
+        self.weights_of_tried = self.squares_of_tried = self.weights_of_wanted = 0.0
         self.scores: dict[float, float] = {}
 
     def canVetoProcessLevel(self) -> bool:
         return True
 
     def doVetoProcessLevel(self, process) -> bool:
+        weight = self.pythia.infoPython().weight()
         self.tried += 1
+        self.weights_of_tried += weight
+        self.squares_of_tried += weight**2
         if not self.process.wanted(process):
             return True
         self.wanted += 1
+        self.weights_of_wanted += weight
         self.decays = top_decays(process)
         self.looked_at = False
         return False

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import InputError
-from jets.events import merge, of_chunk, read_events, write_events
+from jets.events import Events, merge, of_chunk, read_events, write_events
 from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, Process
 from products import versions
 from study import Study
@@ -62,6 +62,15 @@ class Sample:
     def parameters(self) -> tuple[int, ...]:
         """Of the process."""
         return self.numbers if self._process.parameters else ()
+
+    @property
+    def cross_section(self) -> float | None:
+        """Of the process, pb; None where it states none of these parameters."""
+        try:
+            found = self._process.cross_section
+            return float(found(*self.parameters)) if found else None
+        except ValueError:
+            return None
 
     @property
     def name(self) -> str:
@@ -168,27 +177,52 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
         process, sample.parameters, sample.tries, seed, sample.veto, sample.loose_share
     )
     begun, *_, selected = made.cut_flow.values()
+    flow = list(made.weighted_cut_flow.values())
     facts = {
         "seed": seed,
         "generated": begun,
         "selected": selected,
         "cross_section_pb": made.cross_section,
+        "sum_of_weights": flow[0],
+        "sum_of_squares": made.squares,
+        "selected_weight": flow[-1],
     }
-    attributes = sample.settings() | summary([facts])
-    write_events(sample.chunk_path(chunk), of_chunk(made.columns, made.cut_flow, attributes))
+    events = of_chunk(made.columns, made.cut_flow, sample.settings() | summary([facts]))
+    events = normalised(sample, events, events.weight, np.array(flow))
+    write_events(sample.chunk_path(chunk), events)
     return begun, selected, made.seconds
+
+
+def normalised(sample: Sample, events: Events, weight: np.ndarray, flow: np.ndarray) -> Events:
+    """The events with weights that, over all events begun, add up to those that are expected.
+
+    The cross section is that of the process, or Pythia's where the process states none.
+
+    Args:
+        weight: (n,) the generator's.
+        flow: (cuts,) sums of these weights after every cut.
+    """
+    cross_section, stated = events.attributes["cross_section_pb"], sample.cross_section
+    events.attributes["normalised_to_pb"] = cross_section if stated is None else stated
+    unit = events.unit_weight
+    events.attributes["weighted_cut_flow"] = json.dumps((unit * flow).tolist())
+    return replace(events, weight=unit * weight)
 
 
 def summary(chunks: list[dict]) -> dict:
     """What a file says of its chunks together.
 
     `selection_efficiency` is the full selection's, with respect to all decays, with its binomial
-    error; the cross section is Pythia's LO one, all decays open, with its statistical error.
+    error of the effective number of events; the cross section is Pythia's LO one, all decays open,
+    with its statistical error. Chunks made before there were weights have the weight 1.
     """
+    total = sum(chunk.get("sum_of_weights", chunk["generated"]) for chunk in chunks)
+    squares = sum(chunk.get("sum_of_squares", chunk["generated"]) for chunk in chunks)
+    passing = sum(chunk.get("selected_weight", chunk["selected"]) for chunk in chunks)
     generated = np.array([chunk["generated"] for chunk in chunks])
     values, errors = np.array([chunk["cross_section_pb"] for chunk in chunks]).T
     selected = sum(chunk["selected"] for chunk in chunks)
-    efficiency = selected / generated.sum()
+    efficiency = passing / total
     weights = generated / generated.sum()
     return {
         "cross_section_pb": float(weights @ values),
@@ -196,7 +230,11 @@ def summary(chunks: list[dict]) -> dict:
         "generated": int(generated.sum()),
         "selected": selected,
         "selection_efficiency": float(efficiency),
-        "selection_efficiency_error": math.sqrt(efficiency * (1 - efficiency) / generated.sum()),
+        "selection_efficiency_error": math.sqrt(
+            efficiency * (1 - efficiency) / (total**2 / squares)
+        ),
+        "sum_of_weights": float(total),
+        "sum_of_squares": float(squares),
         "chunks": json.dumps(chunks),
     }
 
@@ -219,7 +257,9 @@ def finish(sample: Sample) -> int:
     events = merge(parts, attributes)
     if np.count_nonzero(events.fully_selected) != attributes["selected"]:
         raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
-    write_events(sample.path, events)
+    weight = np.concatenate([part.generator_weight for part in parts])
+    flow = np.sum([part.generator_cut_flow for part in parts], axis=0)
+    write_events(sample.path, normalised(sample, events, weight, flow))
     remove_chunks(sample)
     return attributes["selected"]
 

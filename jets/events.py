@@ -22,6 +22,7 @@ from physics import (
     JETS_MIN,
     JETS_MIN_LOOSE,
     JETS_PER_EVENT,
+    LUMINOSITY,
     MISSING_DELTA_R,
 )
 from processes import BACKGROUND, NONE, PROCESSES, SIGNAL, STATED, of_role, unregistered
@@ -70,6 +71,7 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "events": (0, math.inf),
 }
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
+WEIGHT_DTYPE = np.dtype("<f8")  # of the dataset `weight`, which a file may lack
 INTEGER_64_MAX = 2**63 - 1
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
 INTEGERS = ("index", "generated", "selected")
@@ -83,6 +85,7 @@ ATTRIBUTES = (  # and the parameters of the process
     "selection_efficiency",
     "selection_efficiency_error",
 )
+OF_WEIGHTS = ("normalised_to_pb", "sum_of_weights", "sum_of_squares")  # attributes
 KINDS = 8  # by which `kind` tells type and charge apart
 REMEDY = "simulate or copy it again"
 
@@ -102,6 +105,8 @@ class Events:
             `jet` (., 3) is the number of the jet in each definition, 3 for none.
         truth: structured (n, slots), what the process keeps: t, tbar, W+ and 2 daughters, W- and
             2 daughters, and of stop pairs each neutralino followed by its 3 quarks.
+        weight: (n,) f8, so many events of this kind are expected in `physics.LUMINOSITY`; None of
+            a file without weights.
     """
 
     attributes: dict
@@ -116,6 +121,7 @@ class Events:
     large_r: dict[str, np.ndarray]
     objects: np.ndarray
     object_offsets: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lepton)
@@ -171,7 +177,41 @@ class Events:
             jet_offsets=jet_offsets,
             objects=objects,
             object_offsets=object_offsets,
+            weight=None if self.weight is None else self.weight[chosen],
             **{name: getattr(self, name)[chosen] for name in rows},
+        )
+
+    @property
+    def sum_of_weights(self) -> float:
+        """Of the generator's, over all events begun; their number if it gives all the weight 1."""
+        return float(self.attributes.get("sum_of_weights", self.attributes["generated"]))
+
+    @property
+    def unit_weight(self) -> float:
+        """The weight of an event of generator weight 1: cross section x luminosity / sum."""
+        cross_section = self.attributes["cross_section_pb"]
+        picobarn = self.attributes.get("normalised_to_pb", cross_section)
+        return 1e3 * picobarn * LUMINOSITY / self.sum_of_weights
+
+    @property
+    def generator_weight(self) -> np.ndarray:
+        """The generator's weights (n,), 1 where a file has none."""
+        return np.ones(len(self)) if self.weight is None else self.weight / self.unit_weight
+
+    @property
+    def generator_cut_flow(self) -> np.ndarray:
+        """The same of the generator's weights."""
+        unit = self.unit_weight if "weighted_cut_flow" in self.attributes else 1.0
+        return self.weighted_cut_flow / unit
+
+    @property
+    def weighted_cut_flow(self) -> np.ndarray:
+        """The sum of the weights (cuts,) of the events left after every cut."""
+        stated = self.attributes.get("weighted_cut_flow")
+        return (
+            self.cut_flow["events"].astype(float)
+            if stated is None
+            else np.array(json.loads(stated))
         )
 
     @property
@@ -198,7 +238,10 @@ def rounded(table: np.ndarray) -> np.ndarray:
 
 
 def merge(parts: list[Events], attributes: dict) -> Events:
-    """The events of several chunks, in that order, under new attributes."""
+    """The events of several files, in that order, under new attributes.
+
+    Without weights, for each file's are normalised on their own.
+    """
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -232,6 +275,7 @@ def write_events(path: Path, events: Events) -> None:
     attributes = {"layout": LAYOUT}
     attributes |= {name: _plain(value) for name, value in events.attributes.items()}
     _check_attributes(path, attributes, hdf5.UNWRITTEN)
+    _check_normalisation(path, attributes, arrays, hdf5.UNWRITTEN)
     _check_shapes(path, arrays, hdf5.UNWRITTEN)
     _check_values(path, arrays, hdf5.UNWRITTEN)
     write_arrays(path, attributes, arrays)
@@ -263,6 +307,8 @@ def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
         if name != "cut_flow":
             table = events.large_r.get(name, getattr(events, name, None))
             arrays[name] = rounded(narrowed(path, name, table, dtype))
+    if events.weight is not None:
+        arrays["weight"] = narrowed(path, "weight", events.weight, WEIGHT_DTYPE)
     arrays["cut_flow"] = narrowed(path, "cut_flow", events.cut_flow, TABLES["cut_flow"])
     objects = events.objects
     phi = objects["phi"]
@@ -359,6 +405,8 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         for name, dtype in STORED_OBJECTS.items():
             dataset = f"objects/{name}"
             arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
+        if "weight" in file:
+            arrays["weight"] = _read(path, file, "weight", WEIGHT_DTYPE)
     _check_shapes(path, arrays, REMEDY)
     if not may_be_empty and not len(arrays["lepton"]):
         raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
@@ -366,6 +414,7 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     if stated != _checksum(attributes, arrays):
         raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
     _check_values(path, arrays, REMEDY)
+    _check_normalisation(path, attributes, arrays, REMEDY)
     objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
     objects["pt"] = arrays["objects/pt"]
     for name in ("eta", "phi"):
@@ -380,6 +429,7 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         attributes={name: value for name, value in attributes.items() if name != "layout"},
         large_r={name: arrays[name] for name in JET_DEFINITIONS},
         objects=objects,
+        weight=arrays.get("weight"),
         **events,
     )
 
@@ -421,7 +471,8 @@ def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
     if process is None:
         raise InputError(f"{path}: {unregistered(attributes['process'])}")
     integers = (*INTEGERS, *parameters)
-    for name in expected[1:]:
+    of_weights = [name for name in OF_WEIGHTS if name in attributes]
+    for name in (*expected[1:], *of_weights):
         kinds = int if name in integers else (int, float)
         value = attributes[name]
         if not isinstance(value, kinds) or not math.isfinite(value):
@@ -434,11 +485,25 @@ def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
     ranges |= {name: (NONE, NONE) for name in (*STATED, "index") if name in attributes}
     ranges |= dict.fromkeys(parameters or ("index",), (0, NUMBER_MAX))
     ranges |= {name: (1, BEAM_ENERGY) for name in parameters if name in STATED}
+    ranges |= dict.fromkeys(of_weights, (0, math.inf))
     for name, (low, high) in ranges.items():
         if not low <= attributes[name] <= high:
             raise InputError(
                 f"{path}: attribute {name!r} is {attributes[name]}, expected {low} to {high:g}; "
                 f"{remedy}"
+            )
+
+
+def _check_normalisation(
+    path: Path, attributes: dict, arrays: dict[str, np.ndarray], remedy: str
+) -> None:
+    """Weights can be those of a part of a sample only if it is known of which part."""
+    for names in (("normalised_to_pb", "cross_section_pb"), ("sum_of_weights", "generated")):
+        name = names[0] if names[0] in attributes else names[1]
+        if "weight" in arrays and attributes[name] <= 0:
+            raise InputError(
+                f"{path}: attribute {name!r} is {attributes[name]}, expected more than 0 beside "
+                f"weights of events; {remedy}"
             )
 
 
@@ -461,6 +526,7 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
     n = len(np.atleast_1d(arrays["lepton"]))
     slots = arrays["truth"].shape[-1:]
     expected = dict.fromkeys(("observables", "lepton", "pt_hat", "veto_score"), (n,))
+    expected |= {"weight": (n,)} if "weight" in arrays else {}
     expected |= dict.fromkeys(JET_DEFINITIONS, (n, JETS_PER_EVENT))
     expected |= {"truth": (n, *slots), "jet_offsets": (n + 1,), "object_offsets": (n + 1,)}
     expected["cut_flow"] = (arrays["cut_flow"].size,)

@@ -73,7 +73,7 @@ class EventTable:
     Attributes:
         events: structured (n,), `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters
             of the process, whatever it calls them, -1 where it has none; n_jets -1 where unknown
-            (published files).
+            (published files); weight 1 of events that have none.
         observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
         samples: structured, `SAMPLE_DTYPE`, one row a mass point or background file; `events`
             counts the fully selected ones; NaN where unknown.
@@ -105,6 +105,8 @@ def read_event_table(path: Path) -> EventTable:
     """
     with hdf5.opened(path, REMEDY) as file:
         events = _read(file, "events", EVENT_DTYPE)
+        good = np.isfinite(events["weight"])
+        hdf5.require(path, "events/weight", events["weight"], good, "a finite number", REMEDY)
         samples = _read(file, "samples", SAMPLE_DTYPE)
         observables = None
         if "observables" in file:

@@ -19,7 +19,7 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
-from jets.sources import Collisions, PublishedFiles
+from jets.sources import Collisions, PublishedFiles, combine_weights
 from jets.split import (
     HELD_OUT,
     TRAIN,
@@ -43,12 +43,14 @@ class Overview:
     Attributes:
         table: the events with their split, and the samples.
         jets: jet definition -> structured (n, 3) `KINEMATICS`, pT 0 where there is none.
+        fully_selected: (n,) bool.
         first: (samples + 1,) where the events of each of the source's samples begin.
         off_grid: neutralino masses of the rows of published files that are left out.
     """
 
     table: EventTable
     jets: dict[str, np.ndarray]
+    fully_selected: np.ndarray
     first: np.ndarray
     off_grid: np.ndarray
 
@@ -61,6 +63,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
             background at all.
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
+    combine_weights(surveys)
     events = np.concatenate([survey.events for survey in surveys])
     for is_class, name in ((is_signal, "signal"), (is_background, "background")):
         if not is_class(events).any():
@@ -90,15 +93,16 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     }
     first = np.concatenate([[0], np.cumsum([len(survey.events) for survey in surveys])])
     off_grid = np.concatenate([survey.off_grid for survey in surveys])
-    return Overview(table, jets, first, off_grid)
+    return Overview(table, jets, fully_selected, first, off_grid)
 
 
 def inventory(overview: Overview) -> list[tuple]:
     """One line per value of the first parameter of a process, or per index, for print.
 
     Returns:
-        Name, mass points of signal, events fully selected and not, jets of every definition, and
-        the range of matched jets of a mass point of every definition.
+        Name, mass points of signal, events fully selected and not, the sum of the weights of the
+        fully selected, jets of every definition, and the range of matched jets of a mass point of
+        every definition.
     """
     events, samples = overview.table.events, overview.table.samples
     lines = []
@@ -107,6 +111,8 @@ def inventory(overview: Overview) -> list[tuple]:
         of_samples = np.all([samples[name] == sample[name] for name in sample.dtype.names], axis=0)
         mass, n_points = events["m_neutralino"][of_events], np.count_nonzero(of_samples)
         n_selected = samples["events"][of_samples].sum()
+        tight = of_events & overview.fully_selected
+        weight = f"{events['weight'][tight].sum():.6g}"
         n_jets, ranges = [], []
         for jets in overview.jets.values():
             n_jets.append(np.count_nonzero(jets["pt"][of_events] > 0))
@@ -120,7 +126,8 @@ def inventory(overview: Overview) -> list[tuple]:
             name = process.name
         if process.role != SIGNAL:
             n_points, ranges = "", [""] * len(ranges)
-        lines.append((name, n_points, n_selected, len(mass) - n_selected, *n_jets, *ranges))
+        n_loose = len(mass) - n_selected
+        lines.append((name, n_points, n_selected, n_loose, weight, *n_jets, *ranges))
     return lines
 
 

@@ -367,7 +367,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
     Raises:
         InputError: numbers that the reader would refuse, no fully selected event, or a process
-            that the layout does not know.
+            or weights that the layout does not know.
     """
     attributes = {path: read_attributes(path) for path in paths}
     groups: dict[tuple, list[Path]] = {}
@@ -401,6 +401,11 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
                 if shutil.disk_usage(folder).free < 10 * member.stat().st_size:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
                 events = read_events(member)
+                if events.weight is not None and np.ptp(events.weight):
+                    raise InputError(
+                        f"{member}: its events have different weights, expected one weight, for "
+                        "the published layout holds none; leave it out"
+                    )
                 for jet_definition, file in files.items():
                     _append_events(names[jet_definition], file, events, jet_definition)
             if not len(file["Jet/info0"]):

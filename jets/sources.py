@@ -18,8 +18,19 @@ from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
 from jets.reader_process import ReaderProcess
+from jets.split import IDENTITY
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
-from processes import BACKGROUND, NONE, PROCESSES, SIGNAL, VARIATION, Process, of_role, parsed
+from processes import (
+    BACKGROUND,
+    NONE,
+    PROCESSES,
+    SIGNAL,
+    VARIATION,
+    Process,
+    numbered,
+    of_role,
+    parsed,
+)
 from processes.stop import STOP
 from processes.ttbar import TTBAR
 from study import Study
@@ -47,6 +58,8 @@ class Survey:
         samples: structured `SAMPLE_DTYPE`, one row a mass point or background file.
         content: path -> hash (n,) of the events as that file has them (jets/content.py).
         off_grid: neutralino masses of the rows that are left out, not among these n.
+        unit_weight: of an event of generator weight 1; None without weights.
+        sum_of_weights: of the generator's, over all events begun.
     """
 
     events: np.ndarray
@@ -56,6 +69,39 @@ class Survey:
     samples: np.ndarray
     content: dict[Path, np.ndarray]
     off_grid: np.ndarray
+    unit_weight: float | None = None
+    sum_of_weights: float = np.nan
+
+
+def combine_weights(surveys: Sequence[Survey]) -> None:
+    """Make the files of a process and its parameters one sample: weights for all of them together.
+
+    Raises:
+        InputError: a file without weights beside one with weights, of one process or of two
+            backgrounds.
+    """
+    mixtures: dict[object, list[Survey]] = {}
+    samples: dict[object, list[Survey]] = {}
+    for survey in surveys:
+        process, *parameters, _ = survey.samples[list(IDENTITY[:-1])][0].tolist()
+        is_mixed = numbered(process).role == BACKGROUND
+        mixtures.setdefault(BACKGROUND if is_mixed else process, []).append(survey)
+        samples.setdefault((process, *parameters), []).append(survey)
+    for parts in mixtures.values():
+        with_weights = [part for part in parts if part.unit_weight is not None]
+        without = [part for part in parts if part.unit_weight is None]
+        if with_weights and without:
+            one, other = (next(iter(some[0].content)) for some in (without, with_weights))
+            raise InputError(
+                f"{one}: dataset 'weight' is missing, expected it as in {other}, with which these "
+                "events are to be mixed; simulate the file again or leave one of them out"
+            )
+    for parts in samples.values():
+        if len(parts) > 1 and parts[0].unit_weight is not None:
+            sums = np.array([part.sum_of_weights for part in parts])
+            together = np.dot([part.unit_weight for part in parts], (sums / sums.sum()) ** 2)
+            for part in parts:
+                part.events["weight"] = part.events["weight"] / part.unit_weight * together
 
 
 class Collisions:
@@ -102,11 +148,11 @@ class Collisions:
         events = np.zeros(len(found), EVENT_DTYPE)
         events["process"] = process.number
         identity = process.identity(*found.numbers)
-        for field, number in zip(("m_stop", "m_neutralino", "index"), identity, strict=True):
+        for field, number in zip(IDENTITY[1:-1], identity, strict=True):
             events[field] = number
         events["row"] = np.arange(len(found))
         events["n_jets"] = found.observables["n_jets"]
-        events["weight"] = 1
+        events["weight"] = 1 if found.weight is None else found.weight
         samples = np.zeros(1, SAMPLE_DTYPE)
         for field in ("process", "m_stop", "m_neutralino", "index"):
             samples[field] = events[field][0]
@@ -122,6 +168,8 @@ class Collisions:
             samples,
             content={path: content.of_collisions(found)},
             off_grid=np.zeros(0),
+            unit_weight=None if found.weight is None else found.unit_weight,
+            sum_of_weights=found.sum_of_weights,
         )
 
     @staticmethod
@@ -305,7 +353,7 @@ def missing_samples(study: Study, samples: np.ndarray) -> dict[Process, list[tup
     Returns:
         Process -> the numbers of its missing files.
     """
-    there = set(samples[["process", "m_stop", "m_neutralino", "index"]].tolist())
+    there = set(samples[list(IDENTITY[:-1])].tolist())
     return {
         process: [
             numbers

@@ -12,7 +12,7 @@ import numpy as np
 
 from command import InputError
 from physics import MATCHING_RADIUS
-from processes import BACKGROUND, SIGNAL, VARIATION, of_role
+from processes import BACKGROUND, SIGNAL, VARIATION, numbered, of_role
 from study import Study
 
 IDENTITY = ("process", "m_stop", "m_neutralino", "index", "row")
@@ -151,6 +151,35 @@ def mass_point(events: np.ndarray) -> np.ndarray:
     for name in IDENTITY[:3]:
         point = mix(point ^ events[name].astype(np.int64).view(np.uint64))
     return point
+
+
+def relative_weights(events: np.ndarray) -> np.ndarray:
+    """Weights (n,) over their mean, in each mass point of a signal and in all backgrounds together.
+
+    The mass points are alternatives, the backgrounds a mixture. Exactly 1 where all are equal.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY` and `weight`.
+
+    Raises:
+        InputError: weights that do not add up to more than 0.
+    """
+    group = np.where(is_background(events), np.uint64(0), mass_point(events))
+    _, first, number = np.unique(group, return_index=True, return_inverse=True)
+    largest = np.zeros(len(first))
+    np.maximum.at(largest, number, np.abs(events["weight"]))
+    relative = events["weight"] / np.where(largest > 0, largest, 1)[number]
+    mean = np.bincount(number, relative) / np.bincount(number)
+    if not (mean > 0).all():
+        bad = number == np.argmin(mean > 0)
+        event = events[bad][0]
+        of = "background" if is_background(event) else numbered(event["process"]).name
+        raise InputError(
+            f"the weights of {np.count_nonzero(bad)} {of} events (m_stop {event['m_stop']}, "
+            f"m_neutralino {event['m_neutralino']}) add up to {events['weight'][bad].sum():g}, "
+            "expected more than 0; simulate more events"
+        )
+    return relative / mean[number]
 
 
 def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:

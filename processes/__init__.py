@@ -51,7 +51,8 @@ class Process:
         veto_below: the least `collisions.generate.veto_score` of an event worth finishing.
         matches: PDG ids among `truth`; a jet of signal is one within `physics.MATCHING_RADIUS` of
             such a particle.
-        cross_section: parameters -> pb; None: Pythia's own.
+        cross_section: parameters -> pb. Where there is none, or it raises a ValueError, Pythia's
+            own normalises the weights of events.
         tries: events begun in a chunk of the simulation, some ten seconds' worth.
         title: in figures, LaTeX.
     """

@@ -81,6 +81,7 @@ def sample(study: Study) -> Rows:
                 "cross section [pb]": f"{stated['cross_section_pb']:.4g}",
                 "selection efficiency": f"{stated['selection_efficiency']:.4g}",
                 **flow,
+                "sum of weights": f"{events.weighted_cut_flow[-1]:.6g}",
                 "sha256": fingerprint(path)["sha256"],
             }
         )

@@ -32,7 +32,7 @@ from jets.packed import (
 from jets.published import write_published
 from jets.sources import Collisions
 from jets.split import HELD_OUT, TRAIN, VALIDATION, is_background, is_signal, uniform
-from physics import JET_DEFINITIONS
+from physics import JET_DEFINITIONS, LUMINOSITY
 from study import PRESETS, load_study
 
 STUDY = """
@@ -319,6 +319,16 @@ def copy_events(name: str, copy: str, **attributes) -> None:
     write_events(COLLISIONS / copy, changed)
 
 
+def weighted(name: str, picobarn: float, n: int, copy: str | None = None, **changes) -> None:
+    """A file of ours with the weights of n events begun at a cross section."""
+    events = read_events(COLLISIONS / name)
+    stated = {"generated": n, "normalised_to_pb": picobarn, "selected": 1}
+    weight = np.full(len(events), 1e3 * picobarn * LUMINOSITY / n)
+    attributes = events.attributes | stated | changes
+    changed = dataclasses.replace(events, attributes=attributes, weight=weight)
+    write_events(COLLISIONS / (copy or name), changed)
+
+
 def copy_one_definition() -> None:
     """Another published background file, which is the first in one jet definition."""
     write_events(Path("ttbar_0.h5"), toy_events(150, index=0))
@@ -389,6 +399,13 @@ FAULTS = {
     "nothing that is asked for": (
         lambda: [path.rename(path.with_stem(f"my {path.stem}")) for path in COLLISIONS.iterdir()],
         ["train_data/tiny: study 'tiny' asks for none of the 4 files", "my stop_700_100.h5"],
+    ),
+    "some weights": (
+        lambda: (
+            rewrite("stop_700_100.h5", lambda events: None),
+            weighted("stop_700_200.h5", 2.0, 100),
+        ),
+        ["stop_700_100.h5: dataset 'weight' is missing, expected it as in", "stop_700_200.h5"],
     ),
     "no background": (lambda: (COLLISIONS / "ttbar_1.h5").unlink(), ["no background"]),
 }
@@ -478,6 +495,34 @@ def test_no_place_to_write_is_one_sentence(folder, capsys):
 def test_a_folder_that_may_not_be_read_is_not_an_empty_one(folder, capsys, monkeypatch):
     monkeypatch.setattr("jets.sources.os.access", lambda path, mode: path.name != "tiny")
     assert "train_data/tiny: no permission" in refusal(capsys, "--study", "tiny.toml")
+
+
+# --- Weights ------------------------------------------------------------------------------------
+
+
+def test_files_of_a_process_are_one_sample(folder, capsys):
+    """Two files of 100 and 700 events begun: each event stands for sigma L / 800."""
+    write_events(COLLISIONS / "ttbar_0.h5", toy_events(30, index=0))
+    for name, n in (("ttbar_0.h5", 100), ("ttbar_1.h5", 700)):
+        weighted(name, 832.0, n)
+    setup.main(["--study", "tiny.toml"])
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    assert set(events["weight"][is_signal(events)]) == {1}  # files without weights
+    [weight] = set(events["weight"][is_background(events)])
+    assert weight == pytest.approx(832e3 * LUMINOSITY / 800, rel=1e-14)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    printed = next(line for line in lines if line[:2] == ["ttbar", "0"])
+    assert float(printed[4]) == pytest.approx(30 * weight, rel=1e-5)
+
+
+def test_mass_points_keep_weights_of_their_own(folder):
+    for i, name in enumerate(("stop_700_100.h5", "stop_700_200.h5", "stop_800_100.h5")):
+        weighted(name, 1.0 + i, 1000)
+    setup.main(["--study", "tiny.toml"])
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    found = {tuple(row)[:2]: row["weight"] for row in events[["m_stop", "m_neutralino", "weight"]]}
+    assert found[700, 200] == 2 * found[700, 100] == LUMINOSITY * 2
+    assert found[800, 100] == pytest.approx(3 * found[700, 100])
 
 
 # --- A part of a sample -------------------------------------------------------------------------

@@ -17,9 +17,11 @@ from jets.split import (
     is_background,
     is_signal,
     mix,
+    relative_weights,
     shuffle_labels,
     uniform,
 )
+from processes import PROCESSES
 from processes.stop import STOP
 from processes.ttbar import TTBAR
 from study import PRESETS
@@ -193,3 +195,46 @@ def test_shuffled_labels_are_a_permutation_that_knows_nothing():
     assert stats.chi2_contingency(table).pvalue > 1e-3
     np.testing.assert_array_equal(shuffled, shuffle_labels(labels, classified, "AK14"))
     assert (shuffled != shuffle_labels(labels, classified, "AK08")).any()
+
+
+# --- Weights ------------------------------------------------------------------------------------
+
+
+def test_relative_weights_of_equal_ones_are_exactly_1():
+    events = np.concatenate([background(7), signal(11), signal(3, 900)])
+    events["weight"] = np.where(is_signal(events), events["m_stop"] / 7, 0.1)
+    assert (relative_weights(events) == 1).all()
+
+
+def test_mass_points_are_alternatives_and_backgrounds_a_mixture(monkeypatch):
+    other = dataclasses.replace(TTBAR, name="other", settings=lambda: ())
+    monkeypatch.setitem(PROCESSES, "other", other)
+    more = background(300)
+    more["process"] = other.number
+    events = np.concatenate([background(100), more, signal(50), signal(50, 900)])
+    random = np.random.default_rng(0)
+    events["weight"] = random.normal(3, 1, len(events)) * np.repeat(
+        [4, 1, 5, 1e-6], [100, 300, 50, 50]
+    )
+    relative = relative_weights(events)
+    for group in (is_background(events), events["m_stop"] == 700, events["m_stop"] == 900):
+        assert relative[group].mean() == pytest.approx(1, abs=1e-12)
+        ratio = relative[group] / events["weight"][group]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-12)
+    events["weight"] *= 2
+    np.testing.assert_array_equal(relative_weights(events), relative)
+
+
+def test_weights_that_add_up_to_nothing_are_refused():
+    events = np.concatenate([background(4), signal(4)])
+    events["weight"] = [1, 1, 1, 1, 1, 1, -1, -1]
+    with pytest.raises(InputError, match=r"4 stop events .* add up to 0, expected more than 0"):
+        relative_weights(events)
+
+
+def test_training_jets_are_drawn_without_looking_at_weights():
+    events = events_with_split(background(500), signal())
+    jets = some_jets(events)
+    chosen = choose_training_jets(events, jets, 100)
+    events["weight"] = np.random.default_rng(0).exponential(size=len(events))
+    np.testing.assert_array_equal(choose_training_jets(events, jets, 100), chosen)
