@@ -22,9 +22,9 @@ from collisions import detector
 from collisions.chunk import make_chunk
 from collisions.generate import generate
 from collisions.particles import Record, visible
-from collisions.ragged import delta_r
 from command import InputError, run
 from jets.events import Events, merge, read_events
+from jets.ragged import delta_r
 from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
 from processes import every
 from processes.stop import STOP, cross_section

@@ -10,8 +10,9 @@ from collisions.detector import Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
 from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
-from collisions.ragged import delta_r, offsets_of
 from collisions.selection import Selected, has_lepton, select, without
+from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
+from jets.ragged import delta_r, offsets_from, offsets_of
 from physics import (
     FOX_WOLFRAM_ORDERS,
     JET_DEFINITIONS,
@@ -23,26 +24,6 @@ from physics import (
     MJ_JET_DEFINITION,
 )
 from processes import Process
-
-FOUR_VECTOR = [(name, "f4") for name in ("pt", "eta", "phi", "mass")]
-LEPTON_DTYPE = np.dtype([*FOUR_VECTOR, ("charge", "i1"), ("pdg_id", "i1")])
-JET_DTYPE = np.dtype([*FOUR_VECTOR, ("b_tag", "i1"), ("flavour", "i1")])
-LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "f4", 2)])
-OBJECT_DTYPE = np.dtype(
-    [
-        ("pt", "f4"),
-        ("eta", "f4"),
-        ("phi", "f4"),
-        ("charge", "i1"),
-        ("type", "u1"),
-        ("jet", "u1", len(JET_DEFINITIONS)),
-    ]
-)
-OBSERVABLE_DTYPE = np.dtype(
-    [(name, "f4") for name in ("met_x", "met_y", "ht", "mj")]
-    + [(name, "i2") for name in ("n_jets", "n_b_tags")]
-    + [(f"h{order}", "f4") for order in FOX_WOLFRAM_ORDERS]
-)
 
 
 @dataclass(frozen=True)
@@ -132,9 +113,9 @@ def make_chunk(
 
 def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
     """The truth (n, m) that the jets of a process are matched to."""
-    first = np.cumsum([0, *(1 + daughters for _, daughters in process.truth)])
+    slots = offsets_from([1 + daughters for _, daughters in process.truth])[:-1]
     ids = [pdg_id for pdg_id, _ in process.truth]
-    return truth[:, first[:-1][np.isin(ids, process.matches)]]
+    return truth[:, slots[np.isin(ids, process.matches)]]
 
 
 def _nearest(jets: np.ndarray, particles: np.ndarray) -> np.ndarray:
@@ -175,7 +156,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     n = len(kept)
 
     lepton_rows = selected.lepton[kept]
-    lepton = np.empty(n, LEPTON_DTYPE)
+    lepton = np.empty(n, TABLES["lepton"])
     for name in ("pt", "eta", "phi", "mass", "charge"):
         lepton[name] = getattr(objects, name)[lepton_rows]
     lepton["pdg_id"] = -lepton["charge"] * np.where(objects.type[lepton_rows] == 3, 11, 13)
@@ -187,7 +168,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     jets = selected.jets.take(inside)
     jet_event = number[jets.event]
     jet_offsets = offsets_of(jet_event, n)
-    jet_table = np.empty(len(inside), JET_DTYPE)
+    jet_table = np.empty(len(inside), TABLES["jets"])
     for name in ("pt", "eta", "phi", "mass"):
         jet_table[name] = getattr(jets, name)
     jet_table["b_tag"] = selected.tagged[inside]
@@ -197,7 +178,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     rest = rest.take(number[rest.event] >= 0)
     member = np.empty((len(rest.event), len(JET_DEFINITIONS)), np.uint8)
     columns: dict[str, np.ndarray] = {}
-    observables = np.empty(n, OBSERVABLE_DTYPE)
+    observables = np.empty(n, TABLES["observables"])
     for i, definition in enumerate(JET_DEFINITIONS.values()):
         large = anti_kt(rest, definition.radius, LARGE_R_PT_MIN)
         large = large.take(np.flatnonzero(np.abs(large.eta) < LARGE_R_ETA_MAX))

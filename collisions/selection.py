@@ -14,7 +14,7 @@ from collisions.detector import (
     Objects,
 )
 from collisions.particles import Particles
-from collisions.ragged import delta_r, offsets_of, pairs
+from jets.ragged import delta_r, offsets_of, pairs
 from physics import (
     B_TAGS_MIN,
     HT_MIN,

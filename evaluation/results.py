@@ -9,7 +9,7 @@ from command import InputError
 from jets.packed import EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, read_trees
 from jets.split import is_signal, is_variation
-from processes import SIGNAL, STATED, VARIATION, of_role
+from processes import BACKGROUND, SIGNAL, STATED, VARIATION, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores
 from sensitivity.reweighting import spectrum_weights
@@ -128,7 +128,7 @@ class Results:
     Attributes:
         table: every event that was read.
         scores, trees: of the held-out events.
-        varied: variation -> scores of its events by the trees over events.
+        varied: variation of a background -> scores of its events by the trees over events.
         left_out: fit -> reason, as step 4 recorded it.
     """
 
@@ -273,7 +273,7 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
     varied = {
         name: trees.take(rows)
         for name, variation in of_role(VARIATION).items()
-        if (rows := process == variation.number).any()
+        if variation.varies in of_role(BACKGROUND) and (rows := process == variation.number).any()
     }
     nominal = ~is_variation(table.events[scores.event])
     return Results(study, table, scores.take(nominal), trees.take(nominal), varied, left_out)

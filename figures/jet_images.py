@@ -12,6 +12,7 @@ from figures import style
 from jets.events import read_events
 from jets.images import dense
 from jets.packed import PackedJets, read_jets
+from jets.ragged import events_of
 from jets.split import HELD_OUT, TRAIN, is_signal
 from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 from processes import STATED, Process, numbered
@@ -104,7 +105,7 @@ def _some(of_class: np.ndarray) -> np.ndarray:
 def _mean(packed: PackedJets, rows: np.ndarray) -> np.ndarray:
     """Mean over jets of the share of pT in every pixel, all channels together, (side, side)."""
     images = packed.images.take(rows)
-    jet = np.repeat(np.arange(len(images)), images.counts())
+    jet = events_of(images.offsets)
     share = images.values / np.bincount(jet, images.values)[jet]
     pixels = packed.side**2
     sums = np.bincount(images.pixels % pixels, share, minlength=pixels)

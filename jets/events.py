@@ -15,6 +15,7 @@ import numpy as np
 
 from command import InputError
 from jets import hdf5
+from jets.ragged import offsets_from, take
 from physics import (
     BEAM_ENERGY,
     FOX_WOLFRAM_ORDERS,
@@ -32,6 +33,7 @@ ANGLE_STEP = 2e-4  # of the objects' eta and phi
 MANTISSA_BITS = 13  # kept of other momenta: 6e-5 relative, far below any resolution
 
 FOUR_VECTOR = [(name, "<f4") for name in ("pt", "eta", "phi", "mass")]
+LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))])
 TABLES = {
     "observables": np.dtype(
         [(name, "<f4") for name in ("met_x", "met_y", "ht", "mj")]
@@ -46,7 +48,7 @@ TABLES = {
     "jet_offsets": np.dtype("<i8"),
     "object_offsets": np.dtype("<i8"),
     "cut_flow": np.dtype([("name", "S40"), ("events", "<i8")]),
-} | {name: np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))]) for name in JET_DEFINITIONS}
+} | dict.fromkeys(JET_DEFINITIONS, LARGE_R_DTYPE)
 OBJECT_DTYPE = np.dtype(
     [
         ("pt", "<f4"),
@@ -160,22 +162,16 @@ class Events:
     def take(self, chosen: np.ndarray) -> "Events":
         """The events of a mask (n,); attributes and cut flow stay those of the file."""
 
-        def flat(table: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            counts = np.diff(offsets)
-            return table[np.repeat(chosen, counts)], np.concatenate(
-                [[0], np.cumsum(counts[chosen])]
-            )
-
-        jets, jet_offsets = flat(self.jets, self.jet_offsets)
-        objects, object_offsets = flat(self.objects, self.object_offsets)
+        jets, jet_offsets = take(self.jet_offsets, chosen)
+        objects, object_offsets = take(self.object_offsets, chosen)
         rows = ("observables", "lepton", "truth", "pt_hat", "veto_score")
         return Events(
             self.attributes,
             self.cut_flow,
             large_r={name: table[chosen] for name, table in self.large_r.items()},
-            jets=jets,
+            jets=self.jets[jets],
             jet_offsets=jet_offsets,
-            objects=objects,
+            objects=self.objects[objects],
             object_offsets=object_offsets,
             weight=None if self.weight is None else self.weight[chosen],
             **{name: getattr(self, name)[chosen] for name in rows},
@@ -248,7 +244,7 @@ def merge(parts: list[Events], attributes: dict) -> Events:
 
     def stacked(name: str) -> np.ndarray:
         counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
-        return np.concatenate([[0], np.cumsum(counts)])
+        return offsets_from(counts)
 
     cut_flow = parts[0].cut_flow.copy()
     cut_flow["events"] = np.sum([part.cut_flow["events"] for part in parts], axis=0)

@@ -21,6 +21,7 @@ import numpy as np
 from command import InputError
 from jets import hdf5
 from jets.images import SparseImages
+from jets.ragged import offsets_from
 from jets.split import HELD_OUT, SPLITS, TRAIN
 from physics import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
 from products import atomic_write
@@ -174,7 +175,7 @@ class JetWriter:
             for name in ("jets", "pixels", "values"):
                 self._lay_down(file, name)
             counts = np.concatenate([*self._parts("counts", self._scratch), []]).astype(np.int64)
-            offsets = np.concatenate([[0], np.cumsum(counts)])
+            offsets = offsets_from(counts)
             file.create_dataset("offsets", data=offsets, **_STORED)
             jets = file["jets"][()]
             mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000

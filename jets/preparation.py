@@ -19,6 +19,7 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
+from jets.ragged import offsets_from
 from jets.sources import Collisions, PublishedFiles, combine_weights
 from jets.split import (
     HELD_OUT,
@@ -91,7 +92,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     jets = {
         name: np.concatenate([survey.jets[name] for survey in surveys]) for name in JET_DEFINITIONS
     }
-    first = np.concatenate([[0], np.cumsum([len(survey.events) for survey in surveys])])
+    first = offsets_from([len(survey.events) for survey in surveys])
     off_grid = np.concatenate([survey.off_grid for survey in surveys])
     return Overview(table, jets, fully_selected, first, off_grid)
 

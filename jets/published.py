@@ -29,6 +29,7 @@ from jets import content, hdf5
 from jets.events import NUMBER_MAX, Events, read_attributes, read_events
 from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
+from jets.ragged import events_of
 from physics import (
     BEAM_ENERGY,
     CHANNELS,
@@ -435,14 +436,14 @@ def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: 
         _check_info(path, f"Jet/info{k}", info, first, signal, hdf5.UNWRITTEN)
         _append(file, f"Jet/info{k}", info)
         chosen = images.take(np.flatnonzero(events.fully_selected) * JETS_PER_EVENT + k)
-        image = np.repeat(np.arange(n_events), chosen.counts())
+        image = events_of(chosen.offsets)
         plane, pixel = np.divmod(chosen.pixels.astype(np.int64), side * side)
         channels = {name: (name,) for name in CHANNELS} | {"ET": CALORIMETERS}
         for channel, summands in channels.items():
             part = np.isin(plane, [CHANNELS.index(name) for name in summands])
             plain = sum_deposits(image[part], pixel[part], chosen.values[part], n_events)
             name = f"Jet/{channel}/values{k}"
-            row = np.repeat(np.arange(n_events), plain.counts())
+            row = events_of(plain.offsets)
             _check_values(path, name, plain.values, row, first, hdf5.UNWRITTEN)
             index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1).ravel()
             rows = _rows(index, 2 * plain.offsets), _rows(plain.values, plain.offsets)

@@ -17,6 +17,7 @@ from jets import content, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
+from jets.ragged import events_of
 from jets.reader_process import ReaderProcess
 from jets.split import IDENTITY
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
@@ -180,7 +181,7 @@ class Collisions:
             jets[field] = large_r[field]
         jets["delta_r"] = large_r["delta_r"].min(axis=-1)
         k = found.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)].astype(np.int64)
-        event = np.repeat(np.arange(len(found)), np.diff(found.object_offsets))
+        event = events_of(found.object_offsets)
         member = k < JETS_PER_EVENT
         number = event[member] * JETS_PER_EVENT + k[member]
         jets["pt"][np.bincount(number, minlength=jets.size).reshape(jets.shape) == 0] = 0

@@ -26,6 +26,7 @@ from evaluation.results import Results, read_results
 from jets.images import SparseImages
 from jets.packed import JET_DTYPE, PackedJets
 from jets.preparation import Overview, at_side, look_through
+from jets.ragged import offsets_from
 from jets.sources import Collisions, PublishedFiles, find_source
 from jets.split import (
     HELD_OUT,
@@ -123,7 +124,7 @@ def draw(
     ]
     counts = np.concatenate([*(some.counts() for some in images), [0]])
     together = SparseImages(
-        np.concatenate([[0], np.cumsum(counts)]),
+        offsets_from(counts),
         np.concatenate([some.pixels for some in images]),
         np.concatenate([some.values for some in images]),
     )

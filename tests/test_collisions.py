@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from processes import VARIATION, Process, every, of_role
-from processes.stop import STOP, cross_section
+from processes.stop import NEUTRALINO, STOP, cross_section
 from processes.ttbar import TTBAR
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
@@ -20,7 +20,6 @@ from collisions.detector import Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram
 from collisions.particles import Particles, Record, truth, visible
-from collisions.ragged import delta_phi, offsets_of, pairs
 from collisions.selection import (
     b_tag_efficiency,
     energy_scale,
@@ -28,6 +27,7 @@ from collisions.selection import (
     lepton_b_mass,
     select,
 )
+from jets.ragged import delta_phi, offsets_of, pairs
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,29 @@ def test_a_chunk_depends_on_its_seed_alone():
         np.testing.assert_array_equal(column, again.columns[name])
     assert first.cut_flow == again.cut_flow
     assert len(other.columns["objects"]) != len(first.columns["objects"])
+
+
+@pytest.mark.parametrize("matches", [(), (6,), (NEUTRALINO,), (6, -6, NEUTRALINO)])
+def test_jets_are_matched_to_what_the_process_says(matches):
+    process = dataclasses.replace(STOP, role="background", matches=matches)
+    columns = make_chunk(process, (700, 100), 40, seed=3).columns
+    jets, particles = columns["AK14"], columns["truth"]
+    slots = [slot for slot in (0, 1, 8, 12) if particles["pdg_id"][0, slot] in matches]
+    distances = np.full((*jets.shape, 2 + len(slots)), 99.0)
+    for i, slot in enumerate(slots):
+        parton = particles[:, slot, None]
+        distance = np.hypot(jets["eta"] - parton["eta"], delta_phi(jets["phi"], parton["phi"]))
+        distances[..., i] = np.where(jets["pt"] > 0, distance, 99)
+    expected, found = np.sort(distances)[..., :2], np.sort(jets["delta_r"])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert (found < 0.5).any() == bool(matches)
+
+
+def test_a_process_may_keep_no_truth():
+    process = dataclasses.replace(STOP, role="background", truth=(), matches=())
+    columns = make_chunk(process, (700, 100), 40, seed=3).columns
+    assert columns["truth"].shape == (len(columns["lepton"]), 0)
+    assert len(columns["lepton"]) and (columns["AK10"]["delta_r"] == 99).all()
 
 
 def test_a_seed_that_pythia_would_ignore_is_refused():

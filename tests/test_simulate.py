@@ -110,7 +110,7 @@ def test_weighted_events_give_the_unweighted_sample(tmp_path, monkeypatch):
     monkeypatch.setitem(PROCESSES, "biased", biased)
     found = []
     for process in ("stop", "biased"):
-        sample = production.Sample(process, (700, 100), 1, 1.0, True, tmp_path, tries=300)
+        sample = production.Sample(process, (700, 100), 1, 1.0, True, tmp_path, tries=200)
         production.simulate_chunk(sample, 0)
         found.append(read_events(sample.chunk_path(0)))
     plain, weighted = found

@@ -178,7 +178,7 @@ def test_trees_on_three_jets_approach_the_best_combination(finished):
         signal = is_signal(file["events"][()][trees.event])
     score = trees.fits["AK14_MaxViT"]
     rank = stats.mannwhitneyu(score[signal], score[~signal]).statistic
-    auc = rank / is_signal.sum() / (~is_signal).sum()
+    auc = rank / signal.sum() / (~signal).sum()
     one, three = stats.norm.cdf(OF_JETS["MaxViT"] * np.sqrt([1 / 2, 3 / 2]))
     assert one + 0.5 * (three - one) < auc < three + 0.01
 
