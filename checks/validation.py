@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import vector
 
 from collisions import detector
 from collisions.chunk import make_chunk
@@ -140,8 +141,7 @@ def from_small_jets(events: Events, quarks: np.ndarray) -> np.ndarray:
     ordered = np.sort(nearest, axis=1)
     found &= (np.diff(ordered, axis=1) > 0).all(axis=1)
     chosen = np.take_along_axis(jets, nearest, axis=1)[found]
-    momenta = np.stack([*_momentum(chosen), _energy(chosen)]).sum(axis=-1)
-    return np.sqrt(np.maximum(momenta[3] ** 2 - (momenta[:3] ** 2).sum(axis=0), 0))
+    return _vectors(chosen).sum(axis=-1).mass
 
 
 def _padded(table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -158,22 +158,15 @@ def _distance(jets: np.ndarray, partons: np.ndarray) -> np.ndarray:
     return delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
 
 
-def _momentum(p: np.ndarray) -> tuple[np.ndarray, ...]:
-    pt, eta, phi = (p[name].astype(float) for name in ("pt", "eta", "phi"))
-    return pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
-
-
-def _energy(p: np.ndarray) -> np.ndarray:
-    return np.hypot(p["pt"].astype(float) * np.cosh(p["eta"].astype(float)), p["mass"])
+def _vectors(p: np.ndarray) -> vector.MomentumNumpy4D:
+    return vector.array({name: p[name].astype(float) for name in ("pt", "eta", "phi", "mass")})
 
 
 def _bottom(truth: np.ndarray, top: int) -> np.ndarray:
     """The direction (n, 1) of a top's b quark, from t - W."""
-    w = W_SLOTS[top]
-    x, y, z = np.array(_momentum(truth[:, top])) - _momentum(truth[:, w])
+    bottom = _vectors(truth[:, top]).subtract(_vectors(truth[:, W_SLOTS[top]]))
     direction = np.zeros((len(truth), 1), truth.dtype)
-    direction["eta"][:, 0] = np.arcsinh(z / np.hypot(x, y))
-    direction["phi"][:, 0] = np.arctan2(y, x)
+    direction["eta"][:, 0], direction["phi"][:, 0] = bottom.eta, bottom.phi
     return direction
 
 
