@@ -1,13 +1,14 @@
 """The two sources of jets behind one face: our own collisions and the published files.
 
 A source lists the samples that a study asks for (one file of ours; a published stop mass or
-background file), says what is in each, and draws the images of those of its
-jets that are wanted. What else lies there is left out and named, so that a study can take a part.
+background file), says what is in each, and draws the images of those of its jets that are wanted.
+What else lies there is left out and named, so that a study can take a part.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import contains
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +113,12 @@ class Collisions:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        asked = {path.name for path in study.sample_files}
         self.samples, self.left_out = [], {}
         for path in sorted(folder.glob("[!.]*.h5")):
-            if path.name in asked:
-                self.samples.append(path)
+            if reason := _why_not(path, study):
+                self.left_out.setdefault(reason, []).append(path)
             else:
-                self.left_out.setdefault(_why_not(path, study), []).append(path)
+                self.samples.append(path)
         self._variation: dict[Path, Process] = {}
         for process in of_role(VARIATION).values() if self.samples else ():
             if process.varies in study.processes:
@@ -195,11 +195,15 @@ class Collisions:
 
 
 def _why_not(path: Path, study: Study) -> str:
-    """Why a study does not ask for a file."""
-    name = parsed(path.stem)
-    if name and name[0] not in of_role(SIGNAL, BACKGROUND):
-        return UNREGISTERED
-    return (OTHERS if name and name[0] not in study.processes else NOT_ASKED).format(study)
+    """Why a study does not ask for a file; empty if it does."""
+    name, numbers = parsed(path.stem) or ("", ())
+    if name in study.processes:
+        axes = study.axes_of(PROCESSES[name])
+        is_asked = len(numbers) == len(axes) and all(map(contains, axes, numbers))
+        return "" if is_asked else NOT_ASKED.format(study)
+    if not name:
+        return NOT_ASKED.format(study)
+    return OTHERS.format(study) if name in of_role(SIGNAL, BACKGROUND) else UNREGISTERED
 
 
 def _observables(found: Events) -> np.ndarray:
