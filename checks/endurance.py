@@ -71,7 +71,7 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("AK14", "MaxViT", "--every-minutes", "0.002", "--device", "cpu"),
         f"Data/small/models/{TRAINING}",
     ),
-    "simulate.py": (("--workers", "1", "--tries", "100"), "train_data/collisions"),
+    "simulate.py": (("--workers", "1", "--tries", "400"), "train_data/collisions"),
     "predict_base_model_mass.py": (("--device", "cpu"), "Data/small/scores.h5"),
     "fit_xgb.py": ((), "Data/small/trees.h5"),
 }
