@@ -61,7 +61,7 @@ def main() -> None:
     require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
     settings = study.settings_until("fit") | {
-        "fits": fits(study.networks) | comparisons(),
+        "fits": fits(study.classifiers.networks) | comparisons(),
         "of_one_jet": OF_ONE_JET,
     }
     if products.is_finished(manifest, settings, inputs):

@@ -73,7 +73,7 @@ def main() -> None:
     if options.variations and (options.only or options.no_veto or options.published_layout):
         parser.error("--variations has files of its own: no --only, --no-veto, --published-layout")
     study = load_study(options.study)
-    names = list(dict.fromkeys(options.variations)) or study.processes
+    names = list(dict.fromkeys(options.variations)) or study.sample.processes
     samples = samples_of(study, names, not options.no_veto, options.tries)
     if options.only:
         known = {sample.name: sample for sample in samples}

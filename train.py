@@ -103,8 +103,10 @@ def main() -> None:
                 f"--{name.replace('_', '-')} is {getattr(options, name)}, expected more than 0"
             )
     if options.scale_learning_rate:
-        scaled = study.learning_rate * math.sqrt(study.batch_size / stated_study.batch_size)
-        study = dataclasses.replace(study, learning_rate=scaled)
+        scaled = study.training.learning_rate * math.sqrt(
+            study.training.batch_size / stated_study.training.batch_size
+        )
+        study = study.changed(training={"learning_rate": scaled})
     device = choose_device(options.device)
     if options.all:
         wanted = trainings(study)
@@ -152,7 +154,7 @@ def train_one(
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     decisive = training.settings(study)
     decisive["jets_sha256"] = read_training_sha256(jets)
-    settings = decisive | {"epochs": study.epochs}
+    settings = decisive | {"epochs": study.training.epochs}
     finished = is_finished(manifest, settings, [])
     if not processes.agree(finished):
         raise InputError(
@@ -172,7 +174,12 @@ def train_one(
     torch.manual_seed(training.seed)
     network = training.create(study, samples[0].images.side).to(device)
     learner = Learner(
-        network, study.learning_rate, study.batch_size, plain, processes, study.weight_decay
+        network,
+        study.training.learning_rate,
+        study.training.batch_size,
+        plain,
+        processes,
+        study.training.weight_decay,
     )
     with (
         alone(directory) if processes.rank == 0 else contextlib.nullcontext(),
@@ -182,9 +189,9 @@ def train_one(
         say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
             f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
-            f"max SIC of cuts with eps_S >= {study.signal_efficiency_min} that leave at least "
-            f"{study.background_jets_min} of {background} background jets "
-            f"(eps_B >= {study.background_jets_min / background:.2g})"
+            f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at least "
+            f"{study.figures.background_jets_min} of {background} background jets "
+            f"(eps_B >= {study.figures.background_jets_min / background:.2g})"
         )
         history = train(
             learner,
@@ -194,7 +201,7 @@ def train_one(
             decisive,
             directory,
             watch,
-            lambda row: say(f"epoch {row['epoch'] + 1}/{study.epochs}: {measured(row)}"),
+            lambda row: say(f"epoch {row['epoch'] + 1}/{study.training.epochs}: {measured(row)}"),
         )
         if processes.rank > 0:
             return

@@ -417,9 +417,7 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
 def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
     """setup.py on the demo's collisions with the published pixels and every jet."""
     collisions = Collisions(DEMO.sample_dir.resolve(), DEMO)
-    study = dataclasses.replace(
-        DEMO, name="bench", pixels_max=128, training_jets_per_mass_point=10**9
-    )
+    study = DEMO.changed("bench", images={"pixels_max": 128, "training_jets_per_mass_point": 10**9})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         begin = time.perf_counter()
         overview = look_through(collisions, study)

@@ -53,7 +53,7 @@ def cross_sections(tries: int = 4_000) -> Rows:
         settings=lambda *masses: (*STOP.settings(*masses), "PartonLevel:all = off"),
         wanted=every,
     )
-    for mass in PRESETS["paper"].stop_masses:
+    for mass in PRESETS["paper"].sample.stop_masses:
         value, error = generate(hard, (mass, 100), tries, seed=SEED + mass).cross_section
         reference = cross_section(mass)
         rows.append(

@@ -148,11 +148,11 @@ def samples_of(
         files = study.files_of(process)
         target, loose_share = {
             BACKGROUND: (
-                math.ceil(study.background_events / len(files)),
-                study.background_loose_share,
+                math.ceil(study.simulation.background_events / len(files)),
+                study.simulation.background_loose_share,
             ),
-            SIGNAL: (study.signal_events, study.signal_loose_share),
-            VARIATION: (study.variation_events, 0.0),
+            SIGNAL: (study.simulation.signal_events, study.simulation.signal_loose_share),
+            VARIATION: (study.simulation.variation_events, 0.0),
         }[process.role]
         folder = study.folder_of(process)
         samples += [

@@ -184,12 +184,12 @@ def exclusions(results: Results) -> list[Exclusion]:
     """
     study = results.study
     n_background = np.sum(~is_signal(results.events))
-    if n_background < study.background_events_min:
+    if n_background < study.figures.background_events_min:
         raise InputError(
             f"{study.data_dir}/events.h5: {n_background} held-out background events, expected at "
-            f"least {study.background_events_min}; add background files"
+            f"least {study.figures.background_events_min}; add background files"
         )
-    classifiers = results.of_events.named(with_observables(study.networks))
+    classifiers = results.of_events.named(with_observables(study.classifiers.networks))
     stop_masses, neutralino_masses = results.masses
     samples = results.table.samples
     efficiency = {

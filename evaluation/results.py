@@ -74,7 +74,7 @@ class Classifiers:
         stacked = np.stack(list(self.score.values()))
         of_class = (self.is_signal, ~self.is_signal)
         pair = (self._scores(stacked, rows) for rows in of_class)
-        return correlated_aucs(*pair, bootstraps=self.study.bootstraps)
+        return correlated_aucs(*pair, bootstraps=self.study.figures.bootstraps)
 
     def max_sic(self, name: str) -> MaximumSIC:
         """Of a classifier; the study's least signal efficiency and number of background jets hold.
@@ -83,18 +83,18 @@ class Classifiers:
         """
         return max_sic(
             *self.pair(name),
-            signal_efficiency_min=self.study.signal_efficiency_min,
-            background_min=self.study.background_jets_min,
-            bootstraps=self.study.bootstraps,
+            signal_efficiency_min=self.study.figures.signal_efficiency_min,
+            background_min=self.study.figures.background_jets_min,
+            bootstraps=self.study.figures.bootstraps,
         )
 
     def sic_at(self, name: str, signal: np.ndarray | bool = True) -> SICPoint:
         """Of a classifier at the working point, of all signal or what the (n,) mask keeps."""
-        return sic_at(*self.pair(name, signal), self.study.working_point, **self._counted)
+        return sic_at(*self.pair(name, signal), self.study.figures.working_point, **self._counted)
 
     def cut_at(self, name: str, signal: np.ndarray | bool = True) -> Cut:
         """The cut of the working point, of all signal or what the (n,) mask keeps."""
-        return cut_at(*self.pair(name, signal), self.study.working_point, **self._counted)
+        return cut_at(*self.pair(name, signal), self.study.figures.working_point, **self._counted)
 
     def sic_curve(self, name: str) -> SICCurve:
         """Of a classifier."""
@@ -102,7 +102,7 @@ class Classifiers:
 
     @property
     def _counted(self) -> dict[str, int]:
-        return {"background_min": self.background_min, "bootstraps": self.study.bootstraps}
+        return {"background_min": self.background_min, "bootstraps": self.study.figures.bootstraps}
 
     def _scores(self, score: np.ndarray, rows: np.ndarray) -> Scores:
         return Scores(score[..., rows], self.event[rows], self.weight[rows])
@@ -146,7 +146,11 @@ class Results:
 
     def networks(self, jet_definition: str) -> list[str]:
         """The networks trained on this jet definition, in the study's order."""
-        return [n for n in self.study.networks if f"{jet_definition}/{n}" in self.scores.networks]
+        return [
+            n
+            for n in self.study.classifiers.networks
+            if f"{jet_definition}/{n}" in self.scores.networks
+        ]
 
     def of_jets(self, jet_definition: str) -> Classifiers:
         """The networks, and the jet's mass and pT, on the classified held-out jets.
@@ -203,7 +207,7 @@ class Results:
         event = np.broadcast_to(self.scores.event[:, None], jets.shape)
         return Classifiers(
             self.study,
-            self.study.background_jets_min,
+            self.study.figures.background_jets_min,
             {name: score[classified] for name, score in by_name.items()},
             event[classified],
             is_signal[classified],
@@ -240,7 +244,7 @@ class Results:
     def _on_events(self, fits: Mapping[str, np.ndarray], is_signal: np.ndarray) -> Classifiers:
         some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
         pt = some["pt"].max(axis=1)
-        floor = self.study.background_events_min
+        floor = self.study.figures.background_events_min
         return Classifiers(
             self.study, floor, fits, self.scores.event, is_signal, pt, np.ones(len(pt))
         )
@@ -263,7 +267,10 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
         InputError: a file is missing or damaged, or trees.h5 belongs to other scores.
     """
     folder = study.data_dir
-    scores, trees = read_scores(folder / "scores.h5", study.seeds), read_trees(folder / "trees.h5")
+    scores, trees = (
+        read_scores(folder / "scores.h5", study.classifiers.seeds),
+        read_trees(folder / "trees.h5"),
+    )
     if not np.array_equal(scores.event, trees.event):
         raise InputError(
             f"{folder}/trees.h5: its events are not those of scores.h5; run fit_xgb.py again"

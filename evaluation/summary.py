@@ -72,7 +72,7 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
 
 def _stand_ins(summary: Summary, results: Results) -> None:
     """Where the study's first seed was not trained, and another enters trees and figures."""
-    first = results.study.seeds[0]
+    first = results.study.classifiers.seeds[0]
     for name in results.scores.networks:
         if f"{name}/{first}" in results.scores.repeats:
             continue
@@ -86,8 +86,8 @@ def _stand_ins(summary: Summary, results: Results) -> None:
 def _single_jets(summary: Summary, results: Results) -> None:
     study = results.study
     floor = (
-        f"max SIC over eps_S >= {study.signal_efficiency_min:g}, at least "
-        f"{study.background_jets_min} background jets"
+        f"max SIC over eps_S >= {study.figures.signal_efficiency_min:g}, at least "
+        f"{study.figures.background_jets_min} background jets"
     )
     for definition in results.scores.jets:
         classifiers = results.of_jets(definition)
@@ -120,8 +120,8 @@ def _single_jets(summary: Summary, results: Results) -> None:
 def _trees(summary: Summary, results: Results) -> None:
     study, classifiers = results.study, results.of_events
     floor = (
-        f"max SIC: at least {study.background_jets_min} background events, "
-        f"else {study.background_events_min}"
+        f"max SIC: at least {study.figures.background_jets_min} background events, "
+        f"else {study.figures.background_events_min}"
     )
     of_paper = {
         fit: ("events", definition, network)
@@ -129,7 +129,7 @@ def _trees(summary: Summary, results: Results) -> None:
         for fit, network in three_jets(definition, results.networks(definition)).items()
     }
     _figures_of_merit(summary, f"Trees, events held out ({floor})", classifiers, str, of_paper)
-    weighted = {"all": "all", **with_observables(study.networks)}
+    weighted = {"all": "all", **with_observables(study.classifiers.networks)}
     for definition in results.scores.jets:
         weighted |= three_jets(definition, (*results.networks(definition), *TREES_OF_THREE_JETS))
     named = classifiers.named({name: name for name in weighted}).reweighted()
@@ -167,11 +167,14 @@ def _figures_of_merit(
             summary.add_estimate(section, "AUC - AUC of mass", row, difference)
         maximum = classifiers.max_sic(name)
         count = maximum.background_count
-        if count == study.background_jets_min:
+        if count == study.figures.background_jets_min:
             count = f"{count}, the least allowed"
         best = published(*key, "max SIC")
         summary.add_estimate(section, "max SIC", row, maximum, best, background=count)
-        point, quantity = classifiers.sic_at(name), f"SIC at eps_S = {study.working_point:g}"
+        point, quantity = (
+            classifiers.sic_at(name),
+            f"SIC at eps_S = {study.figures.working_point:g}",
+        )
         summary.add(
             section, quantity, row, point.value, point.low, point.high,
             "lower limit" if point.is_lower_limit else "measured", published(*key, quantity),
@@ -204,8 +207,8 @@ def _trainings(summary: Summary, results: Results) -> None:
         for (definition, network), seeds in merits.items():
             if len(seeds) > 1:
                 row = f"{title}: {definition} {network}, {len(seeds)} seeds"
-                _mean_and_spread(summary, results.study.working_point, row, seeds)
-        _ratios(summary, results.study.working_point, level, title, merits, trees)
+                _mean_and_spread(summary, results.study.figures.working_point, row, seeds)
+        _ratios(summary, results.study.figures.working_point, level, title, merits, trees)
 
 
 def _merits(classifiers: Classifiers) -> dict[str, Merit]:
@@ -276,7 +279,7 @@ def _modelling(summary: Summary, results: Results) -> None:
     """What another shower does to the background that passes the cut of the working point."""
     study, classifiers = results.study, results.of_events
     section = (
-        f"Shift of eps_B at eps_S = {study.working_point:g} in other showers, relative "
+        f"Shift of eps_B at eps_S = {study.figures.working_point:g} in other showers, relative "
         f"(assumed uncertainty: {BACKGROUND_UNCERTAINTY:g}; in brackets events passing here, there)"
     )
     if np.count_nonzero(~classifiers.is_signal) < classifiers.background_min:
@@ -298,9 +301,7 @@ def _modelling(summary: Summary, results: Results) -> None:
 
 
 def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping]) -> None:
-    section = (
-        f"SIC at eps_S = {results.study.working_point:g} by neutralino mass in GeV, trees on events"
-    )
+    section = f"SIC at eps_S = {results.study.figures.working_point:g} by neutralino mass in GeV, trees on events"
     for point in points:
         summary.add(
             section,
@@ -344,7 +345,7 @@ def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
 
 
 def _observables(summary: Summary, results: Results) -> None:
-    classifiers = results.of_events.named(with_observables(results.study.networks))
+    classifiers = results.of_events.named(with_observables(results.study.classifiers.networks))
     names = list(classifiers.score)
     if "DS2" not in names or len(names) < 2:
         return

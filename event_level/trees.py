@@ -42,16 +42,16 @@ def folds_and_offered(
     Raises:
         InputError: a fold without signal or without background.
     """
-    fold = (uniform(events, salt="fold") * study.folds).astype(np.uint8)
+    fold = (uniform(events, salt="fold") * study.trees.folds).astype(np.uint8)
     background = is_background(events)
     for of_class, what in ((is_signal(events), "signal"), (background, "background")):
-        if len(np.unique(fold[of_class])) < study.folds:
+        if len(np.unique(fold[of_class])) < study.trees.folds:
             raise InputError(
                 f"{study.data_dir}/events.h5: {np.sum(of_class)} held-out {what} events "
-                f"do not fill {study.folds} folds; add {what} files or lower the study's folds"
+                f"do not fill {study.trees.folds} folds; add {what} files or lower the study's folds"
             )
     chosen = lowest(
-        uniform(events, salt="trees"), mass_point(events), study.tree_events_per_mass_point
+        uniform(events, salt="trees"), mass_point(events), study.trees.events_per_mass_point
     )
     return fold, background | (labels & chosen)
 
@@ -64,14 +64,14 @@ def grow(features: np.ndarray, is_signal: np.ndarray, study: Study, device: str)
     return xgboost.train(
         {
             "objective": "binary:logistic",
-            "eta": study.tree_learning_rate,
+            "eta": study.trees.learning_rate,
             "tree_method": "hist",
             "device": device,
             "nthread": 1,
             "seed": 0,
         },
         xgboost.DMatrix(features, is_signal, weight=weight, nthread=1),
-        num_boost_round=study.trees,
+        num_boost_round=study.trees.number,
     )
 
 
@@ -104,7 +104,7 @@ def cross_fit(
         trees = grow(features[rows], is_signal[rows], study, device)
         return trees.predict(xgboost.DMatrix(features[tested], nthread=1))
 
-    tests = [fold == number for number in range(study.folds)]
+    tests = [fold == number for number in range(study.trees.folds)]
     assert (np.sum(tests, axis=0) == 1).all(), "every event is a test event exactly once"
     score = np.full(len(fold), np.nan, np.float32)
     with ThreadPoolExecutor(cores() if device == "cpu" else 1) as pool:
@@ -148,7 +148,7 @@ def grow_all(
 ) -> tuple[TreeScores, dict[str, str]]:
     """Every fit whose inputs exist, and the reasons why others of `wanted` are left out."""
     table = read_event_table(study.data_dir / "events.h5")
-    scores = read_scores(study.data_dir / "scores.h5", study.seeds)
+    scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
     events = table.events[scores.event]
     assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
     labels = is_signal(events)
@@ -157,7 +157,7 @@ def grow_all(
     every_fit = wanted | repeats(scores)
     chosen, left_out = possible(every_fit, scores, table)
     print(
-        f"{len(events)} held-out events, {study.folds} folds, "
+        f"{len(events)} held-out events, {study.trees.folds} folds, "
         f"{len(chosen)} of {len(every_fit)} fits"
     )
 

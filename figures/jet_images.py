@@ -83,7 +83,7 @@ def _jet_frame(axes: Sequence[Axes], results: Results, jet_definition: str) -> N
 
     Published images are turned until the hardest deposit is up, ours if the study asks.
     """
-    is_turned = results.table.source != "collisions" or results.study.oriented
+    is_turned = results.table.source != "collisions" or results.study.images.oriented
     radius = JET_DEFINITIONS[jet_definition].radius
     look = {"fill": False, "edgecolor": "white", "linewidth": 0.8, "linestyle": "--"}
     for axis in axes:

@@ -82,7 +82,7 @@ def sic_with_observables(results: Results) -> style.Drawing:
         }
         groups = {"AK14 MaxViT and event features": of_network | features}
     if results.networks("AK14"):
-        groups["AK14 networks and DS2"] = with_observables(results.study.networks)
+        groups["AK14 networks and DS2"] = with_observables(results.study.classifiers.networks)
     return _against_mass(results, groups)
 
 
@@ -103,7 +103,7 @@ def _sic_curves(
         upper, lower = axes[column], axes[len(groups) + column]
         for name in classifiers.score:
             curve = classifiers.sic_curve(name)
-            rows = [upper if name in study.networks else lower]
+            rows = [upper if name in study.classifiers.networks else lower]
             if name == TO_BEAT:
                 rows = [upper, lower]
             for axis in rows:
@@ -143,8 +143,8 @@ def _sic_curves(
         f"Bands: 68 %. In both rows: {TO_BEAT}. Thin lines: this many background {counted} pass. "
         f"Curves end where fewer than {background_min} would"
     )
-    if background_min < study.background_jets_min:
-        note += f"; max SIC in tables needs {study.background_jets_min}"
+    if background_min < study.figures.background_jets_min:
+        note += f"; max SIC in tables needs {study.figures.background_jets_min}"
     style.heading(figure, f"{note}.")
     return style.Drawing(figure, points, _best_of_curves(points))
 
@@ -182,7 +182,7 @@ def _scale_of_background(axis: Axes, classifiers: Classifiers) -> None:
     axis.tick_params(right=False)
     right = axis.twinx()
     right.set_ylim(axis.get_ylim())
-    sic = {n: classifiers.study.working_point * x for n, x in _slopes(classifiers).items()}
+    sic = {n: classifiers.study.figures.working_point * x for n, x in _slopes(classifiers).items()}
     seen = {f"{n:,}": value for n, value in sic.items() if value < axis.get_ylim()[1]}
     right.set_yticks(list(seen.values()), list(seen))
     right.set_ylabel("background events, full symbols")
@@ -257,7 +257,7 @@ def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> 
             ]
         axis.set_title(title)
         style.neutralino_axis(axis, masses)
-    axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.working_point:g}$")
+    axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.figures.working_point:g}$")
     axes[0].set_ylim(0, (1 + style.ARROW_MARGIN) * axes[0].get_ylim()[1])
     _scale_of_background(axes[-1], next(iter(drawn.values())))
     style.legend(figure, axes)
@@ -268,7 +268,7 @@ def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> 
     if limits:
         note += " Open arrows: lower limits (95 %), with the background events that pass."
     most = max(point["signal_efficiency"] for point in points)
-    if most > study.working_point + TIED:
+    if most > study.figures.working_point + TIED:
         note += f"\nWhere scores are equal, cuts keep up to {100 * most:.0f} % of the signal."
     if absent:
         note += f"\nNot drawn, for want of scores: {'; '.join(absent)}."

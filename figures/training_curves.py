@@ -35,7 +35,7 @@ def training_curves(results: Results) -> style.Drawing:
         axis, look = panel[definition], style.look(network)
         epoch, of_training, validation, error = zip(*rows, strict=True)
         best = validation.index(min(validation))
-        alpha = 1 if int(seed) == results.study.seeds[0] else 0.35
+        alpha = 1 if int(seed) == results.study.classifiers.seeds[0] else 0.35
         line = {"color": look["color"], "linewidth": 0.8, "alpha": alpha}
         axis.plot(epoch, of_training, linestyle=":", marker=".", markersize=2, **line)
         axis.errorbar(epoch, validation, error, **line)
@@ -66,8 +66,8 @@ def training_curves(results: Results) -> style.Drawing:
         "Full: validation, errors 68 %. Dotted: training, mean over the epoch. Symbols: the best "
         "epoch, whose weights are used."
     )
-    if len(results.study.seeds) > 1:
-        note += f" Pale: other seeds than {results.study.seeds[0]}."
+    if len(results.study.classifiers.seeds) > 1:
+        note += f" Pale: other seeds than {results.study.classifiers.seeds[0]}."
     if absent:
         note += f"\nNot drawn, for want of a history: {', '.join(absent)}."
     style.heading(figure, note)

@@ -142,7 +142,7 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
         InputError: no jet of a class to train on.
     """
     events, jets = overview.table.events, overview.jets[jet_definition]
-    training = choose_training_jets(events, jets, study.training_jets_per_mass_point)
+    training = choose_training_jets(events, jets, study.images.training_jets_per_mass_point)
     packed = training | ((jets["pt"] > 0) & (events["split"] == HELD_OUT)[:, None])
     event, k = np.nonzero(packed)
     rows = np.empty(len(event), JET_DTYPE)

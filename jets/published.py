@@ -76,8 +76,11 @@ def find_files(folder: Path, study: Study) -> tuple[dict[int, dict], dict[int, d
         InputError: a definition is missing; a number beyond what the table of events can hold.
     """
     kinds = (
-        (background_name, range(study.background_files) if TTBAR.name in study.processes else ()),
-        (signal_name, study.stop_masses if STOP.name in study.processes else ()),
+        (
+            background_name,
+            range(study.sample.background_files) if TTBAR.name in study.sample.processes else (),
+        ),
+        (signal_name, study.sample.stop_masses if STOP.name in study.sample.processes else ()),
     )
     found: tuple[dict, dict] = ({}, {})
     others = []

@@ -121,7 +121,7 @@ class Collisions:
                 self.samples.append(path)
         self._variation: dict[Path, Process] = {}
         for process in of_role(VARIATION).values() if self.samples else ():
-            if process.varies in study.processes:
+            if process.varies in study.sample.processes:
                 self._variation |= dict.fromkeys(study.variation_files(process), process)
         self.samples += self._variation
 
@@ -190,14 +190,14 @@ class Collisions:
     def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
         found = read_events(path)
-        oriented = self.study.oriented
+        oriented = self.study.images.oriented
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
 def _why_not(path: Path, study: Study) -> str:
     """Why a study does not ask for a file; empty if it does."""
     name, numbers = parsed(path.stem) or ("", ())
-    if name in study.processes:
+    if name in study.sample.processes:
         axes = study.axes_of(PROCESSES[name])
         is_asked = len(numbers) == len(axes) and all(map(contains, axes, numbers))
         return "" if is_asked else NOT_ASKED.format(study)
@@ -247,7 +247,7 @@ class PublishedFiles:
         masses = np.full(next(iter(counts.values())), NONE)
         if process == STOP:
             masses = self._neutralino_masses(paths)
-        taken = np.isin(masses, (NONE, *self.study.neutralino_masses))
+        taken = np.isin(masses, (NONE, *self.study.sample.neutralino_masses))
         self._taken[sample] = taken
         events = np.zeros(np.count_nonzero(taken), EVENT_DTYPE)
         events["process"] = process.number
@@ -316,7 +316,7 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise InputError(f"{folder}: no permission to read it; mend its permissions")
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
-    if not source.samples and not source.left_out and study.published_files:
+    if not source.samples and not source.left_out and study.sample.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)
     others = sorted(path for paths in source.left_out.values() for path in paths)
     if not source.samples and others:
@@ -329,7 +329,7 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
         zenodo = (
             f", or put the published files (Zenodo records 13236906 and 13269304) into "
             f"{study.sample_dir.parent}/"
-            if study.published_files
+            if study.sample.published_files
             else ""
         )
         raise InputError(
@@ -365,5 +365,5 @@ def missing_samples(study: Study, samples: np.ndarray) -> dict[Process, list[tup
             for numbers in study.files_of(process)
             if (process.number, *process.identity(*numbers)) not in there
         ]
-        for process in map(PROCESSES.__getitem__, study.processes)
+        for process in map(PROCESSES.__getitem__, study.sample.processes)
     }

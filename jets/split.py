@@ -94,9 +94,9 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
                 "(train, validation, held out) that add up to 1"
             )
         edges[name] = np.round(np.cumsum(fractions)[:-1], 12)
-    if study.split_loose[HELD_OUT] != 0:
+    if study.images.split_loose[HELD_OUT] != 0:
         raise InputError(
-            f"study {study.name!r}: split_loose holds out {study.split_loose[HELD_OUT]:g} of the "
+            f"study {study.name!r}: split_loose holds out {study.images.split_loose[HELD_OUT]:g} of the "
             "events with 5 or 6 jets, expected 0: only fully selected events are tested on"
         )
     split = np.where(

@@ -48,13 +48,13 @@ JUDGED = NETWORKS[-1]
 
 def _longer(study: Study) -> dict:
     """Three times the epochs, the learning rate falling as much over all of them."""
-    decay = study.learning_rate_decay ** (1 / 3)
-    return {"epochs": 3 * study.epochs, "learning_rate_decay": decay}
+    decay = study.training.learning_rate_decay ** (1 / 3)
+    return {"epochs": 3 * study.training.epochs, "learning_rate_decay": decay}
 
 
 def _published(option: str, study: Study) -> dict:
     """The judged network without an option that the study sets."""
-    of_networks = dict(study.network_options)
+    of_networks = dict(study.training.network_options)
     options = {name: v for name, v in of_networks.pop(JUDGED, {}).items() if name != option}
     return {"network_options": of_networks | ({JUDGED: options} if options else {})}
 
@@ -66,12 +66,14 @@ STEPS: dict[str, Callable[[Study], dict]] = {
     AS_IT_STANDS: lambda study: {},
     # Why the ordering may differ.
     "half the jets": (
-        lambda study: {"training_jets_per_mass_point": study.training_jets_per_mass_point // 2}
+        lambda study: {
+            "training_jets_per_mass_point": study.images.training_jets_per_mass_point // 2
+        }
     ),
     "more jets": (  # the published split, for most of the signal is held out otherwise
         lambda study: {
             "split": (0.5, 0.2, 0.3),
-            "training_jets_per_mass_point": 3 * study.training_jets_per_mass_point,
+            "training_jets_per_mass_point": 3 * study.images.training_jets_per_mass_point,
         }
     ),
     "three times the epochs": _longer,
@@ -93,8 +95,8 @@ STEPS: dict[str, Callable[[Study], dict]] = {
     "weight decay": lambda study: {"weight_decay": 0.05},
     "batch times 4": (  # the rule for Adam: the square root of the batch
         lambda study: {
-            "batch_size": 4 * study.batch_size,
-            "learning_rate": 2 * study.learning_rate,
+            "batch_size": 4 * study.training.batch_size,
+            "learning_rate": 2 * study.training.learning_rate,
         }
     ),
 }
@@ -191,7 +193,10 @@ def measure(study: Study, device: str | None) -> Outcome:
     names, aucs = list(jets.score), jets.aucs()
     validation = read_split(study, DEFINITION, VALIDATION)
     images = JetImages(
-        validation, study.pixel_scale, study.standardised_mass, choose_device(device)
+        validation,
+        study.training.pixel_scale,
+        study.training.standardised_mass,
+        choose_device(device),
     )
 
     def found(training: Training) -> Trained:
@@ -207,9 +212,13 @@ def measure(study: Study, device: str | None) -> Outcome:
             points={"jets": jets.sic_at(name), "events": events.sic_at(name)},
         )
 
-    trained = {n: [found(Training(DEFINITION, n, seed)) for seed in study.seeds] for n in NETWORKS}
+    trained = {
+        n: [found(Training(DEFINITION, n, seed)) for seed in study.classifiers.seeds]
+        for n in NETWORKS
+    }
     worse, better = (
-        [names.index(f"{n}/{study.seeds[i]}") for i in seeing(trained[n])] for n in NETWORKS
+        [names.index(f"{n}/{study.classifiers.seeds[i]}") for i in seeing(trained[n])]
+        for n in NETWORKS
     )
     return Outcome(
         len(read_split(study, DEFINITION, TRAIN)),
@@ -308,16 +317,16 @@ def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     rows, reference = [], outcomes[AS_IT_STANDS]
     usual = usual_variance(outcomes.values())
     for step, outcome in outcomes.items():
-        mean = validation_aucs([outcome], study.bootstraps).value.mean()
+        mean = validation_aucs([outcome], study.figures.bootstraps).value.mean()
         row = {"step": step, "AUC of validation jets": f"{mean:.4f}", "gain": ""}
         if outcome is not reference:
-            row["gain"] = written(gain(outcome, reference, usual, study.bootstraps))
+            row["gain"] = written(gain(outcome, reference, usual, study.figures.bootstraps))
         for what in ("jets", "events"):
             points, before = (
                 [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
             )
             sic, ratio = sic_of_seeds(points, before)
-            row[f"SIC at eps_S = {study.working_point:g}, {what}"] = sic
+            row[f"SIC at eps_S = {study.figures.working_point:g}, {what}"] = sic
             row[f"relative, {what}"] = "" if outcome is reference else ratio
         seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)
         row["training time, relative"] = f"{seconds:.1f}"

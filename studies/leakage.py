@@ -74,13 +74,13 @@ def scores_of(
     Args:
         epochs: "" for the epoch that the study takes, `LAST` for the last one.
     """
-    images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
+    images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, device)
     found = {}
     for trained, epoch in itertools.product(finished_trainings(study), epochs):
         one = trained.training
         if one.jet_definition == DEFINITION and not one.shuffled_labels:
             if epoch == LAST:
-                last = checkpoint.checkpoint_path(trained.best.parent, study.epochs - 1)
+                last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
                 trained = dataclasses.replace(trained, best=last)
             found[f"{one.network}{epoch}/{one.seed}"] = signal_probability(trained, study, images)
     return found

@@ -249,9 +249,9 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study)
     # What would end the last steps is told before the first, not after hours.
-    if DEFINITION not in study.jet_definitions:
+    if DEFINITION not in study.classifiers.jet_definitions:
         raise InputError(
-            f"{options.study}: jet_definitions are {', '.join(study.jet_definitions)}, expected "
+            f"{options.study}: jet_definitions are {', '.join(study.classifiers.jet_definitions)}, expected "
             f"{DEFINITION} among them; add it"
         )
     if options.changes:

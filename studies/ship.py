@@ -40,9 +40,9 @@ def main() -> None:
     training = Training(options.jet_definition, options.network, options.seed)
 
     manifest = training.directory(study) / "manifest.json"
-    if training.seed != study.seeds[0]:
+    if training.seed != study.classifiers.seeds[0]:
         raise InputError(
-            f"{training}: the tables are of seed {study.seeds[0]}, expected that one to be shipped"
+            f"{training}: the tables are of seed {study.classifiers.seeds[0]}, expected that one to be shipped"
         )
     trained = read_trained(manifest, study)
     record = read_manifest(manifest, made_by="train.py")
@@ -56,11 +56,11 @@ def main() -> None:
         "network": training.network,
         "jet_definition": training.jet_definition,
         "pixels": some.side,
-        "width": study.width,
+        "width": study.training.width,
         "network_options": json.dumps(trained.settings["network_options"]),
-        "oriented": study.oriented,
-        "pixel_scale": study.pixel_scale,
-        "standardised_mass": study.standardised_mass,
+        "oriented": study.images.oriented,
+        "pixel_scale": study.training.pixel_scale,
+        "standardised_mass": study.training.standardised_mass,
         "mass_mean": some.mass_mean,  # TeV, of the training jets
         "mass_std": some.mass_std,
         "seed": training.seed,
@@ -68,7 +68,7 @@ def main() -> None:
         "sample": study.sample_dir.name,
         "training_jets": len(some),
         "validation_jets": len(jets["validation"]),
-        "epochs": study.epochs,
+        "epochs": study.training.epochs,
         "best_epoch": record["best_epoch"] + 1,
         "checkpoint_sha256": record["outputs"][str(trained.best)]["sha256"],
     }

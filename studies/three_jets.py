@@ -101,7 +101,7 @@ def choose_events(overview: Overview, study: Study) -> np.ndarray:
     events = overview.table.events
     hashes = uniform(events, "three jets")
     chosen = np.zeros(len(events), bool)
-    n = study.training_jets_per_mass_point
+    n = study.images.training_jets_per_mass_point
     for is_class in (is_signal(events), is_background(events)):
         candidates = is_class & (events["split"] != HELD_OUT)
         chosen[candidates] = lowest(hashes[candidates], mass_point(events[candidates]), n)
@@ -149,7 +149,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
     held_out = is_nominal & (events["split"] == HELD_OUT)
     chosen = choose_events(overview, study) | held_out
     jets, jet_of_event = draw(source, overview, chosen, study)
-    all_jets = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
+    all_jets = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, device)
     rows = np.flatnonzero(chosen)
     samples = {}
     for split in (TRAIN, VALIDATION, HELD_OUT):
@@ -161,15 +161,15 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
     print(f"{len(samples[TRAIN].event)} events to train on, {len(samples[HELD_OUT].event)} to test")
 
     found = {}
-    for seed in study.seeds:
+    for seed in study.classifiers.seeds:
         training = Training(DEFINITION, NETWORK, seed)
         directory = study.data_dir / "three_jets" / str(seed)
         settings = training.settings(study) | {"three_jets": True, "files": files}
         settings |= study.settings("setup")  # who trains, on what
         torch.manual_seed(seed)
         network = ThreeJets(training.create(study, jets.side)).to(device)
-        learner = Learner(network, study.learning_rate, study.batch_size, plain=True,
-                          weight_decay=study.weight_decay)  # fmt: skip
+        learner = Learner(network, study.training.learning_rate, study.training.batch_size, plain=True,
+                          weight_decay=study.training.weight_decay)  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         history = train(
             learner, samples[TRAIN], samples[VALIDATION], study, seed, settings, directory,
@@ -187,7 +187,7 @@ def train_and_score(study: Study, device: torch.device) -> tuple[dict[int, np.nd
 def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -> Rows:
     """The network of three jets beside the trees, seed by seed."""
     study, trees = results.study, results.repeats_of_events(DEFINITION)
-    wanted = [f"{NETWORK}/{seed}" for seed in study.seeds]
+    wanted = [f"{NETWORK}/{seed}" for seed in study.classifiers.seeds]
     if not (np.array_equal(event, trees.event) and set(wanted) <= set(trees.score)):
         raise InputError(
             f"{study.data_dir}/trees.h5: not of the held-out events and all seeds; run "
@@ -208,7 +208,7 @@ def compare(results: Results, found: dict[int, np.ndarray], event: np.ndarray) -
                 "": f"{NETWORK}, {kind}",
                 "seeds": len(scores),
                 "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
-                f"SIC at eps_S = {study.working_point:g}": sic,
+                f"SIC at eps_S = {study.figures.working_point:g}": sic,
                 "relative": "" if points is usual else ratio,
             }
         )
@@ -225,7 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     given = load_study(options.study)
     study = variant(given, AS_IT_STANDS)
-    if study.reflect or study.rotate:
+    if study.training.reflect or study.training.rotate:
         raise InputError(f"{options.study}: reflects or rotates; three jets are taken as they are")
     results = read_results(study, {})
     rows = compare(results, *train_and_score(study, choose_device(options.device)))

@@ -13,7 +13,7 @@ from training.augmentation import Moves, draw_moves
 from training.batches import JetImages
 
 CPU = torch.device("cpu")
-TURNING = Study("toy", reflect=True, rotate=True)
+TURNING = Study("toy").changed(training={"reflect": True, "rotate": True})
 
 
 def moved_images(jets, mirror: float, angle: float, scale: str = "linear") -> np.ndarray:
@@ -75,7 +75,7 @@ def test_moves_follow_from_seed_and_epoch_and_are_fair():
     assert abs(one.mirror.mean()) < 4 / 4_000**0.5
     for component in (one.cosine, one.sine):
         assert abs(component.mean()) < 4 * (0.5 / 4_000) ** 0.5
-    only = draw_moves(100, dataclasses.replace(TURNING, rotate=False), 3, 1, CPU)
+    only = draw_moves(100, TURNING.changed(training={"rotate": False}), 3, 1, CPU)
     assert (only.cosine == 1).all() and (only.sine == 0).all()
 
 

@@ -287,7 +287,12 @@ def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys, mo
     assert "published files" in printed[0]
     manifest = json.loads((tmp_path / "Data/few/trees.json").read_text())
     assert sorted(manifest["left_out"]) == sorted(
-        ["DS1", "DS2", "AK14_MaxViT_DS1", *(f"AK14_{n}_DS2" for n in PRESETS["demo"].networks)]
+        [
+            "DS1",
+            "DS2",
+            "AK14_MaxViT_DS1",
+            *(f"AK14_{n}_DS2" for n in PRESETS["demo"].classifiers.networks),
+        ]
     )
     drawn = figures(tmp_path)
     assert not drawn & NEEDS_OBSERVABLES

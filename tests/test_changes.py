@@ -107,7 +107,7 @@ def test_the_usual_variance_is_that_of_normal_trainings():
 
 def test_tables_of_changes_are_relative_to_the_study():
     outcomes = {AS_IT_STANDS: outcome(2.0, 2.1), "a": outcome(2.2, 2.3, sic=6.0)}
-    usual, changed = gains(outcomes, dataclasses.replace(PRESETS["demo"], bootstraps=20))
+    usual, changed = gains(outcomes, PRESETS["demo"].changed(figures={"bootstraps": 20}))
     assert usual["gain"] == "" and changed["gain"].startswith("0.0")
     assert changed["SIC at eps_S = 0.5, jets"] == "6.0 ± 1.0 (30)"
     assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2 ± 0")

@@ -89,12 +89,12 @@ def select_rows(jets: PackedJets, n: int) -> PackedJets:
 
 def learn(network_name: str, processes: Processes) -> dict[str, torch.Tensor]:
     """The weights after some steps of gradient descent."""
-    study = Study("toy", width=0.125)
+    study = Study("toy").changed(training={"width": 0.125})
     sample = make_sample(packed(n_events=400), "label", study, CPU)
     order = np.random.default_rng(1).permutation(len(sample.images))[: STEPS * BATCH]
     torch.manual_seed(0)
-    network = create_model(network_name, SIDE, study.width)
-    learner = Learner(network, study.learning_rate, BATCH, processes=processes)
+    network = create_model(network_name, SIDE, study.training.width)
+    learner = Learner(network, study.training.learning_rate, BATCH, processes=processes)
     # Adam divides rounding noise by itself.
     learner.optimiser = torch.optim.SGD(network.parameters(), lr=0.05)
     train_epoch(learner, sample, order, BATCH, Progress(), lambda: Wish.GO_ON, lambda: None)

@@ -101,7 +101,7 @@ def test_significance_refuses_the_impossible(arguments):
 
 
 def test_cross_sections_are_the_published_ones():
-    found = cross_section(study.PRESETS["paper"].stop_masses)
+    found = cross_section(study.PRESETS["paper"].sample.stop_masses)
     assert found[[0, 4, 8, 12, 20]] == pytest.approx([0.0783, 0.0326, 0.0145, 0.00683, 0.00170])
     assert TTBAR.cross_section() == 832.0
     # Steep and smooth, so no digit of the table is misplaced: its local slopes agree to 7 %.

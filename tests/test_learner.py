@@ -18,8 +18,8 @@ from training.learner import Learner, choose_device
 from training.loop import logits_of, make_sample, train_epoch
 
 CPU = torch.device("cpu")
-TOY = Study("toy", width=0.125, pixel_scale="sqrt")
-NETWORKS = PRESETS["readme"].networks  # of which doc/performance.md speaks
+TOY = Study("toy").changed(training={"width": 0.125, "pixel_scale": "sqrt"})
+NETWORKS = PRESETS["readme"].classifiers.networks  # of which doc/performance.md speaks
 
 
 def trained(network: str, device: torch.device, plain: bool = True):
@@ -29,7 +29,7 @@ def trained(network: str, device: torch.device, plain: bool = True):
         make_sample(select(jets, split), "label", TOY, device) for split in (TRAIN, VALIDATION)
     )
     torch.manual_seed(0)
-    learner = Learner(create_model(network, SIDE, TOY.width).to(device), 1e-3, 32, plain)
+    learner = Learner(create_model(network, SIDE, TOY.training.width).to(device), 1e-3, 32, plain)
     order = np.tile(np.arange(len(learning.images)), 8)
     train_epoch(learner, learning, order, 32, Progress(), lambda: Wish.GO_ON, lambda: None)
     return learner, validating
@@ -59,7 +59,7 @@ def test_bfloat16_products_change_logits_and_auc_little(network):
 def test_a_network_is_one_graph(network):
     """Compilation sees it whole, so nothing in it waits for the device."""
     torch.compiler.reset()
-    model = create_model(network, SIDE, TOY.width).eval()
+    model = create_model(network, SIDE, TOY.training.width).eval()
     images, mass = torch.rand(4, 3, SIDE, SIDE), torch.rand(4)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     with torch.no_grad():

@@ -113,7 +113,7 @@ def test_the_studies_share_one_sample(name):
     full = load_study(str(ROOT / "studies/ordering.toml"))
     assert study.sample_dir == full.sample_dir
     assert set(study.sample_files) <= set(full.sample_files)
-    assert study.background_events // study.background_files == 3_000
+    assert study.simulation.background_events // study.sample.background_files == 3_000
 
 
 def test_a_page_shows_the_studies_it_names_and_no_others(tmp_path, monkeypatch):

@@ -190,11 +190,11 @@ def test_the_scale_on_the_right_counts_the_background_of_measured_points(results
     right = drawing.figure.axes[-1]
     counts = [int(label.get_text().replace(",", "")) for label in right.get_yticklabels()]
     assert counts == [10, 25, 100]  # 1,000 of 800 cannot pass
-    expected = results.study.working_point * np.sqrt(n / np.array(counts))
+    expected = results.study.figures.working_point * np.sqrt(n / np.array(counts))
     np.testing.assert_allclose(right.get_yticks(), expected)
     of_points = [p for p in drawing.points if not p["is_lower_limit"]]
     for point in of_points:
-        same = results.study.working_point * np.sqrt(n / point["background_events"])
+        same = results.study.figures.working_point * np.sqrt(n / point["background_events"])
         assert point["sic"] == pytest.approx(same, rel=0.02)  # a cut passes whole events
     assert len(of_points) > 3
 
@@ -283,7 +283,7 @@ def test_a_gain_that_nothing_measures_is_called_undefined(results):
 
 
 def test_a_seed_that_stands_in_is_named(results):
-    study = dataclasses.replace(results.study, seeds=(2, 0))
+    study = results.study.changed(classifiers={"seeds": (2, 0)})
     repeats = {n: s for n, s in results.scores.repeats.items() if n.endswith("/0")}
     scores = dataclasses.replace(results.scores, repeats=repeats)
     summary = Summary()
@@ -314,7 +314,7 @@ def test_stop_masses_without_a_cross_section_exclude_nothing(results):
 
 
 def test_too_little_background_is_one_sentence(results):
-    study = dataclasses.replace(results.study, background_events_min=BACKGROUND + 1)
+    study = results.study.changed(figures={"background_events_min": BACKGROUND + 1})
     with pytest.raises(InputError, match="800 held-out background events, expected at least 801"):
         exclusions.exclusions(dataclasses.replace(results, study=study))
 
@@ -613,7 +613,9 @@ def _some(results: Results, definitions: Sequence[str], networks: Sequence[str])
     grown = {n: s for n, s in results.trees.fits.items() if n in chosen or "/" in n}
     return dataclasses.replace(
         results,
-        study=dataclasses.replace(results.study, networks=tuple(networks), bootstraps=10),
+        study=results.study.changed(
+            classifiers={"networks": tuple(networks)}, figures={"bootstraps": 10}
+        ),
         scores=scores,
         trees=dataclasses.replace(results.trees, fits=grown),
         left_out=left_out,

@@ -17,7 +17,7 @@ from study import Study
 
 N_EVENTS = 20
 SIDE = JET_DEFINITIONS["AK14"].pixels
-STUDY = Study("published", stop_masses=(700,), background_files=1)
+STUDY = Study("published").changed(sample={"stop_masses": (700,), "background_files": 1})
 
 
 def write(tmp_path, *samples):
@@ -343,7 +343,7 @@ def test_a_missing_jet_definition_is_named(path):
 
 
 def test_a_number_that_no_table_can_hold_is_refused(path):
-    study = dataclasses.replace(STUDY, background_files=2**40)
+    study = STUDY.changed(sample={"background_files": 2**40})
     path.rename(path.with_name(f"BG_AK14_{2**31}.hdf5"))
     with pytest.raises(InputError, match="number 2147483648, expected at most"):
         published.find_files(path.parent, study)

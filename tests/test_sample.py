@@ -68,7 +68,7 @@ def test_peaks_of_small_jets(particle, mass):
     assert abs(value - mass) < 0.05 * mass + 2 * error
 
 
-@pytest.mark.parametrize("mass", PRESETS["demo"].neutralino_masses)
+@pytest.mark.parametrize("mass", PRESETS["demo"].sample.neutralino_masses)
 def test_peaks_of_neutralinos(mass):
     parts = [read_events(path) for path in FOLDER.glob(f"stop_*_{mass}.h5")]
     masses = [peak_masses(part, "neutralino", from_small_jets) for part in parts]

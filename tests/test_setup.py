@@ -279,7 +279,7 @@ def test_nothing_to_read_is_one_sentence(tmp_path, monkeypatch, capsys, study, w
 
 def test_a_study_without_published_files_does_not_offer_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert not PRESETS["demo"].published_files
+    assert not PRESETS["demo"].sample.published_files
     sentence = refusal(capsys, "--study", "demo")
     assert "simulate.py and the same --study" in sentence
     assert "Zenodo" not in sentence
@@ -565,7 +565,7 @@ def test_rows_of_other_masses_are_left_out_and_move_no_event(folder, capsys):
 def test_a_background_file_may_have_any_number(folder):
     events = toy_events(5, index=123_456)
     write_events(COLLISIONS / "ttbar_123456.h5", events)
-    study = dataclasses.replace(load_study("tiny.toml"), background_files=200_000)
+    study = load_study("tiny.toml").changed(sample={"background_files": 200_000})
     source = Collisions(COLLISIONS, study)
     found = source.survey(COLLISIONS / "ttbar_123456.h5").events
     assert (found["index"] == 123_456).all()

@@ -205,6 +205,6 @@ def test_an_unknown_file_is_refused(tmp_path):
 
 
 def test_a_stop_too_light_for_its_decay_is_refused():
-    study = Study("closed", stop_masses=(700,), neutralino_masses=(500, 600))
+    study = Study("closed").changed(sample={"stop_masses": (700,), "neutralino_masses": (500, 600)})
     with pytest.raises(InputError, match="700 GeV cannot decay to a top and a neutralino of 600"):
-        production.samples_of(study, study.processes)
+        production.samples_of(study, study.sample.processes)

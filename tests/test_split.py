@@ -94,7 +94,10 @@ def test_an_event_has_its_number_for_ever():
 @pytest.mark.parametrize("name", ["readme", "demo"])
 def test_fractions_are_those_of_the_study(name):
     study, events = PRESETS[name], background()
-    for fully_selected, fractions in ((True, study.split), (False, study.split_loose)):
+    for fully_selected, fractions in (
+        (True, study.images.split),
+        (False, study.images.split_loose),
+    ):
         split = assign_split(events, np.full(len(events), fully_selected), study)
         counts = np.bincount(split, minlength=3)
         expected = len(events) * np.array(fractions)

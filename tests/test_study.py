@@ -13,17 +13,17 @@ from training.plan import Training, trainings
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_restated_in_toml_is_the_same_study(name, tmp_path):
     (tmp_path / "mine.toml").write_text(f'base = "{name}"')
-    assert load_study(str(tmp_path / "mine.toml")) == dataclasses.replace(
-        PRESETS[name], name="mine", sample=PRESETS[name].sample_dir.name
+    assert load_study(str(tmp_path / "mine.toml")) == PRESETS[name].changed(
+        "mine", sample={"folder": PRESETS[name].sample_dir.name}
     )
 
 
 def test_what_the_publication_states():
     readme, paper = PRESETS["readme"], PRESETS["paper"]
-    assert len(readme.stop_masses) * len(readme.neutralino_masses) == 861
+    assert len(readme.sample.stop_masses) * len(readme.sample.neutralino_masses) == 861
     assert [readme.image_pixels(name) for name in ("AK08", "AK10", "AK14")] == [64, 64, 128]
-    assert (readme.epochs, paper.epochs) == (5, 15)
-    assert 2 * 861 * paper.training_jets_per_mass_point == pytest.approx(6e6, rel=0.01)
+    assert (readme.training.epochs, paper.training.epochs) == (5, 15)
+    assert 2 * 861 * paper.images.training_jets_per_mass_point == pytest.approx(6e6, rel=0.01)
 
 
 FEWER = "signal_events = 7"
@@ -54,7 +54,7 @@ def test_a_study_has_the_settings_of_its_base(tmp_path):
     (tmp_path / "first.toml").write_text('base = "demo"\nepochs = 7')
     (tmp_path / "second.toml").write_text('base = "./first.toml"\nwidth = 0.5')
     first, second = (load_study(str(tmp_path / f"{name}.toml")) for name in ("first", "second"))
-    assert second == dataclasses.replace(first, name="second", width=0.5)
+    assert second == first.changed("second", training={"width": 0.5})
 
 
 @pytest.mark.parametrize("bases", [["./mine"], ["a", "mine"], ["a", "b", "c", "a"]])
@@ -86,12 +86,16 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
     norms = [m for m in training.create(study, 32).modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {norm.eps for norm in norms} == {0.01}
     assert Training("AK14", "CNN").settings(study)["network_options"] == {}
-    assert PRESETS["readme"].network_options == PRESETS["paper"].network_options == {}
+    assert (
+        PRESETS["readme"].training.network_options
+        == PRESETS["paper"].training.network_options
+        == {}
+    )
     for options, words in (
         ({"MaxVit": {}}, "network_options of 'MaxVit', expected one of CNN"),
         ({"MaxViT": {"eps": 1.0}}, "MaxViT has no option 'eps'"),
     ):
-        strange = dataclasses.replace(study, network_options=options)
+        strange = study.changed(training={"network_options": options})
         with pytest.raises(InputError, match=words):
             trainings(strange)
             training.create(strange, 32)

@@ -64,7 +64,7 @@ def test_an_event_shows_its_own_three_jets(study):
     overview = look_through(source, study)
     every = np.ones(len(overview.table.events), bool)
     jets, jet_of_event = draw(source, overview, every, study)
-    images = JetImages(jets, study.pixel_scale, study.standardised_mass, CPU)
+    images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, CPU)
     of_events = EventImages(images, jet_of_event)
     exists = overview.jets["AK14"]["pt"] > 0
     assert 0 < exists.sum() < exists.size
@@ -99,5 +99,5 @@ def test_the_scored_events_are_those_held_out(study):
     events = look_through(find_source(study), study).table.events
     assert np.array_equal(event, np.flatnonzero(events["split"] == HELD_OUT))
     with pytest.raises(InputError, match="its split is"):  # its network has trained on others
-        train_and_score(dataclasses.replace(study, split=(0.1, 0.1, 0.8)), CPU)
+        train_and_score(study.changed(images={"split": (0.1, 0.1, 0.8)}), CPU)
     assert list(scores) == [0] and np.isfinite(scores[0]).all() and len(scores[0]) == len(event)

@@ -26,7 +26,10 @@ from training.metrics import evaluate
 from training.plan import Training, trainings
 
 CPU = torch.device("cpu")
-TOY = Study("toy", width=0.125, epochs=4, batch_size=16, learning_rate=3e-3, background_jets_min=1)
+TOY = Study("toy").changed(
+    training={"width": 0.125, "epochs": 4, "batch_size": 16, "learning_rate": 3e-3},
+    figures={"background_jets_min": 1},
+)
 
 
 def one_jet(pixels: list[int], values: list[float], mass: float = 100.0) -> PackedJets:
@@ -94,7 +97,7 @@ def test_metrics_agree_with_sklearn_and_with_binomial_errors():
     generator = np.random.default_rng(2)
     label = generator.integers(2, size=4000)
     logits = generator.normal(size=(4000, 2)) + np.stack([1 - label, label], axis=1)
-    study = Study("many resamplings", bootstraps=400)
+    study = Study("many resamplings").changed(figures={"bootstraps": 400})
     metrics = evaluate(logits, label, np.arange(4000), study)
     probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     accuracy = ((probability > 0.5) == label).mean()
@@ -118,7 +121,7 @@ def test_jets_of_one_event_count_as_one_in_the_errors():
 
 def test_max_sic_is_nan_where_the_background_floor_cannot_be_met():
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0]])
-    study = dataclasses.replace(TOY, background_jets_min=3)
+    study = TOY.changed(figures={"background_jets_min": 3})
     assert np.isnan(evaluate(logits, np.array([1, 0, 0]), np.arange(3), study)["max_sic"].value)
 
 
@@ -131,9 +134,9 @@ def train_toy(directory, jets, study=TOY, label="label", report=lambda row: None
     """The network, its optimiser's checkpoint and the history."""
     samples = [make_sample(select(jets, split), label, study, CPU) for split in (TRAIN, VALIDATION)]
     torch.manual_seed(0)
-    network = create_model("CNN", SIDE, study.width)
+    network = create_model("CNN", SIDE, study.training.width)
     settings = settings or {"network": "CNN"}
-    learner = Learner(network, study.learning_rate, study.batch_size)
+    learner = Learner(network, study.training.learning_rate, study.training.batch_size)
     watch = Watch(every_minutes=10, max_minutes=10)
     history = train(learner, *samples, study, 0, settings, directory, watch, report)
     return network, history
@@ -151,7 +154,7 @@ def test_separable_jets_are_separated(trained):
     assert history[-1]["auc"] > 0.99
     assert [row["epoch"] for row in history] == [0, 1, 2, 3]
     rates = [row["learning_rate"] for row in history]
-    np.testing.assert_allclose(rates, TOY.learning_rate * 0.7 ** np.arange(4))
+    np.testing.assert_allclose(rates, TOY.training.learning_rate * 0.7 ** np.arange(4))
 
 
 def test_permuted_labels_cannot_be_learnt(jets, tmp_path):
@@ -175,15 +178,17 @@ class Scripted(Watch):
 @pytest.mark.parametrize("network", ["CNN", "MaxViT"])  # MaxViT: batch norm's running averages
 def test_interrupted_training_ends_bit_identical(network, tmp_path):
     """Stopped within epochs, at their last step and between them, or saved and killed."""
-    study = dataclasses.replace(TOY, epochs=3)
+    study = TOY.changed(training={"epochs": 3})
     jets = packed(n_events=20)
     samples = [make_sample(jets, "label", study, CPU)] * 2
-    steps = -(-len(jets) // study.batch_size)
+    steps = -(-len(jets) // study.training.batch_size)
     assert steps > 2
 
     def run(name, asked=Wish.GO_ON, after=0):
         torch.manual_seed(5)
-        learner = Learner(create_model(network, SIDE, study.width), study.learning_rate, 16)
+        learner = Learner(
+            create_model(network, SIDE, study.training.width), study.training.learning_rate, 16
+        )
         watch = Scripted(asked, after)
         train(learner, *samples, study, 5, {}, tmp_path / name, watch, lambda row: None)
 
@@ -257,8 +262,12 @@ def test_within_an_epoch_the_newest_checkpoint_and_the_one_before_are_kept(jets,
             return Wish.SAVE
 
     samples = [make_sample(select(jets, split), "label", TOY, CPU) for split in (TRAIN, VALIDATION)]
-    learner = Learner(create_model("CNN", SIDE, TOY.width), TOY.learning_rate, TOY.batch_size)
-    study = dataclasses.replace(TOY, epochs=1)
+    learner = Learner(
+        create_model("CNN", SIDE, TOY.training.width),
+        TOY.training.learning_rate,
+        TOY.training.batch_size,
+    )
+    study = TOY.changed(training={"epochs": 1})
     train(learner, *samples, study, 0, {}, tmp_path, Always(Wish.SAVE, 0), lambda row: None)
     assert kept[:4] == [
         set(),
@@ -309,7 +318,7 @@ def test_under_torchrun_the_same_signal_may_come_twice(monkeypatch):
 
 
 def test_a_training_whose_checkpoints_are_gone_says_so(jets, tmp_path, capsys):
-    study = dataclasses.replace(TOY, epochs=1)
+    study = TOY.changed(training={"epochs": 1})
     train_toy(tmp_path, jets, study)
     assert "no checkpoint is left" not in capsys.readouterr().err
     checkpoint.checkpoint_path(tmp_path, 0).unlink()
@@ -324,7 +333,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(trained, jets, t
     newest = checkpoint.checkpoint_path(tmp_path, 1)
     newest.mkdir()
     with pytest.raises(IsADirectoryError) as found:
-        train_toy(tmp_path, jets, dataclasses.replace(TOY, epochs=2))
+        train_toy(tmp_path, jets, TOY.changed(training={"epochs": 2}))
     assert found.value.filename == str(newest)
     assert "damaged" not in capsys.readouterr().err
 
@@ -344,7 +353,7 @@ def test_fewer_epochs_are_read_off_a_longer_training(trained, jets, tmp_path):
     for epoch in range(4):
         source = checkpoint.checkpoint_path(directory, epoch)
         checkpoint.checkpoint_path(tmp_path, epoch).write_bytes(source.read_bytes())
-    _, shorter = train_toy(tmp_path, jets, dataclasses.replace(TOY, epochs=2))
+    _, shorter = train_toy(tmp_path, jets, TOY.changed(training={"epochs": 2}))
     assert shorter == history[:2]
 
 
@@ -370,11 +379,11 @@ def test_a_damaged_checkpoint_is_not_scored_with(damage, trained, tmp_path):
     if damage == "another file of torch":
         torch.save([1.0, 2.0], path)
     with pytest.raises(InputError, match="its checksum does not hold"):
-        checkpoint.load(path, create_model("CNN", SIDE, TOY.width), {"network": "CNN"})
+        checkpoint.load(path, create_model("CNN", SIDE, TOY.training.width), {"network": "CNN"})
 
 
 def test_a_diverged_training_is_no_result(jets, tmp_path):
-    study = dataclasses.replace(TOY, learning_rate=1e30)
+    study = TOY.changed(training={"learning_rate": 1e30})
     with pytest.raises(InputError, match="smaller --learning-rate"):
         train_toy(tmp_path, jets, study)
     assert not list(tmp_path.glob("*.pt"))
@@ -412,14 +421,16 @@ def test_jets_that_stand_in_the_split_of_another_event_are_refused(tmp_path, mon
 @pytest.mark.parametrize("study", PRESETS.values(), ids=PRESETS)
 def test_a_study_trains_every_network_on_every_definition_and_one_null_check(study):
     names = [str(training) for training in trainings(study)]
-    assert len(set(names)) == len(names) == len(study.networks) * len(JET_DEFINITIONS) + 1
+    assert (
+        len(set(names)) == len(names) == len(study.classifiers.networks) * len(JET_DEFINITIONS) + 1
+    )
     assert [name for name in names if "shuffle" in name] == ["AK14 CNN 0 --shuffle-labels"]
 
 
 @pytest.mark.parametrize("networks", [("cnn",), ("CNN", "ViT", "CNN"), ("Perceptron",)])
 def test_a_study_spells_each_network_as_registered_and_once(networks):
     with pytest.raises(InputError, match="CNN"):
-        trainings(dataclasses.replace(TOY, networks=networks))
+        trainings(TOY.changed(classifiers={"networks": networks}))
 
 
 def test_trainings_lie_apart():

@@ -102,7 +102,7 @@ def test_folds_are_even_of_all_classes_and_follow_from_the_event_alone():
     events["row"] = np.arange(6000)
     events["process"] = np.arange(6000) % 2
     events["m_stop"] = np.where(is_signal(events), 900, -1)
-    study = Study("test", folds=5)
+    study = Study("test").changed(trees={"folds": 5})
     fold, offered = folds_and_offered(events, is_signal(events), study)
     counts = np.bincount(fold[is_signal(events)], minlength=5)
     assert stats.chisquare(counts).pvalue > 1e-3
@@ -122,7 +122,7 @@ def test_trees_never_see_the_fold_that_they_score():
     n = 3000
     features, label = random.normal(size=(n, 3)), random.uniform(size=n) < 0.5
     fold = random.integers(0, 3, n)
-    study = Study("test", folds=3, trees=60)
+    study = Study("test").changed(trees={"folds": 3, "number": 60})
     everywhere = np.ones(n, bool)
     score = cross_fit(features, label, fold, everywhere, study, "cpu")
     rank = stats.mannwhitneyu(score[label], score[~label]).statistic
@@ -138,7 +138,9 @@ def test_trees_never_see_the_fold_that_they_score():
 def test_trees_of_one_class_know_that_class():
     """As of a fold whose mass points have one signal event each; there is no warning either."""
     background = np.zeros(40, bool)
-    trees = grow(np.arange(40.0)[:, None], background, Study("x", trees=20), "cpu")
+    trees = grow(
+        np.arange(40.0)[:, None], background, Study("x").changed(trees={"number": 20}), "cpu"
+    )
     assert (trees.predict(xgboost.DMatrix(np.arange(40.0)[:, None])) < 0.2).all()
 
 
@@ -151,10 +153,14 @@ def test_trees_of_the_same_jets_grow_on_what_trains_the_networks():
     held_out["pt"][:, :2] = 300
     held_out["mass"] = (90, 210, 210)
     seen = CLASSICAL["angularities"]
-    score = scores_by_same_jets(held_out, training, seen, Study("x", trees=20), "cpu")
+    score = scores_by_same_jets(
+        held_out, training, seen, Study("x").changed(trees={"number": 20}), "cpu"
+    )
     assert (score[:, 0] < 0.2).all() and (score[:, 1] > 0.8).all() and (score[:, 2] == -1).all()
     jets.jets["label"][jets.jets["split"] == TRAIN] ^= 1
-    opposite = scores_by_same_jets(held_out, select(jets, TRAIN), seen, Study("x", trees=20), "cpu")
+    opposite = scores_by_same_jets(
+        held_out, select(jets, TRAIN), seen, Study("x").changed(trees={"number": 20}), "cpu"
+    )
     assert (opposite[:, 0] > 0.8).all()
 
 
@@ -163,7 +169,12 @@ def test_classes_weigh_the_same():
     n = 2000
     label, fold = np.arange(n) % 10 == 0, np.arange(n) % 3
     score = cross_fit(
-        np.zeros((n, 1)), label, fold, np.ones(n, bool), Study("test", folds=3, trees=30), "cpu"
+        np.zeros((n, 1)),
+        label,
+        fold,
+        np.ones(n, bool),
+        Study("test").changed(trees={"folds": 3, "number": 30}),
+        "cpu",
     )
     assert score == pytest.approx(0.5, abs=1e-3)
 

@@ -56,10 +56,12 @@ def draw_moves(n: int, study: Study, seed: int, epoch: int, device: torch.device
     They follow from their arguments alone, so a training that goes on within an epoch, or on other
     processes, sees the same images.
     """
-    if not (study.reflect or study.rotate):
+    if not (study.training.reflect or study.training.rotate):
         return None
     generator = np.random.default_rng((seed, epoch, 1))
-    mirror = np.where(generator.random(n) < 0.5, -1.0, 1.0) if study.reflect else np.ones(n)
-    angle = 2 * np.pi * generator.random(n) if study.rotate else np.zeros(n)
+    mirror = (
+        np.where(generator.random(n) < 0.5, -1.0, 1.0) if study.training.reflect else np.ones(n)
+    )
+    angle = 2 * np.pi * generator.random(n) if study.training.rotate else np.zeros(n)
     columns = (mirror, np.cos(angle), np.sin(angle))
     return Moves(*(torch.from_numpy(c.astype(np.float32)).to(device) for c in columns))

@@ -62,7 +62,7 @@ def make_sample(jets: PackedJets, label: str, study: Study, device: torch.device
             f"{study.data_dir / jets.jet_definition}.h5: {signal} of {len(truth)} jets of a split "
             "are signal, expected both classes; add events to the sample and run setup.py again"
         )
-    images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
+    images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, device)
     return Sample(images, torch.from_numpy(truth).to(device), jets.jets["event"])
 
 
@@ -204,7 +204,9 @@ def train(
         TimeIsUp, KeyboardInterrupt: it was to stop; a checkpoint was saved.
     """
     network, processes = learner.network, learner.processes
-    progress = checkpoint.resume(directory, network, learner.optimiser, settings, study.epochs)
+    progress = checkpoint.resume(
+        directory, network, learner.optimiser, settings, study.training.epochs
+    )
     if not processes.agree(progress.digest()):
         raise InputError(
             f"{directory}: the processes of this training find different checkpoints there; put it "
@@ -220,7 +222,7 @@ def train(
     if progress.history and processes.rank == 0:  # a kill may have come before this row
         write_csv(directory / "history.csv", progress.history)
     label = validation.label.cpu().numpy()
-    while progress.epoch < study.epochs:
+    while progress.epoch < study.training.epochs:
         begin = time.perf_counter() - progress.seconds
         n = len(training.images)
         order = np.random.default_rng((seed, progress.epoch)).permutation(n)
@@ -228,7 +230,7 @@ def train(
         learning_rate = partial(scheduled, study, n, progress.epoch)
         with watch.listening():
             train_epoch(
-                learner, training, order, study.batch_size, progress, watch.wish, save,
+                learner, training, order, study.training.batch_size, progress, watch.wish, save,
                 learning_rate, moves,
             )  # fmt: skip
         try:
@@ -259,7 +261,7 @@ def train(
         with watch.listening():
             save()
         report(row)
-        if progress.epoch < study.epochs:
+        if progress.epoch < study.training.epochs:
             Wish(processes.largest(watch.wish())).leave()
     return progress.history
 
@@ -278,14 +280,14 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
     >>> [round(scheduled(study, 200, *at), 3) for at in ((0, 0), (0, 1), (1, 1), (1, 19))]
     [0.5, 1.0, 0.5, 0.002]
     """
-    if not study.cosine_schedule:
-        return study.learning_rate * study.learning_rate_decay**epoch
-    steps = -(-n_jets // study.batch_size)
-    done, warm_up = epoch * steps + step, max(study.epochs * steps // 20, 1)
+    if not study.training.cosine_schedule:
+        return study.training.learning_rate * study.training.learning_rate_decay**epoch
+    steps = -(-n_jets // study.training.batch_size)
+    done, warm_up = epoch * steps + step, max(study.training.epochs * steps // 20, 1)
     if done < warm_up:
-        return study.learning_rate * (done + 1) / warm_up
-    phase = (done - warm_up) / max(study.epochs * steps - warm_up, 1)
-    return study.learning_rate * (1 + math.cos(math.pi * phase)) / 2
+        return study.training.learning_rate * (done + 1) / warm_up
+    phase = (done - warm_up) / max(study.training.epochs * steps - warm_up, 1)
+    return study.training.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:

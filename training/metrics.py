@@ -31,18 +31,18 @@ def evaluate(
     score = logits[:, 1].astype(float) - logits[:, 0]
     # -log softmax of the true class: log(1 + exp(-margin)).
     margin = np.where(label == 1, score, -score)
-    loss, loss_error = _mean(np.logaddexp(0.0, -margin), event, study.bootstraps)
-    accuracy, accuracy_error = _mean(margin > 0, event, study.bootstraps)
+    loss, loss_error = _mean(np.logaddexp(0.0, -margin), event, study.figures.bootstraps)
+    accuracy, accuracy_error = _mean(margin > 0, event, study.figures.bootstraps)
     classes = [Scores(score[label == value], event[label == value]) for value in (1, 0)]
     return {
         "loss": Estimate(loss, loss_error),
         "accuracy": Estimate(accuracy, accuracy_error),
-        "auc": auc(*classes, bootstraps=study.bootstraps),
+        "auc": auc(*classes, bootstraps=study.figures.bootstraps),
         "max_sic": max_sic(
             *classes,
-            signal_efficiency_min=study.signal_efficiency_min,
-            background_min=study.background_jets_min,
-            bootstraps=study.bootstraps,
+            signal_efficiency_min=study.figures.signal_efficiency_min,
+            background_min=study.figures.background_jets_min,
+            bootstraps=study.figures.bootstraps,
         ),
     }
 

@@ -72,15 +72,15 @@ class Training:
         Raises:
             InputError: the study asks for options or a width that the network does not have.
         """
-        options = study.network_options.get(self.network, {})
+        options = study.training.network_options.get(self.network, {})
         try:
-            return create_model(self.network, pixels, study.width, **options)
+            return create_model(self.network, pixels, study.training.width, **options)
         except ValueError as error:
             raise InputError(f"{self}: {error}; correct the study") from None
 
     def stated(self, study: Study) -> dict:
         """What a study says of it; of the options of networks, those of its own."""
-        options = study.network_options.get(self.network, {})
+        options = study.training.network_options.get(self.network, {})
         return study.settings("train") | {"network_options": options}
 
     def settings(self, study: Study) -> dict:
@@ -90,8 +90,8 @@ class Training:
         """
         chosen = self.stated(study)
         del chosen["epochs"]
-        if study.cosine_schedule:  # it depends on where it ends
-            chosen["schedule_epochs"] = study.epochs
+        if study.training.cosine_schedule:  # it depends on where it ends
+            chosen["schedule_epochs"] = study.training.epochs
         return dataclasses.asdict(self) | chosen
 
 
@@ -106,24 +106,31 @@ def trainings(study: Study) -> list[Training]:
         InputError: a network that does not exist, is spelled in another way or named twice, or
             options of one that does not exist.
     """
-    for network in study.networks:
+    for network in study.classifiers.networks:
         name = Training("AK14", network).network
-        if name != network or study.networks.count(network) > 1:
+        if name != network or study.classifiers.networks.count(network) > 1:
             raise InputError(
-                f"study {study.name!r}: networks are {', '.join(study.networks)}, expected "
+                f"study {study.name!r}: networks are {', '.join(study.classifiers.networks)}, expected "
                 f"{name} once and spelled like this; correct the study"
             )
-    if strange := [network for network in study.network_options if network not in MODELS]:
+    if strange := [network for network in study.training.network_options if network not in MODELS]:
         raise InputError(
             f"study {study.name!r}: network_options of {strange[0]!r}, expected one of "
             f"{', '.join(MODELS)}; correct the study"
         )
     return [
         Training(jet_definition, network, seed)
-        for seed in study.seeds
-        for jet_definition in study.jet_definitions
-        for network in study.networks
-    ] + [Training(study.jet_definitions[-1], study.networks[0], study.seeds[0], True)]
+        for seed in study.classifiers.seeds
+        for jet_definition in study.classifiers.jet_definitions
+        for network in study.classifiers.networks
+    ] + [
+        Training(
+            study.classifiers.jet_definitions[-1],
+            study.classifiers.networks[0],
+            study.classifiers.seeds[0],
+            True,
+        )
+    ]
 
 
 def require_scored(study: Study, scores: Mapping) -> None:

@@ -62,7 +62,9 @@ def score_all(study: Study, trained: list[Trained], device: torch.device) -> dic
         missing = np.zeros((), columns.dtype)
         missing["delta_r"] = MISSING_DELTA_R
         arrays[f"{definition}/jets"] = by_event(jets, events, columns, missing)
-        images = JetImages(jets, study.pixel_scale, study.standardised_mass, device)
+        images = JetImages(
+            jets, study.training.pixel_scale, study.training.standardised_mass, device
+        )
         for one in group:
             known = scored_before(one, study)
             if known is None:
@@ -82,7 +84,9 @@ def finished_trainings(study: Study) -> list[Trained]:
     models = study.data_dir / "models"
     asked = {
         manifest
-        for definition, network in product(study.jet_definitions, study.networks)
+        for definition, network in product(
+            study.classifiers.jet_definitions, study.classifiers.networks
+        )
         for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
     }
     if others := sorted(set(models.glob("*/manifest.json")) - asked):
