@@ -31,7 +31,7 @@ SCRIPTS = workflow.basedir
 study = load_study(STUDY)
 TRAININGS = {training.directory(study).name: training for training in trainings(study)}
 
-SIMULATE = str(config.get("simulate", not study.published_files)).lower()
+SIMULATE = str(config.get("simulate", not study.sample.published_files)).lower()
 if SIMULATE not in ("true", "false"):
     raise ValueError(f"--config simulate={SIMULATE}: expected true or false")
 
@@ -40,7 +40,7 @@ if SIMULATE == "true":
 
     rule simulate:
         output: update(f"{study.sample_dir}/{{name}}.h5")
-        params: events=(study.background_events, study.background_files, study.signal_events)
+        params: events=(study.simulation, study.sample.background_files)
         threads: 4
         resources: mem="8GB", runtime="12h"
         shell:
@@ -84,7 +84,7 @@ rule predict:
 rule fit:
     input: rules.predict.output
     output: update(f"{study.data_dir}/trees.json")
-    threads: study.folds
+    threads: study.trees.folds
     resources: mem="32GB", runtime="6h"
     shell: "{PYTHON:q} {SCRIPTS:q}/fit_xgb.py --study {STUDY:q}"
 

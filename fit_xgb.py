@@ -31,7 +31,7 @@ from command import run
 from event_level.fits import OF_ONE_JET, comparisons, fits
 from event_level.trees import grow_all
 from jets.scores import write_trees
-from study import add_study_option, load_study
+from study import add_study_options, study_of
 from training.plan import require_scored
 
 
@@ -39,14 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     options = parser.parse_args()
     if options.device != "cpu":  # XGBoost itself would go on without one
         from training.learner import choose_device
 
         choose_device(options.device)
-    study = load_study(options.study)
+    study = study_of(options)
     manifest = study.data_dir / "trees.json"
     output = study.data_dir / "trees.h5"
     prepared = products.read_manifest(
@@ -55,12 +55,12 @@ def main() -> None:
     scored = products.read_manifest(
         study.data_dir / "scores.json",
         "predict_base_model_mass.py",
-        study.settings_until("predict"),
+        study.settings("predict"),
         prepared["outputs"],
     )
     require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
-    settings = study.settings_until("fit") | {
+    settings = study.settings("fit") | {
         "fits": fits(study.classifiers.networks) | comparisons(),
         "of_one_jet": OF_ONE_JET,
     }

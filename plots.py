@@ -44,7 +44,7 @@ from figures import (
 )
 from physics import JET_DEFINITIONS
 from processes.stop import STOP_MASSES
-from study import Study, add_study_option, load_study
+from study import Study, add_study_options, study_of
 from training.plan import require_scored
 
 WITHOUT_OBSERVABLES = "the published files hold no event observables"
@@ -118,12 +118,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.add_argument(
         "--format", choices=("png", "pdf"), default="png", help="pdf: that too (default: png)"
     )
     options = parser.parse_args()
-    study, formats = load_study(options.study), sorted({"png", options.format}, reverse=True)
+    study, formats = study_of(options), sorted({"png", options.format}, reverse=True)
     folder, manifest = study.plots_dir, study.plots_dir / "plots.json"
     inputs: dict[str, dict] = {}
     for name, step, script in (
@@ -132,13 +132,13 @@ def main() -> None:
         ("trees", "fit", "fit_xgb.py"),
     ):
         made = products.read_manifest(
-            study.data_dir / f"{name}.json", script, study.settings_until(step), inputs
+            study.data_dir / f"{name}.json", script, study.settings(step), inputs
         )
         inputs |= made["outputs"]
         if name == "scores":
             require_scored(study, made)
     inputs |= products.fingerprints(sorted((study.data_dir / "models").glob("*/history.csv")))
-    settings = study.settings_until("plots") | {"formats": formats}
+    settings = study.settings("plots") | {"formats": formats}
     if products.is_finished(manifest, settings, inputs):
         print(f"{folder} is finished already")
         return

@@ -23,7 +23,7 @@ from command import run
 from jets.angularities import ANGULARITIES
 from jets.scores import JET_COLUMNS, write_scores
 from products import alone, is_finished, read_manifest, unchanged, write_manifest
-from study import add_study_option, load_study
+from study import add_study_options, study_of
 from training.learner import choose_device
 from training.scoring import finished_trainings, score_all
 
@@ -33,16 +33,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     options = parser.parse_args()
-    study = load_study(options.study)
+    study = study_of(options)
     device = choose_device(options.device)
 
     prepared = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     trained = finished_trainings(study)
     inputs = prepared["outputs"] | {str(one.best): one.fingerprint for one in trained}
-    settings = study.settings_until("predict") | {
+    settings = study.settings("predict") | {
         "trainings": [str(one.training) for one in trained],
         "columns": [*JET_COLUMNS, *ANGULARITIES],
     }

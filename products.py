@@ -78,6 +78,10 @@ def _is_left_behind(temporary: Path) -> bool:
     return False
 
 
+class BeingMade(InputError):
+    """Another process is making the same product."""
+
+
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Keep the making of a product, or of a folder of them, to this process.
@@ -86,7 +90,7 @@ def alone(path: Path) -> Iterator[None]:
     ended, however that came. Where a file system knows no locks, nobody is kept out.
 
     Raises:
-        InputError: another process holds it.
+        BeingMade: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.lock"
@@ -96,7 +100,7 @@ def alone(path: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"{path}: another run is making this; let it finish") from None
+                raise BeingMade(f"{path}: another run is making this; let it finish") from None
             except OSError:  # such as ENOLCK
                 break
             with contextlib.suppress(FileNotFoundError):
@@ -309,14 +313,27 @@ def require_settings(path: Path, made_by: str, made_with: Mapping, settings: Map
     Raises:
         InputError: the first that differs.
     """
-    for name, value in _as_json(settings).items():
-        if name not in made_with:
+    found, wanted = (_flat(_as_json(one)) for one in (made_with, settings))
+    for name, value in wanted.items():
+        if name not in found:
             raise InputError(f"{path}: made by a version without {name}; run {made_by} again")
-        if made_with[name] != value:
+        if found[name] != value:
+            section = name.removeprefix("earlier.")
             raise InputError(
-                f"{path}: made with {name} {made_with[name]}, the study says {value}; "
+                f"{path}: made with other settings of {section}; run {made_by} again"
+                if name != section
+                else f"{path}: made with {name} {found[name]}, the study says {value}; "
                 f"run {made_by} again"
             )
+
+
+def _flat(settings: Mapping) -> dict:
+    """Settings of sections by their full names, as `training.epochs`."""
+    return {
+        f"{name}.{key}" if key else name: item
+        for name, value in settings.items()
+        for key, item in (value.items() if isinstance(value, dict) else [("", value)])
+    }
 
 
 def _as_json(settings: Mapping) -> dict:

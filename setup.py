@@ -28,13 +28,13 @@ from command import InputError, run
 from physics import JET_DEFINITIONS, JETS_MIN
 from processes import Process
 from products import alone, fingerprints, is_finished, unchanged, write_manifest
-from study import Study, add_study_option, load_study
+from study import Study, add_study_options, study_of
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run step 1."""
-    stated_by = parse(sys.argv[1:] if arguments is None else arguments).study
-    study = load_study(stated_by)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    study = study_of(options)
     # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
     from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"nothing to do: {study.data_dir}/ was made from these files with these settings")
         return
 
-    require_its_own(manifest, stated_by)
+    require_its_own(manifest, options.study)
     read = fingerprints(path for path in source.paths if path.is_file())  # else it is refused below
     with unchanged(read):
         overview = look_through(source, study)
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
         with unchanged(read):
             outputs = pack(source, overview, chosen, study)
         print_packed(dict(zip(chosen, packed, strict=True)))
-        facts = {"source": source.name, "stated_by": stated_by}
+        facts = {"source": source.name, "stated_by": options.study}
         write_manifest(manifest, settings, read, outputs, **facts)
     print(f"written: {', '.join(map(str, [*outputs, manifest]))}")
 
@@ -88,11 +88,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_study_option(parser)
+    add_study_options(parser)
     options, others = parser.parse_known_args(arguments)
     if others:
         raise InputError(
-            f"this is step 1 of an analysis, knows --study and installs nothing: no {others[0]!r}; "
+            f"this is step 1 of an analysis, knows --study and --set and installs nothing: no "
+            f"{others[0]!r}; "
             "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
         )
     return options

@@ -31,7 +31,7 @@ from command import InputError, run
 from jets.published import write_published
 from processes import VARIATION, of_role
 from products import alone, cores
-from study import add_study_option, load_study
+from study import add_study_options, study_of
 
 
 def print_profile(seconds: dict[str, float]) -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="files to make, e.g. ttbar_0")
     parser.add_argument(
         "--variations",
@@ -72,7 +72,7 @@ def main() -> None:
             raise InputError(f"--{name} is {number}, expected 1 or more")
     if options.variations and (options.only or options.no_veto or options.published_layout):
         parser.error("--variations has files of its own: no --only, --no-veto, --published-layout")
-    study = load_study(options.study)
+    study = study_of(options)
     names = list(dict.fromkeys(options.variations)) or study.sample.processes
     samples = samples_of(study, names, not options.no_veto, options.tries)
     if options.only:

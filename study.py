@@ -1,29 +1,31 @@
 """What a study is: the settings in which studies differ.
 
-Settings are the fields of `Study`; its presets are `demo`, `readme`, `paper` and `best`, and a TOML
-file can state a study of your own:
+A study is seven frozen sections, each of which decides one step of the pipeline (`SECTIONS`). When
+a setting changes, its step is to be done again and all later ones with it; each refuses what an
+earlier one made with other settings. The presets are `demo`, `readme`, `paper` and `best`; a TOML
+file can state a study of your own, with a table for each section:
 
     base = "readme"          # any preset, or another such file beside it
+    [training]
     epochs = 10              # and what differs from it
 
-The type of a setting names the step that it decides: when it changes, that step is to be done again
-and all later ones with it; each refuses what an earlier one made with other settings.
-
-A study shares the sample of its base unless it states another one, or differs from its base in a
-setting that decides a simulation.
+Every script takes `--set training.epochs=10` for the same purpose. A study shares the sample of its
+base unless it names another one, or differs from its base in what simulate.py makes.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 from command import InputError
 from physics import BEAM_ENERGY, JET_DEFINITIONS
@@ -42,23 +44,122 @@ from processes import (
 
 SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
 PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
+EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
+EQUALISE_IN = ("pt", "mass")
+NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
 
 
+# --- Sections -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """How many events simulate.py makes; fully selected ones, but for the shares."""
+
+    signal_events: int = 5_000  # per mass point
+    background_events: int = 60_000  # all files of a process together
+    signal_loose_share: float = 1.0  # of the events with 5 or 6 jets, how many are kept
+    background_loose_share: float = 1.0
+    variation_events: int = 5_000  # of each variation
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """The files of collisions that setup.py reads; simulate.py makes them."""
+
+    folder: str = ""  # in train_data/; empty: the study's own name
+    published_files: bool = True  # without such a folder, read those in train_data/
+    processes: tuple[str, ...] = ("ttbar", "stop")  # names in processes/, variations aside
+    stop_masses: tuple[int, ...] = tuple(range(700, 1201, 25))  # GeV
+    neutralino_masses: tuple[int, ...] = tuple(range(100, 501, 10))  # GeV
+    background_files: int = 10  # of each process without parameters
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The jets that setup.py packs, their images and the one event-level split.
+
+    Fractions of events are those of training, validation and test (held-out events).
+    """
+
+    split: tuple[float, float, float] = (0.5, 0.2, 0.3)  # of fully selected events
+    split_loose: tuple[float, float, float] = (0.7, 0.3, 0.0)  # of events with 5 or 6 jets
+    training_jets_per_mass_point: int = 475  # signal, training and validation together
+    pixels_max: int = 128  # along one side: pixels of larger images are summed n x n
+    oriented: bool = True  # [paper] images of our collisions; published ones are
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How train.py trains a network."""
+
+    pixel_scale: str = "linear"  # [paper]; or sqrt, log
+    standardised_mass: bool = False  # False: the mass in TeV, as published
+    width: float = 1.0  # of every network, relative to the published one
+    # network -> option -> value, where it is not the published network (doc/networks.md)
+    network_options: dict[str, dict[str, bool | float | str]] = field(default_factory=dict)
+    loss: str = "cross entropy"  # a key of training.losses.LOSSES
+    # The spectra that training and validation jets are weighted to (training/weights.py): "signal",
+    # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
+    equalise: str = "none"
+    equalise_in: tuple[str, ...] = ("pt",)  # or pt and mass
+    negative_weights: str = "refuse"  # of events; or leave out, or absolute: |w|
+    epochs: int = 5
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    learning_rate_decay: float = 0.7  # per epoch
+    cosine_schedule: bool = False  # instead: a warm-up, then a cosine down to 0
+    weight_decay: float = 0.0  # decoupled from the gradient (AdamW)
+    reflect: bool = False  # every second jet at random, anew in each epoch
+    rotate: bool = False  # every jet about its axis by a random angle, anew in each epoch
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The trainings of a study, which predict_base_model_mass.py scores."""
+
+    networks: tuple[str, ...] = ("CNN", "CoAtNet", "MaxViT", "ViT")  # [paper], and ViT
+    jet_definitions: tuple[str, ...] = tuple(JET_DEFINITIONS)  # that they are trained on
+    seeds: tuple[int, ...] = (0,)  # of each training; the first enters trees and figures
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """How fit_xgb.py grows trees."""
+
+    folds: int = 5
+    number: int = 120
+    learning_rate: float = 0.1
+    events_per_mass_point: int = 2_000  # signal events offered to the trees
+
+
+@dataclass(frozen=True)
+class FigureSettings:
+    """Figures of merit.
+
+    The history of a training holds some too, with the settings of its time: they do not decide its
+    best epoch, so other settings make no training again.
+    """
+
+    signal_efficiency_min: float = 0.1  # of thresholds considered for max SIC ...
+    background_jets_min: int = 25  # ... which leave so many background jets or events
+    background_events_min: int = 10  # behind any point of an event-level SIC curve
+    working_point: float = 0.3  # signal efficiency
+    bootstraps: int = 100
+
+
 # --- Studies ------------------------------------------------------------------------------------
 
-
-STEPS = ("simulate", "setup", "train", "predict", "fit", "plots")
-
-# The step that a setting decides, and all later ones with it.
-Value = TypeVar("Value")
-Simulate = Annotated[Value, "simulate"]
-Setup = Annotated[Value, "setup"]
-Train = Annotated[Value, "train"]
-Predict = Annotated[Value, "predict"]
-Fit = Annotated[Value, "fit"]
-Plots = Annotated[Value, "plots"]
+SECTIONS = {  # step -> the sections that decide it, besides those of the steps before it
+    "simulate": ("simulation",),
+    "setup": ("sample", "images"),
+    "train": ("training",),
+    "predict": ("classifiers",),
+    "fit": ("trees",),
+    "plots": ("figures",),
+}
 
 
 @dataclass(frozen=True)
@@ -66,92 +167,59 @@ class Study:
     """The settings of one study; the defaults are those of the published code (`readme`)."""
 
     name: str
-    sample: Setup[str] = ""  # the folder of collisions in train_data/; empty: the study's own name
-    published_files: Setup[bool] = True  # without such a folder, read those in train_data/
-    processes: Setup[tuple[str, ...]] = ("ttbar", "stop")  # in processes/, variations aside
+    simulation: SimulationSettings = SimulationSettings()
+    sample: SampleSettings = SampleSettings()
+    images: ImageSettings = ImageSettings()
+    training: TrainingSettings = TrainingSettings()
+    classifiers: ClassifierSettings = ClassifierSettings()
+    trees: TreeSettings = TreeSettings()
+    figures: FigureSettings = FigureSettings()
 
-    # The sample that simulate.py makes.
-    stop_masses: Simulate[Setup[tuple[int, ...]]] = tuple(range(700, 1201, 25))
-    neutralino_masses: Simulate[Setup[tuple[int, ...]]] = tuple(range(100, 501, 10))
-    signal_events: Simulate[int] = 5_000  # fully selected, per mass point
-    background_events: Simulate[int] = 60_000  # fully selected, all files of a process together
-    background_files: Simulate[Setup[int]] = 10  # per process
-    signal_loose_share: Simulate[float] = 1.0  # of the events with 5 or 6 jets, how many are kept
-    background_loose_share: Simulate[float] = 1.0
-    variation_events: Simulate[int] = 5_000  # fully selected, of each variation
+    def changed(self, name: str | None = None, **sections: Mapping[str, Any]) -> "Study":
+        """The study with some settings changed.
 
-    # The one event-level split: train, validation, held out.
-    split: Setup[tuple[float, float, float]] = (0.5, 0.2, 0.3)  # of fully selected events
-    split_loose: Setup[tuple[float, float, float]] = (0.7, 0.3, 0.0)  # of events with 5 or 6 jets
-    training_jets_per_mass_point: Setup[int] = 475  # signal, train and validation together
-
-    # Images and the appended mass.
-    pixels_max: Setup[int] = 128  # along one side: pixels of larger images are summed n x n
-    oriented: Setup[bool] = True  # [paper] images of our collisions; published ones are
-    pixel_scale: Train[str] = "linear"  # [paper]; or sqrt, log
-    standardised_mass: Train[bool] = False  # False: the mass in TeV, as published
-
-    # Base classifiers.
-    networks: Predict[tuple[str, ...]] = ("CNN", "CoAtNet", "MaxViT", "ViT")  # [paper], and ViT
-    jet_definitions: Predict[tuple[str, ...]] = tuple(JET_DEFINITIONS)  # that they are trained on
-    seeds: Predict[tuple[int, ...]] = (0,)  # of each training; the first enters trees and figures
-    width: Train[float] = 1.0  # of every network, relative to the published one
-    # network -> option -> value, where it is not the published network (doc/networks.md)
-    network_options: Train[dict[str, dict[str, bool | float | str]]] = dataclasses.field(
-        default_factory=dict
-    )
-    epochs: Train[int] = 5
-    batch_size: Train[int] = 64
-    learning_rate: Train[float] = 5e-4
-    learning_rate_decay: Train[float] = 0.7  # per epoch
-    cosine_schedule: Train[bool] = False  # instead: a warm-up, then a cosine down to 0
-    weight_decay: Train[float] = 0.0  # decoupled from the gradient (AdamW)
-    reflect: Train[bool] = False  # every second jet at random, anew in each epoch
-    rotate: Train[bool] = False  # every jet about its axis by a random angle, anew in each epoch
-
-    # Figures of merit. A training's history holds some too, with the settings of its time: they do
-    # not decide its best epoch, so other settings make no training again.
-    signal_efficiency_min: Plots[float] = 0.1  # of thresholds considered for max SIC ...
-    background_jets_min: Plots[int] = 25  # ... which leave so many background jets or events
-    background_events_min: Plots[int] = 10  # behind any point of an event-level SIC curve
-    working_point: Plots[float] = 0.3  # signal efficiency
-    bootstraps: Plots[int] = 100
-
-    # Trees.
-    folds: Fit[int] = 5
-    trees: Fit[int] = 120
-    tree_learning_rate: Fit[float] = 0.1
-    tree_events_per_mass_point: Fit[int] = 2_000  # signal events offered to the trees
-
-    def settings(self, step: str) -> dict[str, Any]:
-        """The settings of one of `STEPS`.
-
-        >>> PRESETS["readme"].settings("fit")["folds"]
-        5
+        >>> PRESETS["demo"].changed(training={"epochs": 7}).training.epochs
+        7
         """
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if step in getattr(field.type, "__metadata__", ())
-        }
+        return dataclasses.replace(
+            self,
+            name=name or self.name,
+            **{
+                section: dataclasses.replace(getattr(self, section), **settings)
+                for section, settings in sections.items()
+            },
+        )
 
-    def settings_until(self, step: str) -> dict[str, Any]:
-        """The settings of a step and of all before it, from `setup` on, which takes any sample."""
-        found = {}
-        for earlier in STEPS[1 : STEPS.index(step) + 1]:
-            found |= self.settings(earlier)
-        return found
+    def settings(self, step: str) -> dict[str, dict[str, Any]]:
+        """What a step's manifest holds: its own sections whole, those before it by their hash.
+
+        The sample may be any: how it was simulated is no part of it.
+
+        >>> found = PRESETS["readme"].settings("fit")
+        >>> found["trees"]["folds"], list(found["earlier"])
+        (5, ['sample', 'images', 'training', 'classifiers'])
+        """
+        steps = list(SECTIONS)
+        before = [name for one in steps[1 : steps.index(step)] for name in SECTIONS[one]]
+        earlier = {"earlier": {name: self._hash(name) for name in before}} if before else {}
+        return earlier | {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS[step]}
+
+    def _hash(self, section: str) -> str:
+        stated = json.dumps(dataclasses.asdict(getattr(self, section)), sort_keys=True)
+        return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
     @property
     def sample_dir(self) -> Path:
         """Our own collisions: `train_data/<sample>/`."""
-        return Path("train_data") / (self.sample or self.name)
+        return Path("train_data") / (self.sample.folder or self.name)
 
     def axes_of(self, process: Process) -> tuple[Sequence[int], ...]:
         """The values of each parameter of a process, or the indices of its files if it has none."""
-        stated = dict(zip(STATED, (self.stop_masses, self.neutralino_masses), strict=True))
+        masses = self.sample.stop_masses, self.sample.neutralino_masses
+        stated = dict(zip(STATED, masses, strict=True))
         if not process.parameters:
-            return (range(self.background_files if process.role == BACKGROUND else 1),)
+            n_files = self.sample.background_files if process.role == BACKGROUND else 1
+            return (range(n_files),)
         return tuple(
             stated[name] if name in stated else process.values[i]
             for i, name in enumerate(process.parameters)
@@ -164,7 +232,7 @@ class Study:
     def folder_of(self, process: Process) -> Path:
         """Where its files lie; those of a variation in `train_data/<sample>/<sample>_<name>/`.
 
-        The name of that folder is of this sample and this variation, for the seeds follow from it.
+        The seeds follow from the name of that folder, so it names the sample and the variation.
         """
         if process.role == VARIATION:
             return self.sample_dir / f"{self.sample_dir.name}_{process.name}"
@@ -175,7 +243,7 @@ class Study:
         """The files that simulate.py makes."""
         return [
             self.folder_of(process) / f"{process.sample_name(*numbers)}.h5"
-            for process in map(PROCESSES.__getitem__, self.processes)
+            for process in map(PROCESSES.__getitem__, self.sample.processes)
             for numbers in self.files_of(process)
         ]
 
@@ -195,7 +263,7 @@ class Study:
 
     def image_pixels(self, jet_definition: str) -> int:
         """Pixels along one side of the image that the networks see."""
-        return min(JET_DEFINITIONS[jet_definition].pixels, self.pixels_max)
+        return min(JET_DEFINITIONS[jet_definition].pixels, self.images.pixels_max)
 
 
 # What we think better than the published networks, option by option in doc/networks.md.
@@ -203,52 +271,81 @@ IMPROVED = {
     "CoAtNet": {"normalised_features": True},
     "MaxViT": {"batch_norm_momentum": 0.1, "batch_norm_eps": 1e-5, "attention_scale": "head"},
 }
-
+README = Study("readme")
 PRESETS = {
-    "readme": Study("readme"),
-    "paper": Study("paper", epochs=15, training_jets_per_mass_point=3_480),
-    # What raised the AUC of validation jets in doc/ordering.md, one setting at a time.
-    "best": Study(
+    "readme": README,
+    "paper": README.changed(
+        "paper", images={"training_jets_per_mass_point": 3_480}, training={"epochs": 15}
+    ),
+    # `readme` with the settings that raised the AUC of validation jets in doc/ordering.md.
+    "best": README.changed(
         "best",
-        sample="readme",
-        pixel_scale="sqrt",
-        standardised_mass=True,
-        network_options=IMPROVED,
-        oriented=False,
-        reflect=True,
-        rotate=True,
+        sample={"folder": "readme"},
+        images={"oriented": False},
+        training={
+            "pixel_scale": "sqrt",
+            "standardised_mass": True,
+            "network_options": IMPROVED,
+            "reflect": True,
+            "rotate": True,
+        },
     ),
     # Each difference from `readme` and its reason is a line of doc/differences.md.
-    "demo": Study(
+    "demo": README.changed(
         "demo",
-        published_files=False,
-        stop_masses=(700, 900, 1100),
-        neutralino_masses=(100, 300, 500),
-        signal_events=500,
-        background_events=2_500,
-        background_files=2,
-        signal_loose_share=0.5,
-        background_loose_share=0.1,
-        split=(0.2, 0.1, 0.7),
-        training_jets_per_mass_point=200,
-        pixels_max=32,
-        pixel_scale="sqrt",
-        standardised_mass=True,
-        width=0.25,
-        network_options=IMPROVED,
-        epochs=5,
-        learning_rate=1e-3,
-        background_jets_min=10,
-        working_point=0.5,
+        simulation={
+            "signal_events": 500,
+            "background_events": 2_500,
+            "signal_loose_share": 0.5,
+            "background_loose_share": 0.1,
+        },
+        sample={
+            "published_files": False,
+            "stop_masses": (700, 900, 1100),
+            "neutralino_masses": (100, 300, 500),
+            "background_files": 2,
+        },
+        images={
+            "split": (0.2, 0.1, 0.7),
+            "training_jets_per_mass_point": 200,
+            "pixels_max": 32,
+        },
+        training={
+            "pixel_scale": "sqrt",
+            "standardised_mass": True,
+            "width": 0.25,
+            "network_options": IMPROVED,
+            "learning_rate": 1e-3,
+        },
+        figures={"background_jets_min": 10, "working_point": 0.5},
     ),
 }
 
 
-def load_study(name: str) -> Study:
+# --- TOML files and the command line ------------------------------------------------------------
+
+# Settings outside any table, as studies were written before there were sections: name -> place.
+FLAT = {
+    setting.name: f"{section.name}.{setting.name}"
+    for section in dataclasses.fields(Study)[:0:-1]  # of two of one name the earlier section's
+    for setting in dataclasses.fields(section.type)
+} | {
+    "sample": "sample.folder",
+    "trees": "trees.number",
+    "tree_learning_rate": "trees.learning_rate",
+    "tree_events_per_mass_point": "trees.events_per_mass_point",
+}
+
+
+def load_study(name: str, changes: Sequence[str] = ()) -> Study:
     """A preset by its name, or the study that a TOML file states.
 
+    Args:
+        changes: further settings, as `training.epochs=10`; the value is written as in TOML, and
+            text needs no quotes.
+
     Raises:
-        InputError: unknown preset, unreadable file, unknown key, or a value of the wrong type.
+        InputError: unknown preset, unreadable file, unknown setting, or a value of the wrong type.
     """
     chain: dict[str, tuple[Path, dict[str, Any]]] = {}
     while name not in PRESETS:
@@ -258,7 +355,7 @@ def load_study(name: str) -> Study:
                 f"unknown study {name!r}: expected {', '.join(PRESETS)} or a .toml file that "
                 "states one"
             )
-        stated = _read_toml(path)
+        stated = {"name": path.stem} | _read_toml(path)
         if (file := os.path.realpath(path)) in chain:
             between = " -> ".join(str(other) for other, _ in chain.values())
             raise InputError(
@@ -273,15 +370,20 @@ def load_study(name: str) -> Study:
             )
         chain[file] = path, stated
         name = base if base in PRESETS else str(path.parent / base)
-    study, is_sample_stated = PRESETS[name], bool(PRESETS[name].sample)
-    for path, stated in reversed(chain.values()):
-        based_on, study = study, _changed(study, path, stated)
-        is_sample_stated = bool(stated.get("sample", is_sample_stated))
+    steps = [*reversed(chain.values()), *(("--set", _read_change(change)) for change in changes)]
+    study, is_sample_stated = PRESETS[name], bool(PRESETS[name].sample.folder)
+    for source, stated in steps:
+        settings = _placed(source, stated)
+        based_on, study = study, _changed(study, source, settings)
+        is_sample_stated = bool(settings.get("sample.folder", is_sample_stated))
+        _check(source, study)
         if not is_sample_stated:
-            is_same = study.settings("simulate") == based_on.settings("simulate")
-            sample = based_on.sample_dir.name if is_same else ""
-            study = dataclasses.replace(study, sample=sample)
-        _check(path, study)
+            is_same = study.simulation == based_on.simulation and (
+                {path.name for path in study.sample_files}
+                == {path.name for path in based_on.sample_files}
+            )
+            shared = based_on.sample_dir.name if is_same else study.name
+            study = study.changed(sample={"folder": "" if shared == study.name else shared})
     return study
 
 
@@ -294,18 +396,46 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a readable TOML file ({error})") from None
 
 
-def _changed(base: Study, path: Path, stated: dict[str, Any]) -> Study:
-    """A study with the settings that the file at `path` states."""
-    fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(Study)}
-    for key, value in ({"name": path.stem} | stated).items():
-        if key not in fields:
-            raise InputError(
-                f"{path}: unknown setting {key!r}; the fields of study.Study are known"
-            )
-        fields[key] = _same_type(path, key, value, fields[key])
-    if fields["name"] in PRESETS:
-        raise InputError(f"{path}: the name {fields['name']!r} belongs to a preset; choose another")
-    return Study(**fields)
+def _read_change(change: str) -> dict[str, Any]:
+    """`training.epochs=10` as a TOML file states it."""
+    place, equals, value = change.partition("=")
+    if not equals:
+        raise InputError(f"--set {change}: expected SECTION.SETTING=VALUE, as training.epochs=10")
+    with contextlib.suppress(ValueError, RecursionError):  # text without quotes
+        value = tomllib.loads(f"value = {value}")["value"]
+    section, _, setting = place.partition(".")
+    return {section: {setting: value}} if setting else {section: value}
+
+
+def _placed(source: Path | str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """`name`, or section and setting as `training.epochs` -> value of what a file states."""
+    sections = {section.name for section in dataclasses.fields(Study)[1:]}
+    settings: dict[str, Any] = {}
+    for key, value in stated.items():
+        if key in sections and isinstance(value, dict):
+            settings |= {f"{key}.{setting}": value[setting] for setting in value}
+        else:
+            settings[FLAT.get(key, key)] = value
+    if unknown := settings.keys() - {"name", *FLAT.values()}:
+        raise InputError(
+            f"{source}: unknown setting {min(unknown)!r}; the settings are those of the sections "
+            "in study.py"
+        )
+    return settings
+
+
+def _changed(base: Study, source: Path | str, settings: Mapping[str, Any]) -> Study:
+    """A study with the settings that `source` states."""
+    name = _same_type(source, "name", settings.get("name", base.name), base.name)
+    if "name" in settings and name in PRESETS:
+        raise InputError(f"{source}: the name {name!r} belongs to a preset; choose another")
+    sections: dict[str, dict[str, Any]] = {}
+    for place in settings.keys() - {"name"}:
+        section, _, setting = place.partition(".")
+        default = getattr(getattr(base, section), setting)
+        value = _same_type(source, place, settings[place], default)
+        sections.setdefault(section, {})[setting] = value
+    return dataclasses.replace(base.changed(**sections), name=name)
 
 
 def to_toml(study: Study) -> str:
@@ -314,83 +444,115 @@ def to_toml(study: Study) -> str:
     >>> print(to_toml(PRESETS["demo"]).splitlines()[1])
     name = "demo"
     """
-    settings = dataclasses.asdict(study)
-    of_networks = settings.pop("network_options")
-    lines = ['base = "readme"']  # TOML writes values as JSON does, but for tables
-    lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-    for network, options in of_networks.items():
-        lines.append(f"[network_options.{json.dumps(network)}]")
-        lines += [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    lines = ['base = "readme"', f"name = {json.dumps(study.name)}"]
+    for section in dataclasses.fields(Study)[1:]:
+        lines += ["", f"[{section.name}]"]
+        settings = dataclasses.asdict(getattr(study, section.name))
+        tables = {
+            key: settings.pop(key) for key in list(settings) if isinstance(settings[key], dict)
+        }
+        # TOML writes values as JSON does, but for tables.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        for key, table in tables.items():
+            for name, options in table.items():
+                lines.append(f"[{section.name}.{key}.{json.dumps(name)}]")
+                lines += [f"{option} = {json.dumps(value)}" for option, value in options.items()]
     return "\n".join(lines) + "\n"
 
 
-def _check(path: Path, study: Study) -> None:
+def _check(source: Path | str, study: Study) -> None:
     """Refuse settings that no step could use; fractions of the split are the split's own."""
 
-    def require(name: str, good: bool, expected: str) -> None:
+    def require(place: str, value: Any, good: bool, expected: str) -> None:
         if not good:
-            raise InputError(f"{path}: {name} is {getattr(study, name)!r}, expected {expected}")
+            raise InputError(f"{source}: {place} is {value!r}, expected {expected}")
 
-    for name in ("name", "sample"):
-        plain = re.fullmatch(r"(?!tags$)[A-Za-z0-9][\w.-]*", getattr(study, name))
-        good = bool(plain) or (name == "sample" and not study.sample)
-        require(name, good, "a folder's name (not tags, which tag.py has)")
-    for name in ("stop_masses", "neutralino_masses"):
-        masses = getattr(study, name)
-        rising = all(low < high for low, high in itertools.pairwise(masses))
-        possible = masses[0] > 0 and masses[-1] < BEAM_ENERGY / 2
-        require(name, rising and possible, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
-    for name in study.processes:
+    for place, value in (("name", study.name), ("sample.folder", study.sample.folder)):
+        good = bool(re.fullmatch(r"(?!tags$)[A-Za-z0-9][\w.-]*", value))
+        good = good or (place == "sample.folder" and not value)
+        require(place, value, good, "a folder's name (not tags, which tag.py has)")
+    choices = {
+        "pixels_max": (32, 64, 128),
+        "pixel_scale": PIXEL_SCALES,
+        "equalise": EQUALISE,
+        "negative_weights": NEGATIVE_WEIGHTS,
+    }
+    for name in study.sample.processes:
         if name not in PROCESSES:
-            raise InputError(f"{path}: {unregistered(name)}")
+            raise InputError(f"{source}: {unregistered(name)}")
     for role in (SIGNAL, BACKGROUND):
-        good = set(study.processes) <= set(of_role(SIGNAL, BACKGROUND))
-        good &= not of_role(role).keys().isdisjoint(study.processes)
-        require("processes", good, "at least one signal and one background, no variation")
-    require("pixels_max", study.pixels_max in (32, 64, 128), "32, 64 or 128")
-    require("pixel_scale", study.pixel_scale in PIXEL_SCALES, f"one of {', '.join(PIXEL_SCALES)}")
-    for name, known in (
-        ("jet_definitions", set(JET_DEFINITIONS)),
-        ("processes", set(PROCESSES)),
-        ("seeds", range(INTEGER_MAX)),
-    ):
-        values = getattr(study, name)
-        good = len(set(values)) == len(values) and all(value in known for value in values)
-        require(name, good, "each once, 0 or more" if name == "seeds" else ", ".join(known))
-    for field in dataclasses.fields(Study):
-        value = getattr(study, field.name)
-        if field.name in ("folds", "bootstraps"):
-            require(field.name, 2 <= value < INTEGER_MAX, f"2 or more, below {INTEGER_MAX}")
-        elif field.name in ("signal_loose_share", "background_loose_share", "weight_decay"):
-            require(field.name, 0 <= value <= 1, "0 to 1")
-        elif field.name in ("working_point", "signal_efficiency_min"):
-            require(field.name, 0 < value < 1, "a number between 0 and 1")
-        elif field.name == "width":
-            require(field.name, 0 < value <= WIDTH_MAX, f"more than 0, at most {WIDTH_MAX:g}")
-        elif type(value) in (int, float):
-            require(field.name, 0 < value < INTEGER_MAX, f"more than 0, below {INTEGER_MAX}")
+        asked, place = study.sample.processes, "sample.processes"
+        good = set(asked) <= set(of_role(SIGNAL, BACKGROUND))
+        good &= not of_role(role).keys().isdisjoint(asked)
+        require(place, asked, good, "at least one signal and one background, no variation")
+    known = {
+        "processes": PROCESSES,
+        "jet_definitions": JET_DEFINITIONS,
+        "seeds": range(INTEGER_MAX),
+        "equalise_in": EQUALISE_IN,
+    }
+    for section in dataclasses.fields(Study)[1:]:
+        for key, value in vars(getattr(study, section.name)).items():
+            place = f"{section.name}.{key}"
+            if key in ("stop_masses", "neutralino_masses"):
+                rising = all(low < high for low, high in itertools.pairwise(value))
+                good = rising and value[0] > 0 and value[-1] < BEAM_ENERGY / 2
+                require(place, value, good, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
+            elif key in choices:
+                expected = f"one of {', '.join(map(str, choices[key]))}"
+                require(place, value, value in choices[key], expected)
+            elif key in known:
+                good = len(set(value)) == len(value) and all(one in known[key] for one in value)
+                expected = "each once, 0 or more" if key == "seeds" else ", ".join(known[key])
+                require(place, value, good, expected)
+            elif key in ("folds", "bootstraps"):
+                good = 2 <= value < INTEGER_MAX
+                require(place, value, good, f"2 or more, below {INTEGER_MAX}")
+            elif key in ("signal_loose_share", "background_loose_share", "weight_decay"):
+                require(place, value, 0 <= value <= 1, "0 to 1")
+            elif key in ("working_point", "signal_efficiency_min"):
+                require(place, value, 0 < value < 1, "a number between 0 and 1")
+            elif key == "width":
+                good = 0 < value <= WIDTH_MAX
+                require(place, value, good, f"more than 0, at most {WIDTH_MAX:g}")
+            elif type(value) in (int, float):
+                good = 0 < value < INTEGER_MAX
+                require(place, value, good, f"more than 0, below {INTEGER_MAX}")
 
 
-def _same_type(path: Path, key: str, value, default):
+def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
     """`value` in the type of `default`, or an InputError; integers pass for floats."""
     if isinstance(default, dict):  # whole, not merged with the base's
         if isinstance(value, dict) and all(isinstance(options, dict) for options in value.values()):
             return value
     elif isinstance(default, tuple):
         if isinstance(value, list) and value:
-            return tuple(_same_type(path, key, item, default[0]) for item in value)
+            return tuple(_same_type(source, place, item, default[0]) for item in value)
     elif isinstance(default, float) and type(value) is int and abs(value) < INTEGER_MAX:
         return float(value)
     elif type(value) is type(default):
         return value
-    raise InputError(f"{path}: {key} is {value!r}, expected a value like {default!r}")
+    raise InputError(f"{source}: {place} is {value!r}, expected a value like {default!r}")
 
 
-def add_study_option(parser: argparse.ArgumentParser) -> None:
-    """The one option that every script has."""
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """The two options that every script has; `study_of` reads them."""
     parser.add_argument(
         "--study",
         default="readme",
         metavar="NAME",
         help=f"{', '.join(PRESETS)} or a TOML file (default: readme)",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.SETTING=VALUE",
+        help="a setting of the study for this call, e.g. training.epochs=10; give it to later "
+        "steps too",
+    )
+
+
+def study_of(options: argparse.Namespace) -> Study:
+    """The study that the options of `add_study_options` name."""
+    return load_study(options.study, options.set)

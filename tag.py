@@ -34,7 +34,7 @@ from physics import JET_DEFINITIONS, MATCHING_RADIUS, MISSING_SCORE
 from processes import parsed
 from products import write_csv
 from study import PIXEL_SCALES
-from training.batches import JetImages
+from training.jet_images import JetImages
 from training.learner import choose_device
 from training.loop import logits_of
 

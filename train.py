@@ -6,9 +6,9 @@ Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with
         the epoch of lowest validation loss; predict_base_model_mass.py uses that one.
 
 An interrupted training, even a killed one, goes on from its newest checkpoint; a finished one says
-so and ends; more --epochs go on from fewer, but for a cosine schedule. On a CPU the same command
-gives the same weights, bit for bit, however often it was interrupted. Several GPUs share every
-batch under torchrun.
+so and ends. More epochs go on from fewer, except with a cosine schedule. A training made with other
+settings is moved to Data/<study>/set_aside/. On a CPU the same command gives the same weights, bit
+for bit, however often it was interrupted. Several GPUs share every batch under torchrun.
 
     python train.py AK14 MaxViT 0
     python train.py AK14 CNN --study demo --shuffle-labels
@@ -26,24 +26,34 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from torch.distributed import is_torchelastic_launched
 
 from command import InputError, run
-from jets.packed import read_training_sha256
-from jets.split import TRAIN, VALIDATION
-from products import alone, is_finished, naming, read_manifest, unchanged, write_manifest
+from products import (
+    BeingMade,
+    alone,
+    cores,
+    is_finished,
+    naming,
+    read_manifest,
+    unchanged,
+    write_manifest,
+)
 from sensitivity.bootstrap import Estimate
-from study import Study, add_study_option, load_study
+from study import Study, add_study_options, study_of
 from training import checkpoint
-from training.batches import read_split
 from training.distributed import Processes, joined
+from training.inputs import INPUTS, read_samples
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
-from training.loop import best_epoch, make_sample, sees_images, train
+from training.loop import best_epoch, train, unseen_inputs
 from training.plan import Training, trainings
 
 
@@ -58,20 +68,17 @@ def main() -> None:
     parser.add_argument(
         "--all", action="store_true", help="every network of the study on every jet definition"
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument("--epochs", type=int, help="(default: the study's, as the next two)")
-    parser.add_argument("--batch-size", type=int, help="jets in a step")
-    parser.add_argument("--learning-rate", type=float, help="of Adam in the first epoch")
-    parser.add_argument(
-        "--scale-learning-rate",
-        action="store_true",
-        help="by the square root of batch size / the study's, the rule for Adam (arXiv:2205.10287)",
-    )
     parser.add_argument(
         "--shuffle-labels",
         action="store_true",
         help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="trainings at a time, with --all (default: one for each core of a CPU, 1 on a GPU)",
     )
     parser.add_argument(
         "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
@@ -88,13 +95,9 @@ def main() -> None:
     if options.all and options.shuffle_labels:
         parser.error("--all has its own null check")
 
-    named = ("epochs", "batch_size", "learning_rate")
-    given = {name: getattr(options, name) for name in named if getattr(options, name) is not None}
-    stated_study = load_study(options.study)
-    study = dataclasses.replace(stated_study, **given)
-    for name in named:
-        if getattr(study, name) <= 0:
-            raise InputError(f"{name} is {getattr(study, name)}, expected more than 0")
+    study = study_of(options)
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"--jobs is {options.jobs}, expected 1 or more")
     if options.seed < 0:
         raise InputError(f"seed is {options.seed}, expected 0 or more")
     for name in ("every_minutes", "max_minutes"):
@@ -102,11 +105,6 @@ def main() -> None:
             raise InputError(
                 f"--{name.replace('_', '-')} is {getattr(options, name)}, expected more than 0"
             )
-    if options.scale_learning_rate:
-        scaled = study.training.learning_rate * math.sqrt(
-            study.training.batch_size / stated_study.training.batch_size
-        )
-        study = study.changed(training={"learning_rate": scaled})
     device = choose_device(options.device)
     if options.all:
         wanted = trainings(study)
@@ -115,16 +113,27 @@ def main() -> None:
             Training(options.jet_definition, options.network, options.seed, options.shuffle_labels)
         ]
     with torch.device("meta"):  # no weights: a network that cannot be made is told before the first
-        different = {(one.network, study.image_pixels(one.jet_definition)): one for one in wanted}
-        for (_, pixels), training in different.items():
-            training.create(study, pixels)
-    with joined(device) as processes:
+        sizes = {one: INPUTS[one.input].size_in(study, one.jet_definition) for one in wanted}
+        different = {(one.network, size): one for one, size in sizes.items()}
+        for (_, size), training in different.items():
+            training.create(study, size)
+    unfinished = [one for one in wanted if not (one.directory(study) / "manifest.json").is_file()]
+    jobs = options.jobs or (cores() if device.type == "cpu" else 1)
+    is_shared = options.all and unfinished and not is_torchelastic_launched()
+    jobs = min(jobs, len(unfinished)) if is_shared else 1
+    with joined(device) as processes, side_by_side(jobs) as check:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf
         watch = Watch(every_minutes, options.max_minutes)
         try:
             for training in wanted:
-                train_one(training, study, stated_study, device, options.plain, processes, watch)
+                check()
+                try:
+                    train_one(training, study, device, options.plain, processes, watch)
+                except BeingMade:
+                    if processes.number > 1 or not options.all:
+                        raise
+                    print(f"{training}: another run is making it")
         except TimeIsUp:
             if processes.rank == 0:
                 print(
@@ -133,10 +142,47 @@ def main() -> None:
                 )
 
 
+@contextlib.contextmanager
+def side_by_side(jobs: int) -> Iterator[Callable[[], None]]:
+    """Run this very command in `jobs` processes, each of which takes what no other is training.
+
+    They share the cores, and end when this one does, by an error or an interrupt; in the end this
+    one waits for them.
+
+    Yields:
+        What ends this process, with the same status, once another has failed.
+    """
+    threads = max(cores() // jobs, 1)
+    others = [
+        subprocess.Popen(
+            [sys.executable, *sys.argv, "--jobs", "1"],
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_POSITION": str(i)},
+            process_group=0,  # signals of the terminal come from here
+        )
+        for i in range(1, jobs)
+    ]
+
+    def check() -> None:
+        if failed := [status for status in (other.poll() for other in others) if status]:
+            sys.exit(failed[0])
+
+    if others:
+        torch.set_num_threads(threads)
+    try:
+        yield check
+    except BaseException:
+        for other in others:
+            other.terminate()
+        raise
+    finally:
+        for other in others:
+            other.wait()
+    check()
+
+
 def train_one(
     training: Training,
     study: Study,
-    stated_study: Study,
     device: torch.device,
     plain: bool,
     processes: Processes,
@@ -144,17 +190,18 @@ def train_one(
 ) -> None:
     """Run one training to its end, unless it is there already.
 
-    Args:
-        study: with the settings of the command line.
-        stated_study: without.
+    One of other settings that lies in its place is moved aside.
     """
     directory = training.directory(study)
     manifest = directory / "manifest.json"
-    jets = study.data_dir / f"{training.jet_definition}.h5"
+    seen = INPUTS[training.input]
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     decisive = training.settings(study)
-    decisive["jets_sha256"] = read_training_sha256(jets)
-    settings = decisive | {"epochs": study.training.epochs}
+    decisive["jets_sha256"] = seen.sha256(study, training.jet_definition)
+    settings = dataclasses.asdict(training) | {
+        "training": training.stated(study),
+        "jets_sha256": decisive["jets_sha256"],
+    }
     finished = is_finished(manifest, settings, [])
     if not processes.agree(finished):
         raise InputError(
@@ -164,42 +211,34 @@ def train_one(
     if finished:
         print(f"{training}: already finished, see {directory}")
         return
-    with unchanged(made["outputs"]):
-        samples = [
-            make_sample(
-                read_split(study, training.jet_definition, split), training.label, study, device
-            )
-            for split in (TRAIN, VALIDATION)
-        ]
-    torch.manual_seed(training.seed)
-    network = training.create(study, samples[0].images.side).to(device)
-    learner = Learner(
-        network,
-        study.training.learning_rate,
-        study.training.batch_size,
-        plain,
-        processes,
-        study.training.weight_decay,
-    )
-    with (
-        alone(directory) if processes.rank == 0 else contextlib.nullcontext(),
-        logged(directory / "log.txt", is_silent=processes.rank > 0) as say,
-    ):
-        background = int((samples[1].label == 0).sum())
-        say(f"{training}, study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
+    with contextlib.ExitStack() as stack:
+        if processes.rank == 0:
+            stack.enter_context(alone(directory))
+            checkpoint.set_aside(directory, study.data_dir / "set_aside", decisive)
+        processes.agree(0)  # no process looks for checkpoints before
+        with unchanged(made["outputs"]):
+            samples, remarks = read_samples(training, study, device)
+        torch.manual_seed(training.seed)
+        network = training.create(study, samples[0].inputs.size).to(device)
+        learner = Learner(network, study, plain, processes)
+        say = stack.enter_context(logged(directory, training, is_silent=processes.rank > 0))
+        validation, unit = samples[1], seen.unit
+        background = int((validation.label[validation.rows] == 0).sum())
+        say(f"study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
-            f"{len(samples[0].event)} jets to train on, {len(samples[1].event)} to validate; "
-            f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at least "
-            f"{study.figures.background_jets_min} of {background} background jets "
+            f"{len(samples[0])} {unit} to train on, {len(validation)} to validate; "
+            f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at "
+            f"least {study.figures.background_jets_min} of {background} background {unit} "
             f"(eps_B >= {study.figures.background_jets_min / background:.2g})"
         )
+        for remark in remarks:
+            say(remark)
         history = train(
             learner,
-            *samples,
-            study,
+            samples,
             training.seed,
-            decisive,
             directory,
+            decisive,
             watch,
             lambda row: say(f"epoch {row['epoch'] + 1}/{study.training.epochs}: {measured(row)}"),
         )
@@ -212,7 +251,7 @@ def train_one(
                 f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
             )
         checkpoint.load(chosen, learner.network, decisive)
-        is_seeing = sees_images(learner.network, samples[1].images)
+        unseen = unseen_inputs(learner.network, validation.inputs)
         outputs = [directory / "history.csv"]
         epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
         outputs += [path for path in epochs if path.is_file()]  # one may have been removed
@@ -221,15 +260,14 @@ def train_one(
             settings,
             {},  # the jets are named by their hash: held-out ones decide nothing
             outputs,
-            study=training.stated(stated_study),
             best_epoch=best,
             best=history[best],
             way=learner.way,
-            sees_images=is_seeing,
+            sees_images="images" not in unseen,
         )
         say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
-        if not is_seeing:
-            say("it sees the jet mass alone: a layer is dead, all images give the same features")
+        if unseen:
+            say(f"its logits do not depend on {' and '.join(unseen)}: a layer is dead")
         if training.shuffled_labels:
             above = Estimate(history[best]["auc"] - 0.5, history[best]["auc_error"])
             say(f"null check: the AUC is {above.deviations:+.1f} standard errors from 0.5")
@@ -250,12 +288,13 @@ def measured(row: dict[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
+def logged(directory: Path, training: Training, is_silent: bool) -> Iterator[Callable[[str], None]]:
     """Yield a function that prints a line and logs it; the log also tells of an early end."""
     if is_silent:
         yield lambda line: None
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = directory / "log.txt"
+    directory.mkdir(parents=True, exist_ok=True)
 
     def log(line: str) -> None:
         with naming(path), path.open("a", encoding="utf-8") as file:
@@ -263,7 +302,7 @@ def logged(path: Path, is_silent: bool) -> Iterator[Callable[[str], None]]:
 
     def say(line: str) -> None:
         log(line)
-        print(line, flush=True)
+        print(f"{training}: {line}", flush=True)  # other trainings may print meanwhile
 
     try:
         yield say

@@ -45,19 +45,20 @@ from jets.packed import PackedJets, jet_writer, read_jets
 from jets.preparation import choose, jets_of, look_through, pack
 from jets.sources import Collisions
 from jets.split import TRAIN
-from models import MODELS, create_model
-from models.__main__ import forward_cost
+from models import create_model
+from models.__main__ import OF_ONE_JET, forward_cost
 from physics import JET_DEFINITIONS
 from processes import PROCESSES
 from products import cores, read_csv, versions, write_csv
 from sensitivity.auc import auc
 from sensitivity.sic import max_sic, sic_curve
 from study import PRESETS
-from training.batches import JetImages
 from training.checkpoint import Progress
-from training.interruption import Wish
+from training.inputs import Inputs, Sample, make_sample
+from training.interruption import Watch
+from training.jet_images import JetImages
 from training.learner import Learner, choose_device
-from training.loop import Sample, logits_of, make_sample, train_epoch
+from training.loop import logits_of, train_epoch
 from training.metrics import evaluate
 
 README, DEMO = PRESETS["readme"], PRESETS["demo"]
@@ -150,7 +151,7 @@ def repeated(jets: PackedJets, n: int) -> PackedJets:
 
 def sample_of(jets: PackedJets, device: torch.device) -> Sample:
     """Jets on a device, as the study `readme` has them."""
-    return make_sample(jets, "label", README, device)
+    return make_sample(JetImages(jets, README.pixel_scale, README.standardised_mass, device))
 
 
 # --- Parts --------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         begin = time.perf_counter()
-        images = sample_of(jets, device).images
+        images = sample_of(jets, device).inputs
         synchronise(device)
         yield row("", "", "put on the device", time.perf_counter() - begin, "", "s")
         yield row("", "", "pixels a jet", len(images.values) / len(images), "", "")
@@ -188,7 +189,7 @@ def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
             yield row("", "", "peak memory on the device", peak_memory(device), "", "GiB")
 
 
-def run_through(images: JetImages, rows: np.ndarray, batch_size: int) -> None:
+def run_through(images: Inputs, rows: np.ndarray, batch_size: int) -> None:
     """Make all batches and do nothing with them."""
     for _ in images.batches(rows, np.full(len(rows) // batch_size, batch_size)):
         pass
@@ -201,7 +202,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / timed(lambda: a @ b, device).median
 
 
-def needed_gib(network: nn.Module, images: torch.Tensor, mass: torch.Tensor) -> float:
+def needed_gib(network: nn.Module, inputs: dict[str, torch.Tensor]) -> float:
     """GiB that a step in float32 needs beside the weights, about.
 
     What the forward pass keeps for the backward pass, views counted once, and twice the largest of
@@ -214,7 +215,7 @@ def needed_gib(network: nn.Module, images: torch.Tensor, mass: torch.Tensor) -> 
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(images, mass)
+        network(**inputs)
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     sizes = [n for where, n in storages.items() if where not in weights]
     return (sum(sizes) + 2 * max(sizes)) / GIB
@@ -237,8 +238,8 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
             # Backward is twice the forward, but for the gradient of the images, which nobody needs.
             cost = 3 * forward_cost(create_model(name, side), side)
             cost -= cost_of_first_layer(network, side)
-            eight = next(sample.images.batches(np.arange(8), np.array([8])))
-            per_jet = needed_gib(network.to(device), eight.images, eight.mass) / 8
+            _, eight = next(sample.inputs.batches(np.arange(8), np.array([8])))
+            per_jet = needed_gib(network.to(device), eight) / 8
             fixed = 16 * sum(p.numel() for p in network.parameters()) / GIB
             for batch_size in (64, 256, 1024):
                 yield Row(
@@ -289,36 +290,34 @@ def one_training(
     matrix_rate: float,
 ) -> Iterator[Row]:
     """One network, image size, batch size and way of running it."""
-    device = sample.images.device
+    device = sample.inputs.device
     torch.compiler.reset()  # the CUDA graphs of the last one hold memory
     torch.manual_seed(0)
-    learner = Learner(
-        create_model(name, sample.images.side).to(device), README.learning_rate, batch_size, plain
-    )
+    network = create_model(name, sample.inputs.size).to(device)
+    learner = Learner(network, README.changed(training={"batch_size": batch_size}), plain)
     learner.network.train()
     steps = 40 if device.type == "cuda" else 2
-    rows = np.resize(np.arange(len(sample.images)), steps * batch_size)
-    batch = next(sample.images.batches(rows, np.full(steps, batch_size)))
-    label = sample.label[batch.rows]
+    rows = np.resize(np.arange(len(sample)), steps * batch_size)
+    sample = dataclasses.replace(sample, rows=rows)
+    batch = next(sample.batches(rows, np.full(steps, batch_size)))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     begin = time.perf_counter()
     for _ in range(3):  # compile, record a CUDA graph, replay it
-        learner.step(batch.images, batch.mass, label)
+        learner.step(batch)
     synchronise(device)
     first = time.perf_counter() - begin
 
     def network_alone() -> None:
         for _ in range(steps):
-            learner.step(batch.images, batch.mass, label)
+            learner.step(batch)
 
     def both() -> None:
-        arguments = (rows, batch_size, Progress(), lambda: Wish.GO_ON, lambda: None)
-        train_epoch(learner, sample, *arguments)
+        train_epoch(learner, sample, 0, Progress(), Watch())
 
     alone, network, together = (
         timed(call, device)
-        for call in (partial(run_through, sample.images, rows, batch_size), network_alone, both)
+        for call in (partial(run_through, sample.inputs, rows, batch_size), network_alone, both)
     )
     if not plain:
         yield row("first three steps, compilation included", first, "", "s")
@@ -334,7 +333,7 @@ def one_training(
     if device.type == "cuda":
         yield row("peak memory", peak_memory(device), "", "GiB")
         torch.cuda.reset_peak_memory_stats(device)
-        logits_of(learner.network, sample.images, name)
+        logits_of(learner.network, sample.inputs, name)
         yield row("peak memory of scoring", peak_memory(device), "", "GiB")
 
 
@@ -343,24 +342,23 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
     if device.type != "cuda":
         return  # there is one path only
     sample = sample_of(demo_jets("AK10"), device)
-    order = np.random.default_rng(0).permutation(len(sample.images))
-    label = sample.label.cpu().numpy()
+    label, study = sample.label.cpu().numpy(), README.changed(training={"batch_size": 256})
     for name in networks:
         torch.manual_seed(0)
-        learner = Learner(create_model(name, 64).to(device), 5e-4, 256)
-        train_epoch(learner, sample, order, 256, Progress(), lambda: Wish.GO_ON, lambda: None)
-        logits = logits_of(learner.network, sample.images, name)
+        learner = Learner(create_model(name, 64).to(device), study)
+        train_epoch(learner, sample, 0, Progress(), Watch())
+        logits = logits_of(learner.network, sample.inputs, name)
         compiled = torch.compile(learner.network)
-        batch = next(sample.images.batches(np.arange(1024), np.array([1024])))
+        _, inputs = next(sample.inputs.batches(np.arange(1024), np.array([1024])))
         row = partial(Row, "agreement", name, 64, 1024)
         with torch.inference_mode():
             for way, reduced in (("float32, compiled", False), ("bfloat16, compiled", True)):
                 with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-                    fast = compiled(batch.images, batch.mass).float().cpu().numpy()
+                    fast = compiled(**inputs).float().cpu().numpy()
                 largest = float(np.abs(fast - logits[:1024]).max())
                 yield row(way, "largest difference of logits", largest, "", "")
         with torch.autocast(device.type, torch.bfloat16):
-            fast = logits_of(learner.network, sample.images, name)
+            fast = logits_of(learner.network, sample.inputs, name)
         areas = [
             auc(s[label == 1], s[label == 0], bootstraps=2).value
             for s in (np.diff(logits)[:, 0], np.diff(fast)[:, 0])
@@ -375,24 +373,22 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
         jets = repeated(demo_jets(definition), JETS)
         n = round(TRAINING_SHARE * JETS)
         learning, validating = (sample_of(repeated(jets, size), device) for size in (n, JETS - n))
-        order = np.random.default_rng(0).permutation(n)
+        truth = validating.label.cpu().numpy(), np.ones(len(validating))
         definitions = sum(d.pixels == side for d in JET_DEFINITIONS.values())
         for name in [name for name in networks if name in PUBLISHED_NETWORKS]:
             for batch_size in total:
                 torch.manual_seed(0)
                 network = create_model(name, side).to(device)
-                learner = Learner(network, README.learning_rate, batch_size)
+                learner = Learner(network, README.changed(training={"batch_size": batch_size}))
+                few = dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size])
                 begin = time.perf_counter()
-                ask = (lambda: Wish.GO_ON, lambda: None)
-                train_epoch(
-                    learner, learning, order[: 3 * batch_size], batch_size, Progress(), *ask
-                )
+                train_epoch(learner, few, 0, Progress(), Watch())
                 synchronise(device)
                 compiling = time.perf_counter() - begin
                 begin = time.perf_counter()
-                train_epoch(learner, learning, order, batch_size, Progress(), *ask)
-                logits = logits_of(network, validating.images, name)
-                evaluate(logits, validating.label.cpu().numpy(), validating.event, README)
+                train_epoch(learner, learning, 0, Progress(), Watch())
+                logits = logits_of(network, validating.inputs, name)
+                evaluate(logits, *truth, validating.inputs.table["event"], README)
                 seconds = time.perf_counter() - begin
                 total[batch_size] += definitions * README.epochs * seconds
                 row = partial(Row, "trainings", name, side, batch_size, learner.way)
@@ -486,7 +482,7 @@ def main() -> None:
     )
     usual = [name for name in PARTS if name not in SLOW]
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
-    parser.add_argument("--networks", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--networks", nargs="+", choices=OF_ONE_JET, default=OF_ONE_JET)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument(
         "--folder",

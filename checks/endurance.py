@@ -41,26 +41,34 @@ from study import PRESETS
 
 STUDY = """
 base = "demo"
-networks = ["MaxViT"]
-jet_definitions = ["AK14"]
+[sample]
 stop_masses = [700, 1100]
 neutralino_masses = [100, 500]
 background_files = 1
+[images]
 training_jets_per_mass_point = 50
-width = 0.125
 split = [0.6, 0.3, 0.1]
+[training]
+width = 0.125
 epochs = 2
-bootstraps = 20
+[classifiers]
+networks = ["MaxViT"]
+jet_definitions = ["AK14"]
+[trees]
 folds = 2
+[figures]
+bootstraps = 20
 """
 # The same, but makes its own collisions: a fraction of a second a chunk.
 COLLISIONS = """
 base = "demo"
+[simulation]
+background_events = 1
+signal_events = 6
+[sample]
 stop_masses = [900]
 neutralino_masses = [300]
 background_files = 1
-background_events = 1
-signal_events = 6
 """
 FILES = ("ttbar_0", "stop_700_100", "stop_1100_500")
 TRAINING = "AK14_MaxViT_0"
@@ -222,7 +230,10 @@ def _remove(product: Path) -> None:
 
 def many_epochs(folder: Path) -> None:
     """200 epochs of one training."""
-    _call("train.py", (*options_of("train.py")[:2], "AK14", "MaxViT", "1", "--epochs", "200"))
+    _call(
+        "train.py",
+        (*options_of("train.py")[:2], "AK14", "MaxViT", "1", "--set", "training.epochs=200"),
+    )
 
 
 def many_chunks(folder: Path) -> None:

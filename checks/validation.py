@@ -33,7 +33,7 @@ from processes.ttbar import CROSS_SECTION, TTBAR, VETO_SCORE_MIN
 from products import write_csv
 from sensitivity.sic import clopper_pearson
 from studies.pages import Rows, environment, markdown, show
-from study import PRESETS, add_study_option, load_study
+from study import PRESETS, add_study_options, study_of
 
 CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
 QUARKS_INSIDE = 0.75  # a jet holds a quark nearer than this share of its radius
@@ -350,9 +350,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_study_option(parser)
+    add_study_options(parser)
     parser.set_defaults(study="demo")
-    folder = load_study(parser.parse_args().study).sample_dir
+    folder = study_of(parser.parse_args()).sample_dir
     write_table("environment", environment())
     write_table("cut_flow", cut_flow(folder))
     write_table("yield", yields(folder))

@@ -166,7 +166,7 @@ class Exclusion:
                     "selection_efficiency": self.selection_efficiency[q, p],
                     "signal_efficiency": cut.signal_efficiency,
                     "background_efficiency": cut.background_efficiency,
-                    "background_events": cut.background_count,
+                    "background_events": cut.effective_background,
                     "is_loosened": cut.is_loosened,
                     "expected_signal": signal,
                     "expected_background": background,

@@ -53,7 +53,8 @@ class Classifiers:
         event: (n,) rows of the event table; the bootstrap resamples them whole.
         is_signal: (n,)
         pt: (n,) GeV, of the jet, or of the event's hardest jet.
-        weight: (n,) of the background's spectrum.
+        weight: (n,)
+        counted: (n,) weights without the factors of a spectrum, see `Scores`; None: `weight`.
     """
 
     study: Study
@@ -63,6 +64,7 @@ class Classifiers:
     is_signal: np.ndarray
     pt: np.ndarray
     weight: np.ndarray
+    counted: np.ndarray | None = None
 
     def pair(self, name: str, signal: np.ndarray | bool = True) -> tuple[Scores, Scores]:
         """Signal (all of it, or what the (n,) mask keeps) and background scores of a classifier."""
@@ -105,14 +107,15 @@ class Classifiers:
         return {"background_min": self.background_min, "bootstraps": self.study.figures.bootstraps}
 
     def _scores(self, score: np.ndarray, rows: np.ndarray) -> Scores:
-        return Scores(score[..., rows], self.event[rows], self.weight[rows])
+        counted = None if self.counted is None else self.counted[rows]
+        return Scores(score[..., rows], self.event[rows], self.weight[rows], counted)
 
     def reweighted(self) -> "Classifiers":
         """The same, the background weighted to the signal's spectrum of pT."""
-        weight = np.ones(len(self.pt))
-        of_class = (self.pt[self.is_signal], self.pt[~self.is_signal])
-        weight[~self.is_signal] = spectrum_weights(*of_class)
-        return replace(self, weight=weight)
+        of_class = (self._scores(self.pt, rows) for rows in (self.is_signal, ~self.is_signal))
+        weight = self.weight.copy()
+        weight[~self.is_signal] *= spectrum_weights(*of_class)
+        return replace(self, weight=weight, counted=self.weight)
 
     def named(self, names: Mapping[str, str]) -> "Classifiers":
         """Those of `names` (score -> name in the figure) that exist."""

@@ -24,7 +24,7 @@ from evaluation.table import Summary
 from jets.packed import read_jet_table
 from jets.split import events_in_two_splits
 from physics import BACKGROUND_UNCERTAINTY
-from sensitivity.bootstrap import Estimate
+from sensitivity.bootstrap import Estimate, printed_count
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import MaximumSIC, SICPoint, clopper_pearson, ratio_of_means
 
@@ -166,7 +166,7 @@ def _figures_of_merit(
             difference = aucs.difference(i, names.index(reference))
             summary.add_estimate(section, "AUC - AUC of mass", row, difference)
         maximum = classifiers.max_sic(name)
-        count = maximum.background_count
+        count = printed_count(maximum.effective_background)
         if count == study.figures.background_jets_min:
             count = f"{count}, the least allowed"
         best = published(*key, "max SIC")
@@ -178,7 +178,7 @@ def _figures_of_merit(
         summary.add(
             section, quantity, row, point.value, point.low, point.high,
             "lower limit" if point.is_lower_limit else "measured", published(*key, quantity),
-            background=point.background_count,
+            background=printed_count(point.effective_background),
         )  # fmt: skip
 
 
@@ -296,12 +296,15 @@ def _modelling(summary: Summary, results: Results) -> None:
                 section, variation, f"{name}{', looser cut' if cut.is_loosened else ''}", share - 1,
                 share - 1 - np.hypot(share - low, share * spread),
                 share - 1 + np.hypot(high - share, share * spread),
-                background=f"{cut.background_count}, {passes.sum()}",
+                background=f"{printed_count(cut.effective_background)}, {passes.sum()}",
             )  # fmt: skip
 
 
 def _against_mass(summary: Summary, results: Results, points: Sequence[Mapping]) -> None:
-    section = f"SIC at eps_S = {results.study.figures.working_point:g} by neutralino mass in GeV, trees on events"
+    section = (
+        f"SIC at eps_S = {results.study.figures.working_point:g} by neutralino mass in GeV, "
+        "trees on events"
+    )
     for point in points:
         summary.add(
             section,

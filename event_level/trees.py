@@ -48,7 +48,7 @@ def folds_and_offered(
         if len(np.unique(fold[of_class])) < study.trees.folds:
             raise InputError(
                 f"{study.data_dir}/events.h5: {np.sum(of_class)} held-out {what} events "
-                f"do not fill {study.trees.folds} folds; add {what} files or lower the study's folds"
+                f"do not fill {study.trees.folds} folds; add {what} files or lower trees.folds"
             )
     chosen = lowest(
         uniform(events, salt="trees"), mass_point(events), study.trees.events_per_mass_point

@@ -15,6 +15,7 @@ from evaluation.results import (
 from event_level.fits import PUBLISHED_NETWORKS
 from figures import style
 from physics import JET_DEFINITIONS
+from sensitivity.bootstrap import printed_count
 from sensitivity.sic import SICCurve, SICPoint
 
 TO_BEAT = TREES_OF_THREE_JETS["angularities"]  # the classical tagger, drawn with the networks too
@@ -123,7 +124,7 @@ def _sic_curves(
                     curve.value,
                     curve.low,
                     curve.high,
-                    curve.background_count,
+                    curve.effective_background,
                     (None, *curve.signal_efficiency[:-1]),
                     strict=True,
                 )
@@ -195,7 +196,7 @@ def _count_at_limits(
     look = {"color": style.look(name)["color"], "fontsize": 5, "textcoords": "offset points"}
     for position, point in zip(x, found, strict=True):
         if point.is_lower_limit:
-            at, count = (position, point.value), str(point.background_count)
+            at, count = (position, point.value), str(printed_count(point.effective_background))
             axis.annotate(count, at, (0, -3 - lower), ha="center", va="top", **look)
 
 
@@ -250,7 +251,7 @@ def _against_mass(results: Results, groups: Mapping[str, Mapping[str, str]]) -> 
                     "sic": point.value,
                     "low": point.low,
                     "high": point.high,
-                    "background_events": point.background_count,
+                    "background_events": point.effective_background,
                     "is_lower_limit": point.is_lower_limit,
                 }
                 for mass, point in zip(masses, found, strict=True)

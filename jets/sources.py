@@ -41,9 +41,10 @@ from study import Study
 PHYSICS_ATTRIBUTES = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")
 UNKNOWN = -1  # number of jets of a published event
 NOT_ASKED = (
-    "that study {0.name!r} does not ask for (its masses, background_files = {0.background_files})"
+    "that study {0.name!r} does not ask for (its masses, background_files = "
+    "{0.sample.background_files})"
 )
-OTHERS = "of processes that study {0.name!r} does not ask for (processes = {0.processes})"
+OTHERS = "of processes that study {0.name!r} does not ask for (processes = {0.sample.processes})"
 UNREGISTERED = "of processes that are not registered (a file of processes/ states each)"
 
 

@@ -83,21 +83,22 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
     number = uniform(events, "split")
     edges = {}
     for name in ("split", "split_loose"):
-        fractions = getattr(study, name)
+        fractions = getattr(study.images, name)
         if not (  # so that NaN is refused too
             len(fractions) == len(SPLITS)
             and all(fraction >= 0 for fraction in fractions)
             and abs(sum(fractions) - 1) <= 1e-9
         ):
             raise InputError(
-                f"study {study.name!r}: {name} is {list(fractions)}, expected three fractions "
-                "(train, validation, held out) that add up to 1"
+                f"study {study.name!r}: images.{name} is {list(fractions)}, expected three "
+                "fractions (train, validation, held out) that add up to 1"
             )
         edges[name] = np.round(np.cumsum(fractions)[:-1], 12)
     if study.images.split_loose[HELD_OUT] != 0:
         raise InputError(
-            f"study {study.name!r}: split_loose holds out {study.images.split_loose[HELD_OUT]:g} of the "
-            "events with 5 or 6 jets, expected 0: only fully selected events are tested on"
+            f"study {study.name!r}: images.split_loose holds out "
+            f"{study.images.split_loose[HELD_OUT]:g} of the events with 5 or 6 jets, expected 0: "
+            "only fully selected events are tested on"
         )
     split = np.where(
         fully_selected,

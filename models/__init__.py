@@ -1,24 +1,41 @@
-"""Networks: jet image and jet mass in, two logits out (background, signal).
+"""Networks: named inputs in, two logits out (background, signal).
 
-Without options they compute what the published code computes, to the last digit.
+Without options those of one jet compute what the published code computes, to the last digit.
 
-Adding a network is one file, whose factory takes `pixels`, `width` and options of its own and
-returns a `JetMassClassifier`, and one line in `MODELS`. `python -m models` prints what each costs.
+Adding a network is one file with a factory, and one line in `MODELS` that names the input it takes.
+The factory takes the size of the input (`pixels` of an image), `width` and options of its own; what
+it returns is called with its inputs by name. `python -m models` prints what each costs.
 """
 
 import inspect
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from models.head import JetMassClassifier
+    from torch import nn
 
-# Factories are imported when a network is made: the Snakefile names networks without PyTorch.
+
+class Network(NamedTuple):
+    """A registered network.
+
+    Attributes:
+        factory: its module and function, imported when a network is made: the Snakefile names
+            networks without PyTorch.
+        input: a key of `training.inputs.INPUTS`.
+        of_events: it classifies events, not jets.
+    """
+
+    factory: str
+    input: str = "jet image"
+    of_events: bool = False
+
+
 MODELS = {
-    "CNN": "models.cnn:cnn",
-    "CoAtNet": "models.coatnet:coatnet",
-    "MaxViT": "models.maxvit:maxvit",
-    "ViT": "models.vit:vit",
+    "CNN": Network("models.cnn:cnn"),
+    "CoAtNet": Network("models.coatnet:coatnet"),
+    "MaxViT": Network("models.maxvit:maxvit"),
+    "ViT": Network("models.vit:vit"),
+    "MaxViT3": Network("models.three_jets:maxvit3", "three jets", of_events=True),
 }
 
 
@@ -37,28 +54,29 @@ def model_name(name: str) -> str:
     raise ValueError(f"unknown network {name!r}; known are {', '.join(MODELS)}")
 
 
-def create_model(name: str, pixels: int, width: float = 1.0, **options) -> "JetMassClassifier":
+def create_model(name: str, size: int, width: float = 1.0, **options) -> "nn.Module":
     """A freshly initialised network; `torch.manual_seed` before the call fixes its weights.
 
     Args:
         name: a key of `MODELS`, in any case.
-        pixels: side p of the images, a multiple of 32.
+        size: of its input; of images the side p in pixels, a multiple of 32.
         width: of every layer, relative to the published network.
         options: of this network alone, the keyword arguments of its factory (doc/networks.md);
             without any, it is the published one.
 
     Returns:
-        A module with `forward(images (n, 3, p, p), mass (n,)) -> logits (n, 2)`.
+        A module whose `forward` takes its inputs by name and returns logits (n, 2).
 
     Raises:
         ValueError: unknown name or option, a value of the wrong type, `pixels` that are no
             multiple of 32, or a width that leaves a layer without channels.
     """
     name = model_name(name)
-    factory = resolve_name(MODELS[name])
-    if pixels < 32 or pixels % 32:
-        raise ValueError(f"images of {pixels} pixels a side; expected a multiple of 32")
-    known = dict(list(inspect.signature(factory).parameters.items())[2:])
+    factory = resolve_name(MODELS[name].factory)
+    parameters = list(inspect.signature(factory).parameters.values())
+    if parameters[0].name == "pixels" and (size < 32 or size % 32):
+        raise ValueError(f"images of {size} pixels a side; expected a multiple of 32")
+    known = {parameter.name: parameter for parameter in parameters[2:]}
     for option, value in options.items():
         if option not in known:
             raise ValueError(
@@ -70,4 +88,4 @@ def create_model(name: str, pixels: int, width: float = 1.0, **options) -> "JetM
     import torch
 
     # Convolutions of sparse images run 15 to 40 % faster on a CPU in this layout.
-    return factory(pixels, width, **options).to(memory_format=torch.channels_last)
+    return factory(size, width, **options).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Print, as Markdown, what every network costs: `python -m models`."""
+"""Print, as Markdown, what every network of one jet costs: `python -m models`."""
 
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
@@ -9,6 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import MODELS, create_model
 from models.head import JetMassClassifier
+
+OF_ONE_JET = [name for name, network in MODELS.items() if network.input == "jet image"]
 
 
 def parameters(model: JetMassClassifier) -> int:
@@ -30,7 +32,7 @@ def forward_cost(model: JetMassClassifier, pixels: int) -> int:
 def measure() -> dict[tuple[str, float, int], tuple[float, float]]:
     """Million parameters and forward GFLOP by name, width and image side."""
     measured = {}
-    for name in MODELS:
+    for name in OF_ONE_JET:
         for width, pixels in ((1.0, 64), (1.0, 128), (0.25, 32), (0.25, 64)):  # 0.25, 32: demo
             model = create_model(name, pixels, width)
             cost = forward_cost(model, pixels)

@@ -66,6 +66,8 @@ def auc(
 ) -> Estimate:
     """Probability that a signal score is above a background score, ties counting half.
 
+    A pair of scores counts with the product of its weights.
+
     Args:
         signal, background: (n,) and (m,) scores.
         bootstraps, seed: resamplings of whole events behind the standard error.
@@ -113,7 +115,7 @@ def correlated_aucs(
             for n, m in resamplings
         ]
     )
-    # A resampling without signal or without background has no AUC.
+    # A resampling in which a class has no weight, or a negative one, has no AUC.
     resampled = resampled[np.isfinite(resampled).all(axis=1)]
     if len(resampled) < 2:
         return CorrelatedAUCs(value, np.full((len(value), len(value)), np.nan))
@@ -131,9 +133,9 @@ class _Ranking:
         self.not_above = np.searchsorted(background, signal, side="right")
 
     def auc(self, signal_weight: np.ndarray, background_weight: np.ndarray) -> float:
-        """The AUC with these weights of the signal (n,) and background (m,) scores."""
+        """The AUC with these weights of the signal (n,) and background (m,) scores, or NaN."""
         background = cumulative(background_weight[self.background_order])
         weight = signal_weight[self.signal_order]
         beaten = weight @ (background[self.below] + background[self.not_above])
-        with np.errstate(invalid="ignore"):
-            return beaten / (2.0 * weight.sum() * background[-1])
+        total = weight.sum(), background[-1]
+        return beaten / (2.0 * total[0] * total[1]) if min(total) > 0 else np.nan

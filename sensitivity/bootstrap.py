@@ -10,6 +10,8 @@ from scipy import stats
 
 CONFIDENCE = 0.6827  # of every central interval: one standard deviation of a Gaussian
 
+HAIR = 1e-12  # relative: sums of weights that differ by less do so by their rounding
+
 # Poisson(1) as a function of 16 uniform bits; its mean and variance are 1 to better than 1e-4.
 _POISSON = stats.poisson.ppf((np.arange(2**16) + 0.5) / 2**16, 1.0).astype(np.uint8)
 
@@ -57,23 +59,29 @@ class Scores:
         score: (n,), or (classifiers, n) where several classifiers are compared on the same jets.
         event: (n,) integers that number the events, one numbering for signal and background;
             jets of one event are resampled together. None: every score is an event of its own.
-        weight: (n,) non-negative weights. None: 1.
+        weight: (n,) weights, of which some may be negative; only their ratios matter. None: 1.
+        counted: (n,) weights by which `max_sic` and `cut_at` count the background that passes, if
+            `weight` holds factors of another spectrum too (see `reweighting`). None: `weight`.
+
+    Raises:
+        ValueError: a score that is not finite, none at all, weights whose sum is not positive.
     """
 
     score: np.ndarray
     event: np.ndarray | None = None
     weight: np.ndarray | None = None
+    counted: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         score = np.asarray(self.score)
         if not score.size or not np.isfinite(score).all():
             raise ValueError("scores must be finite, and at least one")
-        for name in ("event", "weight"):
+        for name in ("event", "weight", "counted"):
             array = getattr(self, name)
             if array is not None and np.shape(array) != score.shape[-1:]:
                 raise ValueError(f"{name} has shape {np.shape(array)}, scores {score.shape}")
-        if self.weight is not None and not np.min(self.weight) >= 0:
-            raise ValueError("weights must not be negative")
+        if self.weight is not None and not 0 < (total := np.sum(self.weight)) < np.inf:
+            raise ValueError(f"the weights of a class sum to {total:g}; expected more than 0")
 
 
 def completed(signal: ArrayLike | Scores, background: ArrayLike | Scores) -> tuple[Scores, Scores]:
@@ -93,9 +101,42 @@ def completed(signal: ArrayLike | Scores, background: ArrayLike | Scores) -> tup
         # the numbers of one class do not depend on the size of the other.
         number = np.arange(score.shape[-1])
         event = (-1 - number if i == 0 else number) if scores.event is None else scores.event
-        weight = np.ones(len(number)) if scores.weight is None else scores.weight
-        pair[i] = Scores(score, np.asarray(event, np.int64), np.asarray(weight, float))
+        weight = np.ones(len(number)) if scores.weight is None else np.asarray(scores.weight, float)
+        counted = weight if scores.counted is None else np.asarray(scores.counted, float)
+        pair[i] = Scores(score, np.asarray(event, np.int64), weight, counted)
     return pair[0], pair[1]
+
+
+def effective_count(sums: ArrayLike, squares: ArrayLike) -> np.ndarray:
+    """(sum w)^2 / sum w^2: as many events without weights have the same relative error.
+
+    Args:
+        sums, squares: sums of weights and of their squares, of one shape.
+
+    Returns:
+        Effective numbers; 0 where the weights do not sum to more than 0.
+
+    Example:
+        >>> effective_count([8.0, -1.0], [22.0, 3.0]).round(2)  # weights 3, 3, 2 and 1, -1, -1
+        array([2.91, 0.  ])
+    """
+    squares = np.where(np.greater(squares, 0), squares, 1.0)
+    return np.maximum(sums, 0.0) ** 2 / squares
+
+
+def is_fewer(effective: ArrayLike, number: float) -> np.ndarray:
+    """Whether effective numbers are below a number; that of ten equal weights is not below 10."""
+    return np.less(effective, number * (1.0 - HAIR))
+
+
+def printed_count(effective: float) -> int:
+    """An effective number as it is printed: rounded down, because 9.6 are fewer than 10.
+
+    Example:
+        >>> printed_count(9.6), printed_count(10.0 - 1e-12)
+        (9, 10)
+    """
+    return int(effective * (1.0 + HAIR))
 
 
 def poisson_counts(event: np.ndarray, bootstraps: int, seed: int) -> Iterator[np.ndarray]:

@@ -113,10 +113,10 @@ def excluded_mass(
     Args:
         stop_mass: (p,) GeV, ascending: the grid at one neutralino mass.
         signal_efficiency: (..., p) of preselection times cut, with respect to all stop pairs; NaN
-            where the mass point is missing. Where it is 0, nothing is excluded up to the
-            neighbouring mass points.
-        background_efficiency: (..., p) of the cut, after the preselection; NaN or 0 where it is
-            unknown. Leading axes are bootstraps, classifiers, ...
+            where the mass point is missing. Where it is 0, or in a resampling of negative weights
+            less, nothing is excluded up to the neighbouring mass points.
+        background_efficiency: (..., p) of the cut, after the preselection; NaN, 0 or less where
+            it is unknown. Leading axes are bootstraps, classifiers, ...
         level: significance from which a mass counts as excluded.
         straight: interpolate the logarithms by straight lines.
 
@@ -243,7 +243,7 @@ def _interpolated(x: np.ndarray, y: ArrayLike, x_new: np.ndarray, straight: bool
     points do not make it overshoot. A zero, whose logarithm no line reaches, is one up to its
     neighbours.
     """
-    y = np.asarray(y, float)
+    y = np.maximum(np.asarray(y, float), 0.0)
     rows = y.reshape(-1, y.shape[-1])
     found = np.full((len(rows), len(x_new)), np.nan)
     # 2: positive, 1: zero, 0: unknown. Rows that know the same points are interpolated together.

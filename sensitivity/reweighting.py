@@ -1,48 +1,58 @@
-"""Weights that give the background the signal's spectrum of one quantity."""
+"""Factors of event weights that give the background the signal's spectrum of one quantity."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from sensitivity.bootstrap import Scores, completed, effective_count, is_fewer
 
 BINS = 20
-BACKGROUND_MIN = 25  # in a bin: no single background value stands for more than 4 % of it
+BACKGROUND_MIN = 25  # effective, in a bin: of equal weights none stands for more than 4 % of it
 
 
 def spectrum_weights(
-    signal: np.ndarray,
-    background: np.ndarray,
+    signal: ArrayLike | Scores,
+    background: ArrayLike | Scores,
     bins: int = BINS,
-    background_min: int = BACKGROUND_MIN,
+    background_min: float = BACKGROUND_MIN,
 ) -> np.ndarray:
-    """Weights (m,) of background values with which their histogram is that of the signal.
+    """Factors (m,) of background weights with which their histogram is that of the signal.
 
-    The bins hold equal numbers of signal values, so each has the same statistical error; values
-    beyond the signal's range count in the outermost bins. A bin with too little background is
-    joined with its neighbour.
+    The bins hold equal numbers of signal values, so that without weights each has the same
+    statistical error; values beyond the signal's range count in the outermost bins. A bin with too
+    little background is joined with its neighbour, as is one whose signal weights sum to less than
+    0: so no factor is negative.
 
     Args:
-        signal: (n,) values.
+        signal: (n,) values of the quantity in place of scores.
         background: (m,) values of the same quantity.
         bins: at most.
-        background_min: background values in a bin, at least (unless there are fewer in all).
+        background_min: effective number of background values in a bin, at least (unless there are
+            fewer in all).
 
     Returns:
-        Weights with the mean 1.
+        Factors that leave the sum of the background's weights as it is.
 
-    >>> spectrum_weights(np.arange(1.0, 5.0), np.array([1.0, 1.5, 2.0, 3.5]), 2, background_min=1)
+    >>> spectrum_weights(np.arange(1.0, 5.0), [1.0, 1.5, 2.0, 3.5], 2, background_min=1)
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
     """
-    edges = np.unique(np.quantile(signal, np.linspace(0, 1, bins + 1)[1:-1]))
-    counts = np.bincount(np.searchsorted(edges, background), minlength=len(edges) + 1)
-    # An edge stays where there is enough background above it, and below it back to the last one.
-    above = len(background) - np.cumsum(counts)
-    kept, since = [], 0
-    for edge, here, rest in zip(edges, counts[:-1], above[:-1], strict=True):
+    signal, background = completed(signal, background)
+
+    def histogram(of: Scores, edges: ArrayLike, power: int = 1) -> np.ndarray:
+        return np.bincount(np.searchsorted(edges, of.score), of.weight**power, len(edges) + 1)
+
+    edges = np.unique(np.quantile(signal.score, np.linspace(0, 1, bins + 1)[1:-1]))
+    kinds = ((signal, 1), (background, 1), (background, 2))
+    contents = np.transpose([histogram(of, edges, power) for of, power in kinds])
+    # An edge stays where there is enough above it, and below it back to the last one.
+    above = contents[::-1].cumsum(axis=0)[::-1]
+    kept, since = [], np.zeros(3)
+    for edge, here, rest in zip(edges, contents[:-1], above[1:], strict=True):
         since += here
-        if min(since, rest) >= background_min:
+        of_signal, sums, squares = np.transpose([since, rest])
+        too_few = is_fewer(effective_count(sums, squares), background_min).any()
+        if of_signal.min() >= 0 and not too_few:
             kept.append(edge)
-            since = 0
-    wanted, found = (
-        np.bincount(np.searchsorted(kept, values), minlength=len(kept) + 1)
-        for values in (signal, background)
-    )
-    ratio = wanted * (len(background) / len(signal)) / found
-    return ratio[np.searchsorted(kept, background)]
+            since = np.zeros(3)
+    wanted, found = (histogram(of, kept) for of in (signal, background))
+    ratio = wanted * (background.weight.sum() / signal.weight.sum()) / found
+    return ratio[np.searchsorted(kept, background.score)]

@@ -1,10 +1,15 @@
 """Significance improvement: SIC = eps_S / sqrt(eps_B) of cuts on a classifier's score.
 
-eps_S and eps_B are the shares of signal and background at or above the cut. A cut is always an
-actual threshold: equal scores pass or fail together, and "at signal efficiency e" means the
-tightest cut that keeps at least e of the signal. Uncertainties are central intervals of 68.27 %
-from a bootstrap over events; where fewer than 25 background scores pass, they are widened to those
-of the Clopper-Pearson interval of eps_B, for a bootstrap of few events is too narrow.
+eps_S and eps_B are the shares of the signal's and the background's weight at or above the cut. A
+cut is always an actual threshold: equal scores pass or fail together, and "at signal efficiency e"
+means the tightest cut that keeps at least e of the signal; with negative weights looser cuts may
+keep less again. Where the background's weights that pass sum to zero or less, the SIC is infinite,
+as without any background.
+
+How much background is behind a number is counted in effective scores, (sum w)^2 / sum w^2: without
+weights simply their number. Uncertainties are central intervals of 68.27 % from a bootstrap over
+events; where fewer than 25 background scores pass, they are widened to those of the Clopper-Pearson
+interval of eps_B, because a bootstrap of few events is too narrow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,15 +21,18 @@ from scipy import stats
 
 from sensitivity.bootstrap import (
     CONFIDENCE,
+    HAIR,
     Estimate,
     Scores,
     completed,
     cumulative,
+    effective_count,
+    is_fewer,
     poisson_counts,
 )
 
 SIGNAL_EFFICIENCIES = np.linspace(0.01, 1.0, 100)
-FEW = 25  # background scores, below which Clopper-Pearson is asked
+FEW = 25  # effective background scores, below which Clopper-Pearson is asked
 LIMIT_CONFIDENCE = 0.95  # of one-sided limits: the convention of searches
 
 
@@ -40,7 +48,7 @@ class SICCurve:
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    background_count: np.ndarray
+    effective_background: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,7 @@ class SICPoint:
     """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf.
 
     Attributes:
-        background_count: background scores that pass; of weighted ones the number with the same
-            relative error.
+        effective_background: effective number of background scores that pass.
         signal_efficiency: of the cut, at least that of the working point.
         resampled: (bootstraps,) the SIC of each resampling, for differences between classifiers of
             the same events; infinite where no background passes.
@@ -58,7 +65,7 @@ class SICPoint:
     value: float
     low: float
     high: float
-    background_count: int
+    effective_background: float
     is_lower_limit: bool
     signal_efficiency: float
     resampled: np.ndarray
@@ -70,12 +77,13 @@ class MaximumSIC(Estimate):
 
     Attributes:
         signal_efficiency: of that cut.
-        background_count: background scores that pass it, unweighted.
+        effective_background: effective number of background scores that pass it, by their
+            `Scores.counted`.
         resampled: (bootstraps,) the largest SIC of each resampling, -inf where there is no cut.
     """
 
     signal_efficiency: float
-    background_count: int
+    effective_background: float
     resampled: np.ndarray
 
 
@@ -115,7 +123,8 @@ class Cut:
     Attributes:
         threshold: scores at or above it pass.
         signal_efficiency, background_efficiency: shares that pass.
-        background_count: background scores that pass, unweighted.
+        effective_background: effective number of background scores that pass, by their
+            `Scores.counted`.
         is_loosened: the cut is looser than the working point, to keep enough background.
         resampled_signal_efficiency, resampled_background_efficiency: (bootstraps,) of this cut.
     """
@@ -123,7 +132,7 @@ class Cut:
     threshold: float
     signal_efficiency: float
     background_efficiency: float
-    background_count: int
+    effective_background: float
     is_loosened: bool
     resampled_signal_efficiency: np.ndarray
     resampled_background_efficiency: np.ndarray
@@ -161,7 +170,7 @@ def sic_curve(
     background: ArrayLike | Scores,
     signal_efficiency: np.ndarray = SIGNAL_EFFICIENCIES,
     *,
-    background_min: int = 10,
+    background_min: float = 10,
     bootstraps: int = 100,
     seed: int = 0,
 ) -> SICCurve:
@@ -170,19 +179,19 @@ def sic_curve(
     Args:
         signal, background: (n,) and (m,) scores.
         signal_efficiency: (points,) grid, in (0, 1].
-        background_min: the curve stops (NaN) where fewer background scores than this pass.
+        background_min: the curve stops (NaN) where fewer effective background scores pass.
         bootstraps, seed: resamplings of whole events, each with its own cuts.
 
     Example:
         >>> curve = sic_curve([3, 4, 5, 6], [0, 1, 2, 3], np.array([0.5, 1.0]), background_min=1)
-        >>> curve.value, curve.background_count
-        (array([nan,  2.]), array([0, 1]))
+        >>> curve.value, curve.effective_background
+        (array([nan,  2.]), array([0., 1.]))
     """
-    scan = _Scan(*completed(signal, background), signal_efficiency, bootstraps, seed)
-    stops = scan.background_count < background_min
+    scan = _Scan(signal, background, signal_efficiency, bootstraps, seed)
+    stops = is_fewer(scan.effective_background, background_min)
     low, high = scan.interval()
     value, low, high = (np.where(stops, np.nan, sic) for sic in (scan.sic, low, high))
-    return SICCurve(scan.signal_efficiency, value, low, high, scan.background_count)
+    return SICCurve(scan.signal_efficiency, value, low, high, scan.effective_background)
 
 
 def sic_at(
@@ -190,29 +199,29 @@ def sic_at(
     background: ArrayLike | Scores,
     signal_efficiency: float,
     *,
-    background_min: int = 10,
+    background_min: float = 10,
     bootstraps: int = 100,
     seed: int = 0,
 ) -> SICPoint:
     """SIC at a working point, or a lower limit on it where little background passes.
 
     The limit holds at 95 %, one-sided: the Clopper-Pearson upper bound on eps_B at the confidence
-    that searches quote for limits, for a reader takes an arrow for that and not for one sigma.
+    that searches quote for limits, because a reader takes an arrow for that and not for one sigma.
 
     Args:
         signal, background: (n,) and (m,) scores.
         signal_efficiency: of the working point, in (0, 1].
-        background_min: below this many background scores the result is a lower limit.
+        background_min: below this many effective background scores, the result is a lower limit.
         bootstraps, seed: resamplings of whole events, each with its own cut.
 
     Example:
         >>> point = sic_at(np.arange(100.0, 200.0), np.arange(100.0), 0.3)
-        >>> point.is_lower_limit, point.background_count, round(point.value, 3)
-        (True, 0, 1.746)
+        >>> point.is_lower_limit, point.effective_background, round(point.value, 3)
+        (True, 0.0, 1.746)
     """
-    scan = _Scan(*completed(signal, background), np.array([signal_efficiency]), bootstraps, seed)
-    count, kept = int(scan.background_count[0]), float(scan.signal_efficiency[0])
-    if count < background_min:
+    scan = _Scan(signal, background, np.array([signal_efficiency]), bootstraps, seed)
+    count, kept = float(scan.effective_background[0]), float(scan.signal_efficiency[0])
+    if is_fewer(count, background_min):
         _, bound = scan.background_interval(2.0 * LIMIT_CONFIDENCE - 1.0)
         limit = float((scan.signal_efficiency / np.sqrt(bound))[0])
         return SICPoint(limit, limit, np.inf, count, True, kept, scan.resampled_sic[:, 0])
@@ -227,19 +236,21 @@ def max_sic(
     background: ArrayLike | Scores,
     *,
     signal_efficiency_min: float = 0.1,
-    background_min: int = 10,
+    background_min: float = 10,
     bootstraps: int = 100,
     seed: int = 0,
 ) -> MaximumSIC:
     """Largest SIC of all cuts that keep enough signal and background; NaN if there is none.
 
-    The error is the standard deviation over resamplings that each choose their own best cut. The
-    maximum of a fluctuating curve lies above that of the true one, by up to about one error.
+    Cuts are tried at the tightest threshold that keeps enough of both, and at every signal score
+    below it: a looser cut, up to the next signal score, only adds background. The error is the
+    standard deviation over resamplings that each choose their own best cut. The maximum of a
+    fluctuating curve lies above that of the true one, by up to about one error.
 
     Args:
         signal, background: (n,) and (m,) scores.
         signal_efficiency_min: lowest signal efficiency of a cut.
-        background_min: lowest number of background scores that pass a cut, unweighted.
+        background_min: lowest effective number of background scores that pass a cut.
         bootstraps, seed: resamplings of whole events.
 
     Example:
@@ -247,33 +258,37 @@ def max_sic(
         >>> round(max_sic(background + 50.0, background).value, 4)  # 0.6 / sqrt(0.1)
         1.8974
     """
-    cuts = _Cuts(*completed(signal, background))
+    signal, background = map(_Ranked, completed(signal, background))
+    thresholds = np.unique(signal.score)[::-1]
+    signal_above, background_above = signal.above(thresholds), background.above(thresholds)
 
-    def best(sums: _Sums) -> tuple[float, int]:
-        tightest = max(
-            cuts.keeping_signal(signal_efficiency_min, sums),
-            cuts.keeping_background(background_min, sums),
+    def best(n: ArrayLike = 1, m: ArrayLike = 1) -> tuple[float, float, float]:
+        """SIC, signal efficiency and effective background of the best cut of a resampling."""
+        signal_sums, background_sums = signal.sums(n), background.sums(m)
+        effective = background.effective(background.counted, background_sums, m)
+        is_enough = ~is_fewer(effective, background_min)
+        tightest = min(
+            signal.keeping(signal_efficiency_min, signal_sums), background.tightest(is_enough)
         )
-        if tightest == len(cuts.threshold):
-            return -np.inf, -1
-        # Between two signal scores a looser cut only adds background.
-        looser = cuts.at_signal[np.searchsorted(cuts.at_signal, tightest) :]
-        at = np.append(tightest, looser)
-        sic = cuts.sic(at, sums)
-        return np.max(sic), at[np.argmax(sic)]
+        if tightest == -np.inf:
+            return -np.inf, np.nan, 0.0
+        looser = np.searchsorted(-thresholds, -tightest)
+        in_signal = np.append(signal.above(tightest), signal_above[looser:])
+        in_background = np.append(background.above(tightest), background_above[looser:])
+        efficiency = _share(signal_sums[in_signal], signal_sums[-1])
+        sic = _sic(efficiency, _share(background_sums[in_background], background_sums[-1]))
+        # With weights, the effective number may fall again where a looser cut adds background.
+        sic[~is_enough[in_background]] = -np.inf
+        at = np.argmax(sic)
+        return float(sic[at]), float(efficiency[at]), float(effective[in_background[at]])
 
-    sums = cuts.sums()
-    value, at = best(sums)
-    resampled = np.array([best(sums)[0] for sums in cuts.resampled(bootstraps, seed)])
+    value, signal_efficiency, effective = best()
+    resampled = [best(*counts)[0] for counts in _counts(signal, background, bootstraps, seed)]
+    resampled = np.array(resampled)
     if value == -np.inf:
-        return MaximumSIC(np.nan, np.nan, np.nan, 0, np.full_like(resampled, -np.inf))
-    return MaximumSIC(
-        float(value),
-        _spread(resampled[np.isfinite(resampled)]),
-        float(cuts.signal_efficiency(at, sums)),
-        int(cuts.background_above[at]),
-        resampled,
-    )
+        return MaximumSIC(np.nan, np.nan, np.nan, 0.0, np.full_like(resampled, -np.inf))
+    error = _spread(resampled[np.isfinite(resampled)])
+    return MaximumSIC(value, error, signal_efficiency, effective, resampled)
 
 
 def cut_at(
@@ -281,7 +296,7 @@ def cut_at(
     background: ArrayLike | Scores,
     signal_efficiency: float,
     *,
-    background_min: int = 10,
+    background_min: float = 10,
     bootstraps: int = 100,
     seed: int = 0,
 ) -> Cut:
@@ -293,128 +308,113 @@ def cut_at(
     Args:
         signal, background: (n,) and (m,) scores.
         signal_efficiency: of the working point, in (0, 1].
-        background_min: background scores that must pass, unweighted.
+        background_min: effective number of background scores that must pass.
         bootstraps, seed: resamplings of whole events.
 
     Raises:
-        ValueError: fewer than `background_min` background scores in all.
+        ValueError: no cut keeps `background_min` background scores.
 
     Example:
         >>> cut = cut_at(np.arange(50.0, 150.0), np.arange(100.0), 0.3)
         >>> cut.threshold, cut.signal_efficiency, cut.background_efficiency, cut.is_loosened
         (90.0, 0.6, 0.1, True)
     """
-    signal, background = completed(signal, background)
-    if len(background.score) < background_min:
-        raise ValueError(f"{len(background.score)} background scores, {background_min} needed")
-    cuts = _Cuts(signal, background)
-    sums = cuts.sums()
-    wanted = cuts.keeping_signal(signal_efficiency, sums)
-    at = max(wanted, cuts.keeping_background(background_min, sums))
-    threshold = cuts.threshold[at]
-    signal_efficiency, background_efficiency = (
-        _efficiency(scores, threshold, bootstraps, seed) for scores in (signal, background)
+    classes = signal, background = tuple(map(_Ranked, completed(signal, background)))
+    effective = background.effective(background.counted, background.sums())
+    wanted = signal.keeping(signal_efficiency, signal.sums())
+    threshold = min(wanted, background.tightest(~is_fewer(effective, background_min)))
+    if threshold == -np.inf:
+        raise ValueError(f"{effective[-1]:g} effective background scores, {background_min} needed")
+    # As it is, then resampled.
+    of_signal, of_background = (
+        np.array([scores.efficiency(threshold, n) for n in (1, *scores.counts(bootstraps, seed))])
+        for scores in classes
     )
     return Cut(
         threshold=float(threshold),
-        signal_efficiency=float(signal_efficiency[0]),
-        background_efficiency=float(background_efficiency[0]),
-        background_count=int(cuts.background_above[at]),
-        is_loosened=bool(at > wanted),
-        resampled_signal_efficiency=signal_efficiency[1:],
-        resampled_background_efficiency=background_efficiency[1:],
+        signal_efficiency=float(of_signal[0]),
+        background_efficiency=float(of_background[0]),
+        effective_background=float(effective[background.above(threshold)]),
+        is_loosened=bool(threshold < wanted),
+        resampled_signal_efficiency=of_signal[1:],
+        resampled_background_efficiency=of_background[1:],
     )
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over the highest 0, 1, ... n scores of a class, as they are or in a resampling.
+class _Ranked:
+    """Scores of one class from the highest down, and sums over the highest 0, 1, ... n of them."""
 
-    Attributes:
-        signal, background: of the weights.
-        number: of the background scores.
-    """
-
-    signal: np.ndarray
-    background: np.ndarray
-    number: np.ndarray
-
-
-class _Cuts:
-    """One cut at each distinct score of either class, tightest first."""
-
-    def __init__(self, signal: Scores, background: Scores) -> None:
-        self.signal, self.background = _descending(signal), _descending(background)
-        self.threshold = np.unique(np.concatenate([signal.score, background.score]))[::-1]
-        self.at_signal = np.flatnonzero(np.isin(self.threshold, self.signal.score))
-        self.signal_above = _above(self.threshold, self.signal)
-        self.background_above = _above(self.threshold, self.background)
-        self._is_weighted = [(scores.weight != 1.0).any() for scores in (signal, background)]
-
-    def sums(
-        self, signal_counts: np.ndarray | None = None, background_counts: np.ndarray | None = None
-    ) -> _Sums:
-        """Sums in which every score stands as many times as `counts`, (n,), says; or once."""
-        classes = zip(
-            (self.signal, self.background),
-            (signal_counts, background_counts),
-            self._is_weighted,
-            strict=True,
+    def __init__(self, scores: Scores) -> None:
+        self.has_negative = (scores.weight < 0).any()
+        if self.has_negative:
+            # Of equal scores the negative weights come first: then no sum of some of them exceeds
+            # both that without any and that with all, and the running maximum is one over cuts.
+            order = np.lexsort((scores.weight, -scores.score))
+        else:
+            order = np.argsort(-scores.score)
+        self.score, self.event, self.weight = (
+            array[order] for array in (scores.score, scores.event, scores.weight)
         )
-        numbers, sums = [], []
-        for scores, counts, is_weighted in classes:
-            counts = np.ones(len(scores.score)) if counts is None else counts
-            numbers.append(cumulative(counts))
-            sums.append(cumulative(counts * scores.weight) if is_weighted else numbers[-1])
-        return _Sums(*sums, numbers[1])
+        is_same = scores.counted is scores.weight
+        self.counted = self.weight if is_same else scores.counted[order]
+        self.rising = -self.score
+        self.is_cut = np.append(False, np.diff(self.rising, append=np.inf) > 0)  # (n + 1,)
 
-    def resampled(self, bootstraps: int, seed: int) -> Iterator[_Sums]:
-        """The sums of every resampling."""
-        return map(
-            self.sums,
-            poisson_counts(self.signal.event, bootstraps, seed),
-            poisson_counts(self.background.event, bootstraps, seed),
-        )
+    def above(self, threshold: ArrayLike) -> np.ndarray:
+        """How many scores lie at or above each threshold."""
+        return np.searchsorted(self.rising, np.negative(threshold), side="right")
 
-    def keeping_signal(self, efficiency: np.ndarray | float, sums: _Sums) -> np.ndarray:
-        """Index of the tightest cut with at least this signal efficiency."""
+    def counts(self, bootstraps: int, seed: int) -> Iterator[np.ndarray]:
+        """How often each score stands in each resampling, (n,)."""
+        return poisson_counts(self.event, bootstraps, seed)
+
+    def sums(self, counts: ArrayLike = 1) -> np.ndarray:
+        """Sums of the weights, (n + 1,), every score standing as many times as `counts` says."""
+        return cumulative(counts * self.weight)
+
+    def effective(self, weight: np.ndarray, sums: np.ndarray, counts: ArrayLike = 1) -> np.ndarray:
+        """Effective numbers of scores, (n + 1,), by `weight`, of these sums, or `counted`."""
+        if weight is not self.weight:
+            sums = cumulative(counts * weight)
+        is_plain = (weight == 1).all()
+        return sums if is_plain else effective_count(sums, cumulative(counts * weight**2))
+
+    def efficiency(self, threshold: float, counts: ArrayLike = 1) -> float:
+        """Share of the weight at or above a threshold."""
+        weight = counts * self.weight
+        return _share(weight[: self.above(threshold)].sum(), weight.sum())
+
+    def keeping(self, efficiency: np.ndarray | float, sums: np.ndarray) -> np.ndarray:
+        """The tightest thresholds that keep at least these efficiencies."""
         if not (np.greater(efficiency, 0) & np.less_equal(efficiency, 1)).all():
             raise ValueError("signal efficiencies must lie in (0, 1]")
         # A hair less is asked: 3 of 10 scores do pass at signal efficiency 0.3.
-        needed = np.searchsorted(sums.signal, efficiency * (1.0 - 1e-12) * sums.signal[-1])
-        return np.searchsorted(self.signal_above, needed)
+        wanted = efficiency * (1.0 - HAIR) * sums[-1]
+        sums = np.maximum.accumulate(sums) if self.has_negative else sums
+        return self.score[np.searchsorted(sums, wanted) - 1]
 
-    def keeping_background(self, number: int, sums: _Sums) -> int:
-        """Index of the tightest cut that this many background scores pass, unweighted."""
-        return np.searchsorted(self.background_above, np.searchsorted(sums.number, number))
-
-    def signal_efficiency(self, at: np.ndarray, sums: _Sums) -> np.ndarray:
-        """Share of the signal that passes these cuts."""
-        return _share(sums.signal, self.signal_above[at])
-
-    def background_efficiency(self, at: np.ndarray, sums: _Sums) -> np.ndarray:
-        """Share of the background that passes these cuts."""
-        return _share(sums.background, self.background_above[at])
-
-    def sic(self, at: np.ndarray, sums: _Sums) -> np.ndarray:
-        """SIC of these cuts; infinite where no background passes."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.signal_efficiency(at, sums) / np.sqrt(self.background_efficiency(at, sums))
+    def tightest(self, is_enough: np.ndarray) -> float:
+        """The tightest threshold that enough scores pass, (n + 1,); -inf if there is none."""
+        at = (self.is_cut & is_enough).argmax()
+        return self.score[at - 1] if at else -np.inf
 
 
-def _share(sums: np.ndarray, above: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # a resampling of very few events may hold none
-        return sums[above] / sums[-1]
+def _counts(
+    signal: _Ranked, background: _Ranked, bootstraps: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """How often each signal and each background score stands in each resampling."""
+    return zip(signal.counts(bootstraps, seed), background.counts(bootstraps, seed), strict=True)
 
 
-def _descending(scores: Scores) -> Scores:
-    order = np.argsort(-scores.score)
-    return Scores(scores.score[order], scores.event[order], scores.weight[order])
+def _share(part: ArrayLike, total: float) -> np.ndarray:
+    """NaN of a total that is not positive, as a resampling of very few events may have."""
+    return part / (total if total > 0 else np.nan)
 
 
-def _above(threshold: np.ndarray, descending: Scores) -> np.ndarray:
-    """How many scores lie at or above each threshold."""
-    return np.searchsorted(-descending.score, -threshold, side="right")
+def _sic(signal_efficiency: np.ndarray, background_efficiency: np.ndarray) -> np.ndarray:
+    """Infinite where no background passes, or a sum of weights that is not positive."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return signal_efficiency / np.sqrt(np.maximum(background_efficiency, 0.0))
 
 
 class _Scan:
@@ -422,38 +422,40 @@ class _Scan:
 
     def __init__(
         self,
-        signal: Scores,
-        background: Scores,
+        signal: ArrayLike | Scores,
+        background: ArrayLike | Scores,
         wanted: np.ndarray,
         bootstraps: int,
         seed: int,
     ) -> None:
-        cuts = _Cuts(signal, background)
+        signal, background = map(_Ranked, completed(signal, background))
 
-        sums = cuts.sums()
-        at = cuts.keeping_signal(wanted, sums)
-        self.signal_efficiency = cuts.signal_efficiency(at, sums)
-        self.background_efficiency = cuts.background_efficiency(at, sums)
-        self.sic = cuts.sic(at, sums)
+        def cut(n: ArrayLike = 1, m: ArrayLike = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            """Both efficiencies, and how many background scores pass."""
+            sums, background_sums = signal.sums(n), background.sums(m)
+            threshold = signal.keeping(wanted, sums)
+            above = background.above(threshold)
+            return (
+                _share(sums[signal.above(threshold)], sums[-1]),
+                _share(background_sums[above], background_sums[-1]),
+                above,
+            )
+
+        self.signal_efficiency, self.background_efficiency, above = cut()
+        self.sic = _sic(self.signal_efficiency, self.background_efficiency)
         self.resampled_sic = np.array(
-            [
-                cuts.sic(cuts.keeping_signal(wanted, sums), sums)
-                for sums in cuts.resampled(bootstraps, seed)
-            ]
+            [_sic(*cut(*counts)[:2]) for counts in _counts(signal, background, bootstraps, seed)]
         )
-        above = cuts.background_above[at]
-        # The unweighted count with the relative error of the weighted sum: (sum w)^2 / sum w^2.
-        weight = cuts.background.weight
-        sums, squares = cumulative(weight), cumulative(weight**2)
-        some = np.where(sums[above] > 0, above, len(weight))
-        self.effective_trials = sums[some] * sums[-1] / squares[some]
-        effective = np.where(sums[above] > 0, sums[above] ** 2 / squares[some], 0)
-        self.background_count = np.floor(effective * (1 + 1e-12)).astype(int)
+        effective = background.effective(background.weight, background.sums())
+        self.effective_background = effective[above]
+        # Trials of which that many pass; all effective scores where none does.
+        passes = self.effective_background > 0
+        share = np.where(passes, np.minimum(self.background_efficiency, 1.0), 1.0)
+        self.effective_trials = np.where(passes, self.effective_background / share, effective[-1])
 
     def background_interval(self, confidence: float) -> tuple[np.ndarray, np.ndarray]:
         """Clopper-Pearson interval of the background efficiency."""
-        successes = self.background_efficiency * self.effective_trials
-        return clopper_pearson(successes, self.effective_trials, confidence)
+        return clopper_pearson(self.effective_background, self.effective_trials, confidence)
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Central interval of the SIC at every point, widened to hold the SIC itself.
@@ -461,7 +463,7 @@ class _Scan:
         A resampling finds its own cut, so all of them can lie on one side of the measured value.
         """
         tail = (1.0 - CONFIDENCE) / 2.0
-        # Quantiles that are one of the resamplings, for some of these may be infinite.
+        # Quantiles that are one of the resamplings, because some of these may be infinite.
         tails = [tail, 1.0 - tail]
         # Where every resampling lacks a class, as of one event some may, nothing bounds the SIC.
         is_silent = np.isnan(self.resampled_sic).all(axis=0)
@@ -474,18 +476,8 @@ class _Scan:
                 for bound in self.background_interval(CONFIDENCE)
             )
         low, high = np.fmin(low, self.sic), np.fmax(high, self.sic)
-        few = self.background_count < FEW
+        few = is_fewer(self.effective_background, FEW)
         return (
             np.where(few, np.minimum(low, exact_low), low),
             np.where(few, np.maximum(high, exact_high), high),
         )
-
-
-def _efficiency(scores: Scores, threshold: float, bootstraps: int, seed: int) -> np.ndarray:
-    """Share of scores at or above a threshold, (1 + bootstraps,): as it is, then resampled."""
-    passing = scores.weight * (scores.score >= threshold)
-    counts = poisson_counts(scores.event, bootstraps, seed)
-    sums = [(passing.sum(), scores.weight.sum())]
-    sums += [(n @ passing, n @ scores.weight) for n in counts]
-    with np.errstate(invalid="ignore"):
-        return np.divide(*np.transpose(sums))

@@ -19,7 +19,6 @@ Writes  Data/<study>_<step>/, a study of its own each; two tables of the study's
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +36,7 @@ from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
 from studies.pages import Rows, page_of, show, written
 from study import Study, load_study, to_toml
-from training.batches import JetImages, read_split
+from training.jet_images import JetImages, read_split
 from training.learner import choose_device
 from training.plan import Training, trainings
 from training.scoring import read_trained, signal_probability
@@ -46,59 +45,69 @@ NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
 JUDGED = NETWORKS[-1]
 
 
-def _longer(study: Study) -> dict:
+def _longer(study: Study) -> Study:
     """Three times the epochs, the learning rate falling as much over all of them."""
     decay = study.training.learning_rate_decay ** (1 / 3)
-    return {"epochs": 3 * study.training.epochs, "learning_rate_decay": decay}
+    return study.changed(
+        training={"epochs": 3 * study.training.epochs, "learning_rate_decay": decay}
+    )
 
 
-def _published(option: str, study: Study) -> dict:
+def _published(option: str, study: Study) -> Study:
     """The judged network without an option that the study sets."""
     of_networks = dict(study.training.network_options)
     options = {name: v for name, v in of_networks.pop(JUDGED, {}).items() if name != option}
-    return {"network_options": of_networks | ({JUDGED: options} if options else {})}
+    of_networks |= {JUDGED: options} if options else {}
+    return study.changed(training={"network_options": of_networks})
 
 
-ROTATED = {"oriented": False, "reflect": True, "rotate": True}
+def _jets(factor: float, study: Study) -> Study:
+    """So many times the training jets."""
+    jets = int(factor * study.images.training_jets_per_mass_point)
+    return study.changed(images={"training_jets_per_mass_point": jets})
+
+
+def _rotated(study: Study) -> Study:
+    return study.changed(images={"oriented": False}, training={"reflect": True, "rotate": True})
+
+
+def _larger_batch(study: Study) -> Study:
+    """The learning rate rises with the square root of the batch, the rule for Adam."""
+    training = study.training
+    return study.changed(
+        training={
+            "batch_size": 4 * training.batch_size,
+            "learning_rate": 2 * training.learning_rate,
+        }
+    )
+
+
 AS_IT_STANDS = "as it stands"
-# What a step changes: study -> the settings that differ, and their values.
-STEPS: dict[str, Callable[[Study], dict]] = {
-    AS_IT_STANDS: lambda study: {},
+STEPS: dict[str, Callable[[Study], Study]] = {
+    AS_IT_STANDS: lambda study: study,
     # Why the ordering may differ.
-    "half the jets": (
-        lambda study: {
-            "training_jets_per_mass_point": study.images.training_jets_per_mass_point // 2
-        }
-    ),
-    "more jets": (  # the published split, for most of the signal is held out otherwise
-        lambda study: {
-            "split": (0.5, 0.2, 0.3),
-            "training_jets_per_mass_point": 3 * study.images.training_jets_per_mass_point,
-        }
+    "half the jets": partial(_jets, 0.5),
+    "more jets": (  # the published split, because most of the signal is held out otherwise
+        lambda study: _jets(3, study).changed(images={"split": (0.5, 0.2, 0.3)})
     ),
     "three times the epochs": _longer,
     "published preprocessing": (
-        lambda study: {"pixel_scale": "linear", "standardised_mass": False}
+        lambda study: study.changed(training={"pixel_scale": "linear", "standardised_mass": False})
     ),
-    "published networks": lambda study: {"network_options": {}},
+    "published networks": lambda study: study.changed(training={"network_options": {}}),
     "published momentum": partial(_published, "batch_norm_momentum"),
     "published eps": partial(_published, "batch_norm_eps"),
     "published attention scale": partial(_published, "attention_scale"),
     # What may raise SIC.
-    "reflection": lambda study: {"reflect": True},
-    "rotation": lambda study: ROTATED,
-    "rotation and three times the epochs": lambda study: ROTATED | _longer(study),
-    "linear pixels": lambda study: {"pixel_scale": "linear"},
-    "square roots": lambda study: {"pixel_scale": "sqrt"},
-    "logarithms": lambda study: {"pixel_scale": "log"},
-    "cosine schedule": lambda study: {"cosine_schedule": True},
-    "weight decay": lambda study: {"weight_decay": 0.05},
-    "batch times 4": (  # the rule for Adam: the square root of the batch
-        lambda study: {
-            "batch_size": 4 * study.training.batch_size,
-            "learning_rate": 2 * study.training.learning_rate,
-        }
-    ),
+    "reflection": lambda study: study.changed(training={"reflect": True}),
+    "rotation": _rotated,
+    "rotation and three times the epochs": lambda study: _longer(_rotated(study)),
+    "linear pixels": lambda study: study.changed(training={"pixel_scale": "linear"}),
+    "square roots": lambda study: study.changed(training={"pixel_scale": "sqrt"}),
+    "logarithms": lambda study: study.changed(training={"pixel_scale": "log"}),
+    "cosine schedule": lambda study: study.changed(training={"cosine_schedule": True}),
+    "weight decay": lambda study: study.changed(training={"weight_decay": 0.05}),
+    "batch times 4": _larger_batch,
 }
 
 
@@ -147,20 +156,15 @@ class Outcome:
 
 def is_done_by(step: str, study: Study) -> bool:
     """Whether the study has the settings of this step as it stands."""
-    changes = STEPS[step](study)
-    return step != AS_IT_STANDS and all(
-        getattr(study, name) == value for name, value in changes.items()
-    )
+    return step != AS_IT_STANDS and STEPS[step](study) == study
 
 
 def variant(study: Study, step: str) -> Study:
     """The study with one step changed, its two networks on AK14 alone."""
-    changes = {"networks": NETWORKS, "jet_definitions": (DEFINITION,)}
-    return dataclasses.replace(
-        study,
-        name=f"{study.name}_{step.replace(' ', '_')}",
-        sample=study.sample_dir.name,
-        **changes | STEPS[step](study),
+    return STEPS[step](study).changed(
+        f"{study.name}_{step.replace(' ', '_')}",
+        sample={"folder": study.sample_dir.name},
+        classifiers={"networks": NETWORKS, "jet_definitions": (DEFINITION,)},
     )
 
 
@@ -303,7 +307,7 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
 
 def sic_of_seeds(points: Sequence[SICPoint], before: Sequence[SICPoint]) -> tuple[str, str]:
     """Mean SIC of a working point with the background behind it, and relative to `before`."""
-    count = np.mean([point.background_count for point in points])
+    count = np.mean([point.effective_background for point in points])
     if any(point.is_lower_limit for point in points):
         return (f"too little background ({count:.0f})",) * 2
     errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]

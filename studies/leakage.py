@@ -31,7 +31,7 @@ from sensitivity.sic import MaximumSIC, ratio_of_means
 from studies.pages import Rows, page_of, show, written
 from study import Study, load_study
 from training import checkpoint
-from training.batches import JetImages, read_split
+from training.jet_images import JetImages, read_split
 from training.learner import choose_device
 from training.scoring import finished_trainings, signal_probability
 

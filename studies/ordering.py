@@ -3,12 +3,12 @@
 Runs all steps of a study, each of which skips what is done, then shows what they found; after that
 the studies of why, which fill their own tables of the page.
 
-Reads   nothing but the study's file; with --skip simulate what lies in train_data/<sample>/.
+Reads   the study's file; with --skip simulate also what lies in train_data/<sample>/.
 Writes  what the steps write; the tables of the study's page, and beside it results/ordering_*.csv
-        and figures/ordering_*. The page is doc/ordering.md for the studies that it says it shows,
-        with a table of README.md; for any other it is plots/<study>/ordering.md.
-Takes   the study `ordering_cpu` some eleven hours of two cores, added up from its parts: variations
-        and the studies of why, which score anew what they compare, are five of them.
+        with every number and figures/ordering_*. The page is doc/ordering.md for the studies that
+        it says it shows, with a table of README.md; for any other it is plots/<study>/ordering.md.
+Takes   about eleven hours of two cores for the study `ordering_cpu`, added up from its parts. Five
+        of them are the other showers and the studies of why, which score again what they compare.
 
     python -m studies.ordering --study studies/ordering.toml --device cuda
     python -m studies.ordering --study studies/ordering_cpu.toml --changes studies/changes_cpu.toml
@@ -26,8 +26,8 @@ import numpy as np
 from command import InputError, call, run
 from evaluation.results import TREES_OF_ONE_JET
 from evaluation.table import cell
+from evaluation.tidy import label, read_summary
 from jets.events import read_events
-from physics import JETS_MIN
 from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show
@@ -48,21 +48,7 @@ STEPS = {
 WHY = ("changes", "three_jets", "leakage")  # files beside this one
 USE_A_DEVICE = ("train", "predict", *WHY)
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
-# Table of the page -> how the sections of the summary begin that it shows.
-TABLES = {
-    "single_jets": "Single jets, held out",
-    "single_jets_weighted": "Single jets, background weighted",
-    "trees": "Trees, events held out",
-    "trees_weighted": "Trees, background weighted",
-    "ratios": "The paper's ordering",
-    "seeds": "Mean and standard deviation over seeds",
-    "against_mass": "SIC at eps_S",
-    "excluded": "Excluded stop mass",
-    "gain": "Gain in excluded stop mass",
-    "added": "What the scores add to DS2",
-    "modelling": "Shift of eps_B",
-    "null_check": "Null check",
-}
+TABLES = ("ratios", "added", "excluded", "gain", "modelling", "null_check")  # of the summary
 
 
 def sample(study: Study) -> Rows:
@@ -81,7 +67,6 @@ def sample(study: Study) -> Rows:
                 "cross section [pb]": f"{stated['cross_section_pb']:.4g}",
                 "selection efficiency": f"{stated['selection_efficiency']:.4g}",
                 **flow,
-                "sum of weights": f"{events.weighted_cut_flow[-1]:.6g}",
                 "sha256": fingerprint(path)["sha256"],
             }
         )
@@ -90,31 +75,20 @@ def sample(study: Study) -> Rows:
     return rows
 
 
-def sample_by_kind(rows: Rows) -> Rows:
-    """The sample in a few lines: files and events by process."""
-    kinds: dict[str, list] = {}
-    for row in rows:
-        path = Path(row["file"])
-        kinds.setdefault(path.parent.name or path.stem.rpartition("_")[0], []).append(row)
-    tight = f"at least {JETS_MIN} jets"
-    return [
-        {
-            "files": kind,
-            "number": len(some),
-            "events begun": f"{sum(row['begun'] for row in some):,}",
-            "fully selected": f"{sum(row[tight] for row in some):,}",
-        }
-        for kind, some in kinds.items()
-    ]
-
-
 def settings(study: Study) -> Rows:
     """Where the study differs from `readme`, the published code's settings."""
-    usual = PRESETS["readme"]
+    usual = dataclasses.asdict(PRESETS["readme"])
+    stated = dataclasses.asdict(study)
+    del stated["name"], stated["sample"]["folder"], stated["sample"]["published_files"]
     return [
-        {"setting": name, "readme": _words(getattr(usual, name)), study.name: _words(value)}
-        for name, value in dataclasses.asdict(study).items()
-        if value != getattr(usual, name) and name not in ("name", "sample", "published_files")
+        {
+            "setting": f"{section}.{name}",
+            "readme": _words(usual[section][name]),
+            study.name: _words(value),
+        }
+        for section, settings in stated.items()
+        for name, value in settings.items()
+        if value != usual[section][name]
     ]
 
 
@@ -154,13 +128,13 @@ def _words(value: object) -> str:
     return ", ".join(some if len(some) < 8 else [*some[:2], "…", some[-1]])
 
 
-def table(rows: Iterable[dict], begins: str) -> Rows:
-    """A section of the summary: lines are classifiers, columns quantities or neutralino masses.
+def table(rows: Iterable[dict], name: str) -> Rows:
+    """A table of the summary: lines are classifiers, columns quantities or neutralino masses.
 
     A quantity of which values are published has these in a column of their own.
     """
-    chosen = [row for row in rows if row["section"].startswith(begins)]
-    by_mass = any(row["neutralino_mass"] for row in chosen)
+    chosen = [row for row in rows if row["table"] == name]
+    by_mass, is_mean = (any(row[key] for row in chosen) for key in ("neutralino_mass", "trainings"))
 
     def column(row: dict) -> str:
         return f"{row['neutralino_mass']} GeV" if by_mass else row["quantity"]
@@ -168,7 +142,8 @@ def table(rows: Iterable[dict], begins: str) -> Rows:
     published = {column(row) for row in chosen if row["published"]}
     lines: dict[str, dict[str, str]] = {}
     for row in chosen:
-        line = lines.setdefault(row["classifier"], {"": row["classifier"]})
+        first = {"": label(row)} | ({"trainings": row["trainings"]} if is_mean else {})
+        line = lines.setdefault(label(row), first)
         line[column(row)] = cell(row | {"published": ""})
         if column(row) in published:
             line[f"{column(row)}, published"] = row["published"]
@@ -177,39 +152,36 @@ def table(rows: Iterable[dict], begins: str) -> Rows:
 
 
 def headline(rows: Iterable[dict]) -> Rows:
-    """The README's table: each classifier on one jet, at the signal's pT, and over events."""
-    found = {
-        (row["section"].partition(" (")[0], row["classifier"], row["quantity"]): row for row in rows
-    }
-    single, weighted, trees = (
-        TABLES[name] for name in ("single_jets", "single_jets_weighted", "trees")
-    )
-    weighted += " to the signal's jet pT"
+    """Each AK14 classifier on one jet, on one jet at the signal's pT, and over events."""
+    keys = ("table", "jet_definition", "classifier", "quantity")
+    found = {tuple(row[key] for key in keys): row for row in rows}
     fit_of = {"jet mass": "mass", "jet pT": "pt"}
     fit_of |= {name: fit for fit, name in TREES_OF_ONE_JET.items()}
-    names = [row.removeprefix(f"{DEFINITION} ") for section, row, quantity in found
-             if (section, quantity) == (single, "AUC") and row.startswith(DEFINITION)]  # fmt: skip
 
-    def value(section: str, row: str, quantity: str) -> str:
-        number = found.get((section, row, quantity))
+    def value(*key: str) -> str:
+        number = found.get(key)
         return cell(number | {"published": "", "background": ""}) if number else ""
 
-    return [
-        {
-            f"{DEFINITION} jets": name,
-            "AUC": value(single, f"{DEFINITION} {name}", "AUC"),
-            "AUC, background with the signal's pT": value(weighted, f"{DEFINITION} {name}", "AUC"),
-            "max SIC": value(single, f"{DEFINITION} {name}", "max SIC"),
-            "published": found[single, f"{DEFINITION} {name}", "max SIC"]["published"],
-            "max SIC over events, trees on three jets": value(
-                trees, f"{DEFINITION}_{fit_of.get(name, name)}", "max SIC"
-            ),
-            "published, over events": found.get(
-                (trees, f"{DEFINITION}_{fit_of.get(name, name)}", "max SIC"), {}
-            ).get("published", ""),
-        }
-        for name in names
-    ]
+    def published(*key: str) -> str:
+        return found.get(key, {}).get("published", "")
+
+    lines = []
+    for table_name, definition, name, quantity in found:
+        if (table_name, definition, quantity) != ("single_jets", DEFINITION, "AUC"):
+            continue
+        jet, trees = (DEFINITION, name), ("", f"{DEFINITION}_{fit_of.get(name, name)}")
+        lines.append(
+            {
+                f"{DEFINITION} jets": name,
+                "AUC": value("single_jets", *jet, "AUC"),
+                "AUC, background with the signal's pT": value("single_jets_weighted", *jet, "AUC"),
+                "max SIC": value("single_jets", *jet, "max SIC"),
+                "published": published("single_jets", *jet, "max SIC"),
+                "max SIC over events, trees on three jets": value("trees", *trees, "max SIC"),
+                "published, over events": published("trees", *trees, "max SIC"),
+            }
+        )
+    return lines
 
 
 def claims(rows: Iterable[dict]) -> Rows:
@@ -217,19 +189,19 @@ def claims(rows: Iterable[dict]) -> Rows:
 
     Two errors or more from 1 a ratio is "above" or "below" it, else "open".
     """
+    trees = tuple(TREES_OF_ONE_JET.values())
     chosen = [
         row
         for row in rows
-        if row["section"].startswith(TABLES["ratios"])
-        and row["classifier"].startswith(f"single jets: {DEFINITION} ")
-        and not any(trees in row["classifier"] for trees in TREES_OF_ONE_JET.values())
+        if (row["table"], row["level"], row["jet_definition"]) == ("ratios", "jets", DEFINITION)
+        and not row["relative_to"].endswith(trees)
     ]
-    lines = {line[""]: line for line in table(chosen, TABLES["ratios"])}
+    lines = {line[""]: line for line in table(chosen, "ratios")}
     for row in chosen:
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
         is_sure = abs(value - 1) >= high - low > 0
         verdict = ("above" if value > 1 else "below") if is_sure else "open"
-        lines[row["classifier"]][row["quantity"]] += f", {verdict}"
+        lines[label(row)][row["quantity"]] += f", {verdict}"
     return list(lines.values())
 
 
@@ -251,8 +223,9 @@ def main() -> None:
     # What would end the last steps is told before the first, not after hours.
     if DEFINITION not in study.classifiers.jet_definitions:
         raise InputError(
-            f"{options.study}: jet_definitions are {', '.join(study.classifiers.jet_definitions)}, expected "
-            f"{DEFINITION} among them; add it"
+            f"{options.study}: classifiers.jet_definitions are "
+            f"{', '.join(study.classifiers.jet_definitions)}, expected {DEFINITION} among them; "
+            "add it"
         )
     if options.changes:
         load_study(options.changes)
@@ -268,22 +241,27 @@ def main() -> None:
     for name, command in STEPS.items():
         step(name, command, options.study)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
-    rows = read_csv(study.data_dir / "summary.csv")
-    files, of_training = sample(study), trained(study)
-    for name, found in {"summary": rows, "sample": files, "trainings": of_training}.items():
+    rows = read_summary(study.data_dir / "summary.csv")
+    of_training = trained(study)
+    files = {
+        "summary": rows,
+        "trainings": of_training,
+        "sample": sample(study),
+        "settings": settings(study),
+        "environment": environment(),
+    }
+    for name, found in files.items():
         write_csv(page.parent / f"results/ordering_{name}.csv", found)
     tables = {
-        "environment": environment(),
-        "settings": settings(study),
-        "sample": sample_by_kind(files),
         "trainings": of_training,
         "claims": claims(rows),
-        **{name: table(rows, begins) for name, begins in TABLES.items()},
+        "headline": headline(rows),
+        **{name: table(rows, name) for name in TABLES},
     }
     for name, found in tables.items():
-        show(page, name, found or [{"": "not run"}])
+        show(page, name, found)
     if page == PAGE:
-        show(Path("README.md"), "results", headline(rows))
+        show(Path("README.md"), "results", tables["headline"])
     folder = page.parent / "figures"
     folder.mkdir(exist_ok=True)
     for name in FIGURES:

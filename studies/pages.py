@@ -18,7 +18,7 @@ def page_of(study: Study, is_main: bool = False) -> Path:
     """The page of a study: `PAGE` if this says that it shows it, else plots/<study>/ordering.md.
 
     Such a page begins as the headings, marks and figures of `PAGE`, whose other words are of other
-    studies. CSV files go into results/ and figures into figures/ beside a page.
+    studies, and shows whole tables. CSV files go into results/ and figures into figures/ beside it.
 
     Args:
         is_main: whether the study fills the main tables, as the first of `PAGE` alone may do there.
@@ -44,8 +44,8 @@ def page_of(study: Study, is_main: bool = False) -> Path:
             if line.startswith(("## ", "![", "<!-- end")):
                 kept.append(line)
             elif line.startswith("<!-- ") and line != shown[0]:
-                name = line.split()[1].replace("_", " ")
-                kept.append(f"Table: {name}\n\n{line}\nnot run")
+                name = line.split()[1].rstrip(":")
+                kept.append(f"Table: {name.replace('_', ' ')}\n\n<!-- {name} -->\nnot run")
         with atomic_write(page) as temporary:
             temporary.write_text("\n\n".join(kept) + "\n", encoding="utf-8")
     return page
@@ -73,20 +73,28 @@ def environment() -> Rows:
 def show(page: Path, name: str, rows: Rows) -> None:
     """Put a table between the marks `<!-- name -->` and `<!-- end -->` of a page.
 
+    A mark `<!-- name: A; B -->` shows only the rows whose first entries are A and B, and says so
+    if one is missing. A table without rows was not run.
+
     Raises:
         InputError: the page has no such marks.
     """
-    block = f"<!-- {name} -->\n{markdown(rows)}\n<!-- end -->"
-    text, found = re.subn(
-        rf"<!-- {name} -->.*?<!-- end -->",
-        lambda _: block,
-        page.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    if not found:
+    text = page.read_text(encoding="utf-8")
+    mark = re.search(rf"<!-- {name}(?:: ([^\n]*?))? -->", text)
+    end = text.find("<!-- end -->", mark.end()) if mark else -1
+    if end < 0:
         raise InputError(f"{page}: no mark <!-- {name} --> ... <!-- end -->; put it back")
+    if not rows:
+        rows = [{"": "not run"}]
+    elif mark[1]:
+        first = next(iter(rows[0]))
+        by_name = {row[first]: row for row in rows}
+        missing = dict.fromkeys(rows[0], "missing")
+        rows = [by_name.get(name, missing | {first: name}) for name in mark[1].split("; ")]
     with atomic_write(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(
+            f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}", encoding="utf-8"
+        )
 
 
 def written(estimate: Estimate) -> str:

@@ -12,13 +12,14 @@ import json
 from pathlib import Path
 
 from command import InputError, run
+from evaluation.tidy import read_summary
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
-from products import atomic_write, read_csv, read_manifest
+from products import atomic_write, read_manifest
 from studies.ordering import table
 from studies.pages import environment, show
-from study import add_study_option, load_study
+from study import add_study_options, study_of
 from training import checkpoint
 from training.plan import Training
 from training.scoring import read_trained
@@ -34,15 +35,16 @@ def main() -> None:
     parser.add_argument("jet_definition", help="AK08, AK10 or AK14")
     parser.add_argument("network", help="a name in models.MODELS, in any case")
     parser.add_argument("seed", type=int)
-    add_study_option(parser)
+    add_study_options(parser)
     options = parser.parse_args()
-    study = load_study(options.study)
+    study = study_of(options)
     training = Training(options.jet_definition, options.network, options.seed)
 
     manifest = training.directory(study) / "manifest.json"
     if training.seed != study.classifiers.seeds[0]:
         raise InputError(
-            f"{training}: the tables are of seed {study.classifiers.seeds[0]}, expected that one to be shipped"
+            f"{training}: the tables are of seed {study.classifiers.seeds[0]}, expected that one "
+            "to be shipped"
         )
     trained = read_trained(manifest, study)
     record = read_manifest(manifest, made_by="train.py")
@@ -77,10 +79,9 @@ def main() -> None:
     with atomic_write(path) as temporary:
         save_weights(temporary, network, facts)
 
-    rows = read_csv(study.data_dir / "summary.csv")
-    begins = f"{training.jet_definition} "
-    of_jets = (row for row in rows if row["classifier"].startswith(begins))
-    scores = table(of_jets, "Single jets, held out")
+    rows = read_summary(study.data_dir / "summary.csv")
+    of_jets = (row for row in rows if row["jet_definition"] == training.jet_definition)
+    scores = table(of_jets, "single_jets")
     show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
     show(CARD, "scores", scores)
     show(CARD, "environment", environment())

@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from models import MODELS
+from models import MODELS, Network
 
-MODELS["Toy"] = "toy_network:toy"  # as if a user had added a network
+MODELS["Toy"] = Network("toy_network:toy")  # as if a user had added a network
 
 
 def pytest_configure(config):

@@ -36,12 +36,16 @@ from study import load_study
 STUDY = """
 base = "demo"
 name = "synthetic"
-sample = "synthetic"
+[sample]
+folder = "synthetic"
+[classifiers]
 networks = ["CNN", "CoAtNet", "MaxViT", "ViT"]
 seeds = [0, 1]
-bootstraps = 20
+[trees]
 folds = 3
-trees = 10
+number = 10
+[figures]
+bootstraps = 20
 """
 STOP_MASSES, NEUTRALINO_MASSES = (700, 900, 1100), (100, 300, 500)
 SELECTION_EFFICIENCY = 0.08
@@ -122,7 +126,7 @@ def write_study(
     packed = [data / f"{name}.h5" for name in ("events", *JET_DEFINITIONS)]
     study = load_study(str(toml))
     write_manifest(data / "setup.json", study.settings("setup"), {}, packed)
-    settings = study.settings_until("predict")
+    settings = study.settings("predict")
     write_manifest(data / "scores.json", settings, {}, [data / "scores.h5"])
     if not published:
         _write_sample(folder / "train_data" / "synthetic", random, events)
@@ -162,7 +166,7 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
     trees = TreeScores(held_out, fold, fits, inputs, shuffled, random.uniform(size=len(held_out)))
     write_trees(data / "trees.h5", trees)
     left_out = dict.fromkeys(absent, "the published files hold no event observables")
-    settings = load_study(str(folder / "synthetic.toml")).settings_until("fit")
+    settings = load_study(str(folder / "synthetic.toml")).settings("fit")
     write_manifest(data / "trees.json", settings, {}, [data / "trees.h5"], left_out=left_out)
 
 

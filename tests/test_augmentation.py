@@ -10,7 +10,7 @@ from toy_jets import packed
 from jets.images import dense
 from study import Study
 from training.augmentation import Moves, draw_moves
-from training.batches import JetImages
+from training.jet_images import JetImages
 
 CPU = torch.device("cpu")
 TURNING = Study("toy").changed(training={"reflect": True, "rotate": True})
@@ -23,7 +23,7 @@ def moved_images(jets, mirror: float, angle: float, scale: str = "linear") -> np
         *(torch.full((n,), value) for value in (mirror, np.cos(angle), np.sin(angle)))
     )  # fmt: skip
     images = JetImages(jets, scale, False, CPU)
-    return next(images.batches(np.arange(n), np.array([n]), moves)).images.numpy().copy()
+    return next(images.batches(np.arange(n), np.array([n]), moves))[1]["images"].numpy().copy()
 
 
 def normalised(jets) -> np.ndarray:
@@ -85,8 +85,9 @@ def test_batches_of_any_size_show_the_same_moved_jets():
     images = JetImages(jets, "linear", False, CPU)
     order = np.random.default_rng(0).permutation(len(jets))
     sizes = np.array([7, 5, len(jets) - 12])
-    whole = next(images.batches(order, np.array([len(order)]), moves)).images.clone()
+    whole = next(images.batches(order, np.array([len(order)]), moves))[1]["images"].clone()
     seen = 0
-    for _, part, _ in images.batches(order, sizes, moves):
+    for _, inputs in images.batches(order, sizes, moves):
+        part = inputs["images"]
         assert torch.equal(part, whole[seen : seen + len(part)])
         seen += len(part)

@@ -23,12 +23,13 @@ from command import run
 from jets.packed import PackedJets
 from models import create_model
 from study import Study, load_study
-from training.batches import JetImages
 from training.checkpoint import Progress
 from training.distributed import Processes, joined
-from training.interruption import Wish
+from training.inputs import make_sample
+from training.interruption import Watch
+from training.jet_images import JetImages
 from training.learner import Learner
-from training.loop import logits_of, make_sample, train_epoch
+from training.loop import logits_of, train_epoch
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -88,17 +89,22 @@ def select_rows(jets: PackedJets, n: int) -> PackedJets:
 
 
 def learn(network_name: str, processes: Processes) -> dict[str, torch.Tensor]:
-    """The weights after some steps of gradient descent."""
-    study = Study("toy").changed(training={"width": 0.125})
-    sample = make_sample(packed(n_events=400), "label", study, CPU)
-    order = np.random.default_rng(1).permutation(len(sample.images))[: STEPS * BATCH]
+    """A network after some steps of gradient descent on jets of all weights, and their losses."""
+    study = Study("toy").changed(
+        training={"width": 0.125, "batch_size": BATCH, "learning_rate": 0.05}
+    )
+    images = JetImages(packed(n_events=400), "linear", False, CPU)
+    weight = np.random.default_rng(2).uniform(0, 2, len(images))
+    order = np.random.default_rng(1).permutation(len(images))[: STEPS * BATCH + 5]
+    sample = dataclasses.replace(make_sample(images, weight=weight), rows=order)
     torch.manual_seed(0)
     network = create_model(network_name, SIDE, study.training.width)
-    learner = Learner(network, study.training.learning_rate, BATCH, processes=processes)
+    learner = Learner(network, study, processes=processes)
     # Adam divides rounding noise by itself.
-    learner.optimiser = torch.optim.SGD(network.parameters(), lr=0.05)
-    train_epoch(learner, sample, order, BATCH, Progress(), lambda: Wish.GO_ON, lambda: None)
-    return network.state_dict()
+    learner.optimiser = torch.optim.SGD(network.parameters())
+    progress = Progress()
+    train_epoch(learner, sample, 0, progress, Watch())
+    return network.state_dict() | {"mean loss": torch.tensor(progress.loss_sum / len(order))}
 
 
 def two_processes(task: Callable, folder: Path) -> list[int]:
@@ -164,7 +170,7 @@ def test_processes_agree_on_where_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.toml").write_text(STUDY)
     write_study(load_study("toy.toml"), 100)
-    train_here("--epochs", "1")
+    train_here("--set", "training.epochs=1")
     shutil.copytree(tmp_path, tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "elsewhere/Data/toy/models")
     before = sorted(tmp_path.glob("Data/toy/models/*/*"))
@@ -187,7 +193,7 @@ def test_torchrun_trains_as_one_process_does_and_one_goes_on_from_two(tmp_path, 
         (folder / "toy.toml").write_text(STUDY)
         write_study(load_study("toy.toml"), 200)
     result = subprocess.run(
-        [*TORCHRUN, str(ROOT / "train.py"), *OPTIONS, "--epochs", "1"],
+        [*TORCHRUN, str(ROOT / "train.py"), *OPTIONS, "--set", "training.epochs=1"],
         cwd=tmp_path / "two",
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

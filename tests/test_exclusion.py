@@ -280,9 +280,10 @@ def test_cubic_lines_exclude_the_mass_of_their_closed_form():
     assert abs(found.mass - straight.mass) > 0.1
 
 
-def test_without_signal_nothing_is_excluded_up_to_the_neighbours():
+@pytest.mark.parametrize("none", [0.0, -0.01])  # negative weights may leave less than nothing
+def test_without_signal_nothing_is_excluded_up_to_the_neighbours(none):
     efficiency, background = signal_efficiency(STOP_MASSES), background_efficiency(STOP_MASSES)
-    efficiency[STOP_MASSES == 800] = 0.0
+    efficiency[STOP_MASSES == 800] = none
     found = excluded_mass(STOP_MASSES, efficiency, background)
     assert (found.status, found.mass) == ("inside", pytest.approx(775, abs=1))
     last = np.where(STOP_MASSES < 1200, 20 * signal_efficiency(STOP_MASSES), 0.0)

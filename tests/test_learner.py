@@ -1,5 +1,6 @@
 """The fast path beside the plain one: the same logits, the same gradients, the same AUC."""
 
+import dataclasses
 import platform
 import resource
 
@@ -13,12 +14,14 @@ from models import create_model
 from sensitivity.auc import auc
 from study import PRESETS, Study
 from training.checkpoint import Progress
-from training.interruption import Wish
+from training.inputs import make_sample
+from training.interruption import Watch
+from training.jet_images import JetImages
 from training.learner import Learner, choose_device
-from training.loop import logits_of, make_sample, train_epoch
+from training.loop import logits_of, train_epoch
 
 CPU = torch.device("cpu")
-TOY = Study("toy").changed(training={"width": 0.125, "pixel_scale": "sqrt"})
+TOY = Study("toy").changed(training={"width": 0.125, "learning_rate": 1e-3, "batch_size": 32})
 NETWORKS = PRESETS["readme"].classifiers.networks  # of which doc/performance.md speaks
 
 
@@ -26,12 +29,13 @@ def trained(network: str, device: torch.device, plain: bool = True):
     """A learner after some epochs, and validation jets it has not seen."""
     jets = packed(n_events=300)
     learning, validating = (
-        make_sample(select(jets, split), "label", TOY, device) for split in (TRAIN, VALIDATION)
+        make_sample(JetImages(select(jets, split), "sqrt", False, device))
+        for split in (TRAIN, VALIDATION)
     )
     torch.manual_seed(0)
-    learner = Learner(create_model(network, SIDE, TOY.training.width).to(device), 1e-3, 32, plain)
-    order = np.tile(np.arange(len(learning.images)), 8)
-    train_epoch(learner, learning, order, 32, Progress(), lambda: Wish.GO_ON, lambda: None)
+    learner = Learner(create_model(network, SIDE, TOY.training.width).to(device), TOY, plain)
+    learning = dataclasses.replace(learning, rows=np.tile(learning.rows, 8))
+    train_epoch(learner, learning, 0, Progress(), Watch())
     return learner, validating
 
 
@@ -44,9 +48,9 @@ def area(logits: np.ndarray, label: torch.Tensor) -> float:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_bfloat16_products_change_logits_and_auc_little(network):
     learner, sample = trained(network, CPU)
-    exact = logits_of(learner.network, sample.images, network)
+    exact = logits_of(learner.network, sample.inputs, network)
     with torch.autocast("cpu", torch.bfloat16):
-        reduced = logits_of(learner.network, sample.images, network)
+        reduced = logits_of(learner.network, sample.inputs, network)
     assert (reduced != exact).any()
     assert area(exact, sample.label) > 0.9
     assert np.sqrt(np.mean((reduced - exact) ** 2)) < 5e-2 * np.sqrt(np.mean(exact**2))
@@ -86,19 +90,19 @@ def test_the_fast_path_of_a_gpu_learns_what_the_plain_one_does(network):
     gpu = choose_device("cuda")
     (plain, sample), (fast, _) = (trained(network, gpu, plain) for plain in (True, False))
     areas = [
-        area(logits_of(one.network, sample.images, network), sample.label) for one in (plain, fast)
+        area(logits_of(one.network, sample.inputs, network), sample.label) for one in (plain, fast)
     ]
     assert areas[1] == pytest.approx(areas[0], abs=1e-2)  # two trainings
-    exact = logits_of(fast.network, sample.images, network)
+    exact = logits_of(fast.network, sample.inputs, network)
     with torch.autocast("cuda", torch.bfloat16):
-        rough = logits_of(fast.network, sample.images, network)
+        rough = logits_of(fast.network, sample.inputs, network)
     assert np.sqrt(np.mean((rough - exact) ** 2)) < 5e-2
     assert area(rough, sample.label) == pytest.approx(area(exact, sample.label), abs=1e-3)
     compiled = torch.compile(fast.network)
-    _, images, mass = next(sample.images.batches(np.arange(64), np.array([64])))
+    _, inputs = next(sample.inputs.batches(np.arange(64), np.array([64])))
     with torch.inference_mode():
-        expected = fast.network(images, mass)
-        torch.testing.assert_close(compiled(images, mass), expected, rtol=0, atol=1e-4)
+        expected = fast.network(**inputs)
+        torch.testing.assert_close(compiled(**inputs), expected, rtol=0, atol=1e-4)
         with torch.autocast("cuda", torch.bfloat16):
-            reduced = compiled(images, mass).float()
+            reduced = compiled(**inputs).float()
     assert (reduced - expected).square().mean().sqrt() < 5e-2

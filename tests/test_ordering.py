@@ -15,9 +15,10 @@ import pytest
 from command import InputError, call, run
 from evaluation.results import MASS, PT, Classifiers
 from evaluation.table import Summary
+from evaluation.tidy import label, tidy
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
-from products import write_csv, write_manifest
+from products import read_csv, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering
 from studies.pages import PAGE, page_of, show
@@ -28,14 +29,42 @@ ROOT = Path(__file__).parent.parent
 DEMO = PRESETS["demo"]
 
 
-def test_a_section_becomes_a_table_with_published_values_beside():
-    summary = Summary()
-    summary.add_estimate("Trees, x", "AUC", "CNN", Estimate(0.91234, 0.002), 0.97)
-    summary.add_estimate("Trees, x", "max SIC", "CNN", Estimate(5.2, 0.4), background=31)
-    summary.add_estimate("Trees, x", "AUC", "ViT", Estimate(0.88, 0.02))
-    summary.add_estimate("Other", "AUC", "ViT", Estimate(0.5, 0.1))
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert ordering.table(rows, "Trees") == [
+def rows_of(summary: Summary) -> list[dict[str, str]]:
+    """As summary.csv gives them back, tidy."""
+    return [tidy({name: str(value) for name, value in row.items()}) for row in summary.rows]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "keys"),
+    [
+        ("Single jets, held out", "AK08 jet pT", ("jets", "AK08", "jet pT", "", "")),
+        ("Trees, events held out", "AK14_CNN_DS2", ("events", "", "AK14_CNN_DS2", "", "")),
+        ("Null check", "trees on all scores", ("events", "", "trees on all scores", "", "")),
+        (
+            "The paper's ordering",
+            "trees on three jets: AK08 CNN / AK08 trees on (mass, pT, angularities) (2 / 1)",
+            ("events", "AK08", "CNN", "AK08 trees on (mass, pT, angularities)", "2 / 1"),
+        ),
+        (
+            "Mean and standard deviation over seeds",
+            "single jets: AK10 ViT, 2 seeds",
+            ("jets", "AK10", "ViT", "", "2"),
+        ),
+    ],
+)
+def test_a_row_of_the_summary_gets_keys(section, name, keys):
+    row = tidy({"section": f"{section} (x)", "classifier": name, "value": "1"})
+    assert tuple(row.values())[1:] == (*keys, "1")
+    assert name.startswith(label(row))
+
+
+def test_rows_become_a_table_with_published_values_beside():
+    summary, trees = Summary(), "Trees, events held out (x)"
+    summary.add_estimate(trees, "AUC", "CNN", Estimate(0.91234, 0.002), 0.97)
+    summary.add_estimate(trees, "max SIC", "CNN", Estimate(5.2, 0.4), background=31)
+    summary.add_estimate(trees, "AUC", "ViT", Estimate(0.88, 0.02))
+    summary.add_estimate("What the scores add to DS2", "AUC", "ViT", Estimate(0.5, 0.1))
+    assert ordering.table(rows_of(summary), "trees") == [
         {
             "": "CNN",
             "AUC": "0.9123 ± 0.0020",
@@ -49,14 +78,14 @@ def test_a_section_becomes_a_table_with_published_values_beside():
 def test_masses_become_columns():
     summary = Summary()
     for mass, status, published in ((100, "measured", 8), (500, "upper limit", None)):
-        summary.add("Gain", "gain", "CNN", 9.0, 8.0, 10.0, status, published, mass)
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert ordering.table(rows, "Gain") == [
+        section = "Gain in excluded stop mass over DS2"
+        summary.add(section, "gain", "CNN", 9.0, 8.0, 10.0, status, published, mass)
+    assert ordering.table(rows_of(summary), "gain") == [
         {"": "CNN", "100 GeV": "9.0 ± 1.0", "100 GeV, published": "8", "500 GeV": "< 9"}
     ]
 
 
-def test_the_sample_is_told_file_by_file_and_in_sum(monkeypatch):
+def test_the_sample_is_told_file_by_file(monkeypatch):
     monkeypatch.chdir(ROOT)
     rows = ordering.sample(DEMO)
     assert len(rows) == len(DEMO.sample_files)
@@ -64,9 +93,6 @@ def test_the_sample_is_told_file_by_file_and_in_sum(monkeypatch):
     events = read_events(DEMO.sample_dir / "ttbar_0.h5")
     assert row["at least 7 jets"] == events.fully_selected.sum()
     assert row["begun"] == events.attributes["generated"]
-    kinds = {row["files"]: row for row in ordering.sample_by_kind(rows)}
-    assert kinds["ttbar"]["number"] == 2 and kinds["stop_900"]["number"] == 3
-    assert kinds["ttbar"]["fully selected"] == "2,523"
 
 
 def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch):
@@ -104,7 +130,7 @@ def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch)
 def test_settings_are_those_that_differ():
     study = load_study(str(ROOT / "studies/ordering_cpu.toml"))
     found = {row["setting"]: row[study.name] for row in ordering.settings(study)}
-    assert found["background_files"] == "5" and "batch_size" not in found
+    assert found["sample.background_files"] == "5" and "training.batch_size" not in found
 
 
 @pytest.mark.parametrize("name", ["ordering", "ordering_cpu", "changes_cpu", "more_jets_cpu"])
@@ -125,12 +151,46 @@ def test_a_page_shows_the_studies_it_names_and_no_others(tmp_path, monkeypatch):
     page = page_of(DEMO)
     assert page == Path("plots/demo/ordering.md")
     marks = set(re.findall("<!-- (.*) -->", page.read_text())) - {"end"}
-    assert marks > {"environment", "claims", "leakage", "changes_gains", *ordering.TABLES}
+    assert marks > {"headline", "claims", "leakage", "changes_gains", *ordering.TABLES}
     assert page.read_text().count("not run") == len(marks)
     for name in marks:
         show(page_of(DEMO), name, [{"of": "the demo"}])  # goes on with the page that is there
     assert page.read_text().count("| the demo |") == len(marks)
     assert PAGE.read_text() == before
+
+
+def test_a_mark_chooses_rows(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- trees: B, x; D -->\n<!-- end -->\n")
+    rows = [{"": name, "AUC": auc} for name, auc in (("A", 0.7), ("B, x", 0.8), ("C", 0.9))]
+    for _ in range(2):
+        show(page, "trees", rows)
+        assert page.read_text().splitlines()[3:-1] == ["| B, x | 0.8 |", "| D | missing |"]
+    show(page, "trees", [])
+    assert page.read_text().splitlines()[3:-1] == ["| not run |"]
+
+
+def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch):
+    """No number of a table was written by hand."""
+    shutil.copytree(ROOT / "doc", tmp_path / "doc")
+    monkeypatch.chdir(tmp_path)
+    results = Path("doc/results")
+    rows = read_csv(results / "ordering_summary.csv")
+    tables = {name: ordering.table(rows, name) for name in ordering.TABLES}
+    tables |= {"claims": ordering.claims(rows), "headline": ordering.headline(rows)}
+    for name, file in (
+        ("trainings", "ordering_trainings"),
+        ("leakage", "ordering_cpu_leakage"),
+        ("changes_ordering", "changes_cpu_ordering"),
+        ("changes_gains", "changes_cpu_gains"),
+        ("three_jets", "changes_cpu_three_jets"),
+    ):
+        tables[name] = read_csv(results / f"{file}.csv")
+    before = PAGE.read_text()
+    assert set(re.findall(r"^<!-- (\w+)", before, re.M)) == {"studies", "end", *tables}
+    for name, table in tables.items():
+        show(PAGE, name, table)
+    assert PAGE.read_text() == before and "missing |" not in before
 
 
 def test_a_page_without_marks_is_refused(tmp_path):
@@ -259,8 +319,7 @@ def test_the_headline_puts_one_jet_and_three_side_by_side():
         summary.add_estimate(
             "Trees, events held out (x)", "max SIC", f"AK14_{fit}", Estimate(7.0, 0.22)
         )
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    found = ordering.headline(rows)
+    found = ordering.headline(rows_of(summary))
     assert [row["AK14 jets"] for row in found] == ["CNN", "jet pT"]
     for row in found:
         assert row["AUC, background with the signal's pT"] == "0.800 ± 0.010"
@@ -277,8 +336,7 @@ def test_a_claim_holds_where_its_ratio_is_two_errors_above_one():
     for name in ("single jets: AK08 A / AK08 B", "trees on three jets: AK14 A / AK14 B",
                  "single jets: AK14 A / AK14 trees on the networks' jets"):  # fmt: skip
         summary.add_estimate("The paper's ordering: x", "max SIC", name, Estimate(2.0, 0.1))
-    rows = [{name: str(value) for name, value in row.items()} for row in summary.rows]
-    assert [line["max SIC"] for line in ordering.claims(rows)] == [
+    assert [line["max SIC"] for line in ordering.claims(rows_of(summary))] == [
         "1.21 ± 0.10, above",
         "0.79 ± 0.10, below",
         "1.10 ± 0.10, open",

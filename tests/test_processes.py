@@ -50,18 +50,24 @@ RESONANCE = Process(
 }
 STUDY = """
 base = "demo"
-sample = "few"
+[sample]
+folder = "few"
 processes = ["ttbar", "toy_background", "stop", "toy_signal"]
 stop_masses = [700]
 neutralino_masses = [100, 200]
+background_files = 1
+[images]
+training_jets_per_mass_point = 40
+[training]
+epochs = 1
+[classifiers]
 networks = ["Toy"]
 jet_definitions = ["AK14"]
-background_files = 1
-training_jets_per_mass_point = 40
-epochs = 1
-bootstraps = 10
-trees = 5
+[trees]
+number = 5
 folds = 2
+[figures]
+bootstraps = 10
 background_events_min = 2
 background_jets_min = 2
 """
@@ -112,7 +118,7 @@ def finished(folder) -> Iterator[str]:
         patch.setattr(Figure, "savefig", lambda figure, path, **options: None)  # they take long
         patch.chdir(folder)
         for script in (setup, train, predict_base_model_mass, fit_xgb, plots):
-            every = ["--all"] if script is train else []
+            every = ["--all", "--jobs", "1"] if script is train else []
             patch.setattr(sys, "argv", [script.__file__, "--study", "few.toml", *every])
             script.main()
         yield said.getvalue()

@@ -1,6 +1,5 @@
 """The published layout: our writer and reader agree, and what is wrong is named."""
 
-import dataclasses
 import shutil
 
 import h5py

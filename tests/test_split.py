@@ -136,7 +136,7 @@ def test_no_event_moves_when_files_are_added():
     ],
 )
 def test_impossible_fractions_are_refused(settings):
-    study = dataclasses.replace(PRESETS["readme"], **settings)
+    study = PRESETS["readme"].changed(images=settings)
     with pytest.raises(InputError, match="split"):
         assign_split(background(10), np.ones(10, bool), study)
 

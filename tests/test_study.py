@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from command import InputError
-from study import PRESETS, STEPS, load_study
+from study import PRESETS, SECTIONS, Study, load_study
 from training.plan import Training, trainings
 
 
@@ -69,13 +69,59 @@ def test_a_long_chain_of_studies_is_read(tmp_path):
     for i in range(1001):
         (tmp_path / f"{i}.toml").write_text(f'base = "{i + 1}.toml"\nepochs = {i + 1}')
     (tmp_path / "1001.toml").write_text('base = "demo"')
-    assert load_study(str(tmp_path / "0.toml")).epochs == 1
+    assert load_study(str(tmp_path / "0.toml")).training.epochs == 1
 
 
-def test_every_setting_names_the_step_that_it_decides():
-    study = PRESETS["readme"]
-    decided = {name for step in STEPS for name in study.settings(step)}
-    assert decided == {field.name for field in dataclasses.fields(study)} - {"name"}
+def test_every_section_decides_a_step():
+    decided = [name for sections in SECTIONS.values() for name in sections]
+    assert ["name", *decided] == [section.name for section in dataclasses.fields(Study)]
+
+
+def test_settings_without_a_section_are_those_of_earlier_studies(tmp_path):
+    path = tmp_path / "old.toml"
+    path.write_text("""
+        base = "demo"
+        sample = "other"
+        learning_rate = 1e-2
+        trees = 7
+        tree_learning_rate = 0.5
+        tree_events_per_mass_point = 9
+        working_point = 0.4
+    """)
+    assert load_study(str(path)) == PRESETS["demo"].changed(
+        "old",
+        sample={"folder": "other"},
+        training={"learning_rate": 1e-2},
+        trees={"number": 7, "learning_rate": 0.5, "events_per_mass_point": 9},
+        figures={"working_point": 0.4},
+    )
+
+
+def test_settings_of_the_command_line_come_last(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[training]\nepochs = 7\nwidth = 0.5")
+    changes = [
+        "training.epochs=9",
+        "training.pixel_scale=log",
+        "classifiers.seeds=[1, 2]",
+        "name=x",
+    ]
+    found = load_study(str(path), changes)
+    assert found == load_study(str(path)).changed(
+        "x",
+        training={"epochs": 9, "pixel_scale": "log"},
+        classifiers={"seeds": (1, 2)},
+    )
+    for change, words in (
+        ("training.epochs", "--set training.epochs: expected SECTION.SETTING=VALUE"),
+        ("training.epoch=3", "--set: unknown setting 'training.epoch'"),
+        ("training=3", "--set: unknown setting 'training'"),
+        ("training.epochs=0", "--set: training.epochs is 0, expected more than 0"),
+        ("training.epochs=many", "--set: training.epochs is 'many', expected a value like 7"),
+        ("name=demo", "belongs to a preset"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_study(str(path), [change])
 
 
 def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
@@ -111,7 +157,10 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
         ("learning_rate = nan", "more than 0"),
         ("working_point = 1.5", "between 0 and 1"),
         ("background_loose_share = 2", "0 to 1"),
-        ("pixels_max = 48", "32, 64 or 128"),
+        ("pixels_max = 48", "one of 32, 64, 128"),
+        ('equalise = "ref"', "one of none, signal, flat"),
+        ('equalise_in = ["pt", "pt"]', "equalise_in is ('pt', 'pt'), expected pt, mass"),
+        ('negative_weights = "ignore"', "one of refuse, leave out, absolute"),
         ("stop_masses = [900, 700]", "rising"),
         ('name = "../elsewhere"', "folder"),
         ('name = ""', "folder"),

@@ -1,6 +1,6 @@
-"""The network of three jets: which jets it sees, and how its events stand beside the study's."""
+"""The network of three jets: which jets it sees, and that it is trained and scored as any other."""
 
-import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +8,19 @@ import pytest
 import torch
 from toy_events import toy_events
 
+import setup
+import train
 from command import InputError
 from jets import split
 from jets.events import write_events
 from jets.preparation import look_through
 from jets.sources import find_source
-from jets.split import HELD_OUT
-from models import create_model
-from studies.three_jets import EventImages, ThreeJets, choose_events, draw, train_and_score
+from jets.split import HELD_OUT, TRAIN, VALIDATION
+from models import MODELS, create_model
+from studies.three_jets import score, with_options
 from study import Study, load_study
-from training.batches import JetImages
+from training.plan import trainings
+from training.three_jets import ThreeJetImages, choose_events
 
 STUDY = """
 published_files = false
@@ -47,57 +50,68 @@ def study(tmp_path_factory) -> Study:
             events = toy_events(20, m_stop=m_stop, m_neutralino=m_neutralino, n_loose=10)
             write_events(collisions / f"stop_{m_stop}_{m_neutralino}.h5", events)
         write_events(collisions / "ttbar_1.h5", toy_events(60, index=1, n_loose=40))
+        setup.main(["--study", "tiny.toml"])
         yield load_study("tiny.toml")
 
 
 def test_as_many_top_pairs_as_signal_none_held_out(study):
-    overview = look_through(find_source(study), study)
-    chosen = choose_events(overview, study)
-    events = overview.table.events
+    events = look_through(find_source(study), study).table.events
+    chosen = choose_events(events, study.images.training_jets_per_mass_point)
     assert (events["split"][chosen] != HELD_OUT).all()
     is_signal = split.is_signal(events)
     assert np.sum(chosen & is_signal) == np.sum(chosen & ~is_signal) == 3 * 12
 
 
 def test_an_event_shows_its_own_three_jets(study):
-    source = find_source(study)
-    overview = look_through(source, study)
-    every = np.ones(len(overview.table.events), bool)
-    jets, jet_of_event = draw(source, overview, every, study)
-    images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, CPU)
-    of_events = EventImages(images, jet_of_event)
-    exists = overview.jets["AK14"]["pt"] > 0
+    overview = look_through(find_source(study), study)
+    exists, all_masses = overview.jets["AK14"]["pt"] > 0, overview.jets["AK14"]["mass"] / 1000
     assert 0 < exists.sum() < exists.size
-    rows = np.random.default_rng(0).permutation(len(of_events))[:10]
-    event, batch, mass = next(of_events.batches(rows, np.array([10])))
-    assert event.tolist() == rows.tolist()
-    pixels = batch.reshape(10, 3, -1).sum(dim=2)
-    assert torch.equal(pixels > 0, torch.from_numpy(exists[rows]))
-    assert (mass.reshape(10, 3)[~torch.from_numpy(exists[rows])]).abs().max() < 1e-5
-    true_mass = overview.jets["AK14"]["mass"][rows][exists[rows]] / 1000
-    expected = (true_mass - jets.mass_mean) / jets.mass_std
-    found = mass.reshape(10, 3).numpy()[exists[rows]]
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    seen = {s: ThreeJetImages.read(study, "AK14", s, CPU) for s in (TRAIN, VALIDATION, HELD_OUT)}
+    training = seen[TRAIN].table["event"]
+    known = all_masses[training][exists[training]]  # whose mean and spread standardise all masses
+    for events in seen.values():
+        rows = np.random.default_rng(0).permutation(len(events))[:10]
+        found, inputs = next(events.batches(rows, np.array([len(rows)])))
+        assert found.tolist() == rows.tolist()
+        event = events.table["event"][rows]
+        pixels = inputs["images"].sum(dim=(2, 3, 4))
+        assert torch.equal(pixels > 0, torch.from_numpy(exists[event]))
+        expected = np.where(exists[event], (all_masses[event] - known.mean()) / known.std(), 0)
+        np.testing.assert_allclose(inputs["mass"], expected, atol=1e-4)
 
 
 def test_an_event_is_scored_by_its_jets_alone():
     torch.manual_seed(0)
-    network = ThreeJets(create_model("MaxViT", 32, 0.125)).eval()
-    images, mass = torch.rand(6, 3, 32, 32), torch.rand(6)
+    network = create_model("MaxViT3", 32, 0.125, attention_scale="head").eval()
+    images, mass = torch.rand(2, 3, 3, 32, 32), torch.rand(2, 3)
     with torch.inference_mode():
         both = network(images, mass)
-        second = network(images[3:], mass[3:])
-        turned = network(images[[1, 2, 0, 3, 4, 5]], mass[[1, 2, 0, 3, 4, 5]])
+        second = network(images[1:], mass[1:])
+        turned = network(images[:, [1, 2, 0]], mass[:, [1, 2, 0]])
     assert both.shape == (2, 2)
     torch.testing.assert_close(both[1:], second)
-    torch.testing.assert_close(both[1], turned[1])
-    assert not torch.allclose(both[0], turned[0])
+    assert not torch.allclose(both, turned)
+    with pytest.raises(ValueError, match="MaxViT3 has no option 'depth'; it has batch_norm_mom"):
+        create_model("MaxViT3", 32, depth=3)
 
 
-def test_the_scored_events_are_those_held_out(study):
-    scores, event = train_and_score(study, CPU)
+def test_it_is_trained_as_any_network_and_scores_all_held_out_events(study, monkeypatch):
+    command = ["train.py", "AK14", "MaxViT3", "0", "--study", "tiny.toml", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", command)
+    train.main()
+    scores, event = score(with_options(study), CPU)
     events = look_through(find_source(study), study).table.events
     assert np.array_equal(event, np.flatnonzero(events["split"] == HELD_OUT))
-    with pytest.raises(InputError, match="its split is"):  # its network has trained on others
-        train_and_score(study.changed(images={"split": (0.1, 0.1, 0.8)}), CPU)
-    assert list(scores) == [0] and np.isfinite(scores[0]).all() and len(scores[0]) == len(event)
+    assert len(scores) == 1 and scores[0].shape == event.shape
+    assert ((scores[0] > 0) & (scores[0] < 1)).all()
+    with pytest.raises(
+        InputError, match=r"made with images\.split"
+    ):  # its network has trained on others
+        score(study.changed(images={"split": (0.1, 0.1, 0.8)}), CPU)
+
+
+def test_a_network_of_events_is_none_of_the_networks_of_jets(study):
+    """Whose scores, three an event, are what trees grow on."""
+    assert [name for name, network in MODELS.items() if network.of_events] == ["MaxViT3"]
+    with pytest.raises(InputError, match="MaxViT3 classifies events, expected networks of jets"):
+        trainings(study.changed(classifiers={"networks": ("CNN", "MaxViT3")}))

@@ -30,14 +30,18 @@ from sensitivity.auc import auc
 from study import load_study
 
 TOY = """
-networks = ["CNN"]
+[training]
 width = 0.125
 pixel_scale = "sqrt"
 epochs = 2
 batch_size = 16
 learning_rate = 3e-3
+[classifiers]
+networks = ["CNN"]
+[figures]
 background_jets_min = 2
 """
+LONGER = ("--set", "training.epochs=3")
 ROOT = Path(__file__).parent.parent
 
 
@@ -104,7 +108,8 @@ def test_train_all_trains_everything_and_keeps_logs(finished):
         "AK14_CNN_0_shuffled",
     ]
     logs = [path.read_text() for path in sorted(models.glob("*/log.txt"))]
-    assert "".join(logs) == said
+    logged = [line for log in logs for line in log.splitlines()]
+    assert set(logged) <= {line.partition(": ")[2] for line in said.splitlines()}
     assert "standard errors from 0.5" in logs[-1]
     assert "at least 2 of" in said
 
@@ -120,6 +125,15 @@ def test_a_training_leaves_a_row_and_a_checkpoint_an_epoch(toy):
         assert torch.load(folder / name, weights_only=True)["settings"]["network"] == "CNN"
 
 
+def test_several_at_a_time_end_with_the_first_that_fails(toy):
+    shutil.rmtree(toy / "models")
+    (toy / "models").mkdir()
+    (toy / "models" / "AK10_CNN_0").touch()
+    ended = train_all("--study", "toy.toml", "--jobs", "2")
+    assert ended.returncode == 2 and ended.stderr.count("AK10_CNN_0: File exists") >= 1
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_second_run_does_nothing_and_says_so(toy, call):
     before = {path: path.stat().st_mtime_ns for path in toy.rglob("*")}
     status, said, _ = call(train, "--all", "--study", "toy.toml")
@@ -132,7 +146,7 @@ def test_a_second_run_does_nothing_and_says_so(toy, call):
 def test_more_epochs_go_on_from_fewer(toy, call):
     first = toy / "models" / "AK08_CNN_0" / "epoch_00.pt"
     before = first.stat().st_mtime_ns
-    status, said, _ = call(train, "AK08", "cnn", "--study", "toy.toml", "--epochs", "3")
+    status, said, _ = call(train, "AK08", "cnn", "--study", "toy.toml", *LONGER)
     assert status == 0 and "epoch 3/3" in said and "epoch 2/3" not in said
     assert first.stat().st_mtime_ns == before
 
@@ -140,14 +154,26 @@ def test_more_epochs_go_on_from_fewer(toy, call):
 def test_the_best_epoch_is_asked_whether_it_sees_images(toy, call, monkeypatch):
     asked = []
     monkeypatch.setattr(train, "best_epoch", lambda history: 0)
-    monkeypatch.setattr(train, "sees_images", lambda network, _: asked.append(network) or True)
-    assert call(train, "AK08", "CNN", "--study", "toy.toml", "--epochs", "3")[0] == 0
+    monkeypatch.setattr(train, "unseen_inputs", lambda network, _: asked.append(network) or [])
+    assert call(train, "AK08", "CNN", "--study", "toy.toml", *LONGER)[0] == 0
     first = torch.load(toy / "models" / "AK08_CNN_0" / "epoch_00.pt", weights_only=True)
     torch.testing.assert_close(asked[0].state_dict(), first["network"], rtol=0, atol=0)
 
 
+def test_weights_of_equal_spectra_are_a_setting_of_the_training(toy, call):
+    """Said in the log."""
+    option = ("--set", "training.equalise=flat")
+    status, said, _ = call(train, "AK08", "CNN", "4", "--study", "toy.toml", *option)
+    assert status == 0 and "equal spectra in pt: 0 of " in said
+    manifest = json.loads((toy / "models/AK08_CNN_4/manifest.json").read_text())
+    assert manifest["settings"]["training"]["equalise"] == "flat"
+    option = ("--set", "training.loss=hinge")
+    status, _, complaint = call(train, "AK08", "CNN", "5", "--study", "toy.toml", *option)
+    assert status == 2 and "training.loss is 'hinge', expected one of cross entropy" in complaint
+
+
 def test_two_runs_do_not_train_the_same(toy, call):
-    command = (train, "AK08", "CNN", "--study", "toy.toml", "--epochs", "3")
+    command = (train, "AK08", "CNN", "--study", "toy.toml", *LONGER)
     with alone(Path("Data/toy/models/AK08_CNN_0")):
         before = {path: path.stat().st_mtime_ns for path in toy.rglob("*")}
         status, said, error = call(*command)
@@ -173,7 +199,7 @@ def test_an_older_checkpoint_may_be_removed_unless_it_is_the_best(toy, call, def
 def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
     """Alone; with all scores gone, all are made again, bit for bit."""
     predict = (predict_base_model_mass, "--study", "toy.toml")
-    assert call(train, "AK08", "CNN", "1", "--study", "toy.toml", "--epochs", "1")[0] == 0
+    assert call(train, "AK08", "CNN", "1", "--study", "toy.toml")[0] == 0
     status, said, _ = call(*predict)
     assert status == 0 and said.count(": scored") == 1 and "AK08 CNN 1: scored" in said
     with h5py.File(toy / "scores.h5") as file:
@@ -188,7 +214,7 @@ def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
 
 @pytest.mark.parametrize("script", [fit_xgb, plots])
 def test_scores_without_a_training_that_is_finished_by_now_are_refused(script, toy, call):
-    Path("toy.toml").write_text(TOY + "seeds = [2, 0]\n")
+    Path("toy.toml").write_text(TOY.replace('["CNN"]\n', '["CNN"]\nseeds = [2, 0]\n'))
     options = ("--study", "toy.toml")
     status, said, _ = call(predict_base_model_mass, *options)
     assert status == 0 and "AK08 CNN 2: not trained; another seed stands in" in said
@@ -204,11 +230,11 @@ def test_what_is_no_longer_the_same_is_scored_again(toy, call):
         file["AK10/CNN/0"][:] = 0.5
     status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
     assert status == 0 and said.count(": scored") == 4
-    assert call(train, "AK10", "CNN", "--study", "toy.toml", "--epochs", "3")[0] == 0
-    folder = toy / "models" / "AK10_CNN_0"
-    best = json.loads((folder / "manifest.json").read_text())["best_epoch"]
-    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
-    assert status == 0 and said.count("AK10 CNN 0: scored") == said.count(": scored") == (best == 2)
+    assert call(train, "--all", "--study", "toy.toml", *LONGER)[0] == 0
+    manifests = toy.glob("models/*/manifest.json")
+    best = [json.loads(manifest.read_text())["best_epoch"] for manifest in manifests]
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml", *LONGER)
+    assert status == 0 and said.count(": scored") == best.count(2)
 
 
 def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):
@@ -276,15 +302,12 @@ def test_a_cut_manifest_is_made_again_or_refused_in_one_sentence(content, toy, c
     assert call(predict_base_model_mass, "--study", "toy.toml")[0] == 0
 
 
-def test_a_training_of_other_settings_is_not_scored_unless_train_was_told(toy, call):
+def test_a_training_of_other_settings_is_not_scored(toy, call):
     predict = (predict_base_model_mass, "--study", "toy.toml")
-    assert call(train, "AK08", "CNN", "--study", "toy.toml", "--epochs", "3")[0] == 0
-    assert call(*predict)[0] == 0  # three epochs were asked for when the study said two
-    toml = Path("toy.toml")
-    toml.write_text(toml.read_text().replace("epochs = 2", "epochs = 4"))
+    assert call(train, "AK08", "CNN", "--study", "toy.toml", *LONGER)[0] == 0
     status, _, complaint = call(*predict)
     assert status == 2 and complaint.count("\n") == 1
-    assert "AK08_CNN_0/manifest.json: made with epochs 3, the study says 4" in complaint
+    assert "AK08_CNN_0/manifest.json: made with training.epochs 3, the study says 2" in complaint
     assert "run train.py AK08 CNN 0 again" in complaint
 
 
@@ -296,7 +319,7 @@ def test_a_training_of_other_settings_is_not_scored_unless_train_was_told(toy, c
         (("AK14", "CNN", "--study", "mine"), "unknown study 'mine'"),
         (("AK14", "CNN", "--study", "demo"), "run setup.py first"),
         (("AK14", "CNN", "--device", "abacus"), "--device abacus"),
-        (("AK14", "CNN", "--epochs", "0"), "epochs is 0"),
+        (("AK14", "CNN", "--set", "training.epochs=0"), "training.epochs is 0"),
         (("AK14", "CNN", "-1"), "seed is -1"),
     ],
 )
@@ -308,8 +331,8 @@ def test_train_refuses_in_one_sentence(arguments, sentence, toy, call):
 
 
 def test_no_training_begins_where_a_later_one_cannot_be_made(toy, call):
-    networks = 'networks = ["CNN", "MaxViT"]\n[network_options.MaxViT]\ndepth = 9.0\n'
-    Path("toy.toml").write_text(TOY.replace('networks = ["CNN"]\n', "") + networks)
+    options = "[training.network_options.MaxViT]\ndepth = 9.0\n"
+    Path("toy.toml").write_text(TOY.replace('["CNN"]', '["CNN", "MaxViT"]') + options)
     before = sorted(toy.rglob("*"))
     status, said, complaint = call(train, "--all", "--study", "toy.toml")
     assert status == 2 and not said and complaint.count("\n") == 1
@@ -325,16 +348,20 @@ def test_train_is_told_one_training_or_all(arguments, call):
     assert status == 2 and "error:" in complaint
 
 
-def test_train_refuses_the_checkpoint_of_another_network_or_of_other_settings(toy, call):
-    models = toy / "models"
-    foreign = models / "AK08_CNN_5" / "epoch_00.pt"
-    foreign.parent.mkdir()
-    shutil.copy(models / "AK10_CNN_0" / "epoch_00.pt", foreign)
-    status, _, complaint = call(train, "AK08", "CNN", "5", "--study", "toy.toml")
-    assert status == 2 and f"{foreign.relative_to(Path.cwd())}: its jet_definition is" in complaint
-    option = ("--learning-rate", "0.1")
-    status, _, complaint = call(train, "AK08", "CNN", "--study", "toy.toml", *option)
-    assert status == 2 and "its learning_rate is 0.003, expected 0.1" in complaint
+def test_a_training_of_other_settings_is_moved_aside_and_nothing_of_it_is_lost(toy, call):
+    folder = toy / "models" / "AK08_CNN_0"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for change, number in (("0.1", 1), ("0.2", 2)):
+        option = ("--set", f"training.learning_rate={change}")
+        status, said, _ = call(train, "AK08", "CNN", "--study", "toy.toml", *option)
+        assert status == 0 and "epoch 1/2" in said
+        aside = toy / "set_aside" / f"AK08_CNN_0_{number}"
+        assert f"now {change}; moved to {aside.relative_to(Path.cwd())}" in said
+    kept = toy / "set_aside" / "AK08_CNN_0_1"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    shutil.rmtree(folder)
+    kept.rename(folder)
+    assert "already finished" in call(train, "AK08", "CNN", "--study", "toy.toml")[1]
 
 
 def test_predict_names_the_step_or_the_training_that_is_missing(toy, call):
@@ -362,8 +389,8 @@ def test_trainings_outlive_a_change_of_held_out_jets_but_not_of_their_own(toy, c
     status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
     assert status == 0 and f"AK14: {held_out.sum() - 20} jets" in said
     pack(held_out | (np.cumsum(~held_out) > 1))
-    status, _, complaint = call(train, "AK14", "CNN", "--study", "toy.toml")
-    assert status == 2 and "its jets_sha256 is" in complaint
+    status, said, _ = call(train, "AK14", "CNN", "--study", "toy.toml")
+    assert status == 0 and "AK14_CNN_0: made with jets_sha256" in said
     status, _, complaint = call(predict_base_model_mass, "--study", "toy.toml")
     assert status == 2 and "jets or checkpoints are no longer" in complaint
 
@@ -390,8 +417,11 @@ def test_train_all_hands_on_its_options_and_the_exit_status(tmp_path):
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nshift\necho "$@"\nexit 3\n')
     python.chmod(0o755)
-    stopped = train_all("--study", "a study.toml", "--epochs", "1", python=python)
-    assert stopped.returncode == 3 and stopped.stdout == "--all --study a study.toml --epochs 1\n"
+    stopped = train_all("--study", "a study.toml", "--set", "training.epochs=1", python=python)
+    assert (
+        stopped.returncode == 3
+        and stopped.stdout == "--all --study a study.toml --set training.epochs=1\n"
+    )
 
 
 @pytest.mark.parametrize(

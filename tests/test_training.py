@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from physics import JET_DEFINITIONS
 from products import write_manifest
 from study import PRESETS, Study
 from training import checkpoint
-from training.batches import JetImages, read_split
+from training.inputs import make_sample
 from training.interruption import PATIENCE, TimeIsUp, Watch, Wish
+from training.jet_images import JetImages, read_split
 from training.learner import Learner, choose_device
-from training.loop import best_epoch, make_sample, sees_images, train
+from training.loop import best_epoch, train, unseen_inputs
 from training.metrics import evaluate
 from training.plan import Training, trainings
 
@@ -43,7 +45,8 @@ def one_jet(pixels: list[int], values: list[float], mass: float = 100.0) -> Pack
 
 def first_batch(jets: PackedJets, pixel_scale: str = "linear", standardised_mass: bool = False):
     images = JetImages(jets, pixel_scale, standardised_mass, CPU)
-    return next(images.batches(np.arange(len(jets)), np.array([len(jets)])))
+    _, inputs = next(images.batches(np.arange(len(jets)), np.array([len(jets)])))
+    return SimpleNamespace(**inputs)
 
 
 @pytest.mark.parametrize("side", [SIDE, 128])  # at 128, pixel numbers need all 16 bits
@@ -55,11 +58,11 @@ def test_batches_are_the_dense_images_in_any_order(side):
     order = np.random.default_rng(1).permutation(len(jets))
     seen = 0
     sizes = np.array([7, 3, 9, 1, len(jets) - 20])
-    for rows, images, mass in JetImages(jets, "sqrt", False, CPU).batches(order, sizes):
+    for rows, inputs in JetImages(jets, "sqrt", False, CPU).batches(order, sizes):
         expected = order[seen : seen + len(rows)]
         np.testing.assert_array_equal(rows, expected)
-        np.testing.assert_allclose(images, reference[expected], rtol=1e-6)
-        np.testing.assert_allclose(mass, jets.jets["mass"][expected] / 1000, rtol=1e-6)
+        np.testing.assert_allclose(inputs["images"], reference[expected], rtol=1e-6)
+        np.testing.assert_allclose(inputs["mass"], jets.jets["mass"][expected] / 1000, rtol=1e-6)
         seen += len(rows)
     assert seen == len(jets)
 
@@ -98,7 +101,7 @@ def test_metrics_agree_with_sklearn_and_with_binomial_errors():
     label = generator.integers(2, size=4000)
     logits = generator.normal(size=(4000, 2)) + np.stack([1 - label, label], axis=1)
     study = Study("many resamplings").changed(figures={"bootstraps": 400})
-    metrics = evaluate(logits, label, np.arange(4000), study)
+    metrics = evaluate(logits, label, np.ones(4000), np.arange(4000), study)
     probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     accuracy = ((probability > 0.5) == label).mean()
     assert metrics["loss"].value == pytest.approx(log_loss(label, probability))
@@ -112,9 +115,9 @@ def test_jets_of_one_event_count_as_one_in_the_errors():
     generator = np.random.default_rng(3)
     label = generator.integers(2, size=1000)
     logits = generator.normal(size=(1000, 2)) + np.stack([1 - label, label], axis=1)
-    event = np.arange(1000)
-    once = evaluate(logits, label, event, TOY)
-    copied = evaluate(*(np.repeat(a, 4, axis=0) for a in (logits, label, event)), TOY)
+    columns = (logits, label, np.ones(1000), np.arange(1000))
+    once = evaluate(*columns, TOY)
+    copied = evaluate(*(np.repeat(column, 4, axis=0) for column in columns), TOY)
     for name in ("loss", "accuracy", "auc"):
         assert copied[name].error == pytest.approx(once[name].error)
 
@@ -122,7 +125,8 @@ def test_jets_of_one_event_count_as_one_in_the_errors():
 def test_max_sic_is_nan_where_the_background_floor_cannot_be_met():
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0]])
     study = TOY.changed(figures={"background_jets_min": 3})
-    assert np.isnan(evaluate(logits, np.array([1, 0, 0]), np.arange(3), study)["max_sic"].value)
+    metrics = evaluate(logits, np.array([1, 0, 0]), np.ones(3), np.arange(3), study)
+    assert np.isnan(metrics["max_sic"].value)
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +136,16 @@ def jets():
 
 def train_toy(directory, jets, study=TOY, label="label", report=lambda row: None, settings=None):
     """The network, its optimiser's checkpoint and the history."""
-    samples = [make_sample(select(jets, split), label, study, CPU) for split in (TRAIN, VALIDATION)]
+    samples = [sample_of(select(jets, split), label) for split in (TRAIN, VALIDATION)]
     torch.manual_seed(0)
     network = create_model("CNN", SIDE, study.training.width)
     settings = settings or {"network": "CNN"}
-    learner = Learner(network, study.training.learning_rate, study.training.batch_size)
-    watch = Watch(every_minutes=10, max_minutes=10)
-    history = train(learner, *samples, study, 0, settings, directory, watch, report)
+    history = train(Learner(network, study), samples, 0, directory, settings, Watch(), report)
     return network, history
+
+
+def sample_of(jets, label="label"):
+    return make_sample(JetImages(jets, "linear", False, CPU), label)
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +186,15 @@ def test_interrupted_training_ends_bit_identical(network, tmp_path):
     """Stopped within epochs, at their last step and between them, or saved and killed."""
     study = TOY.changed(training={"epochs": 3})
     jets = packed(n_events=20)
-    samples = [make_sample(jets, "label", study, CPU)] * 2
+    samples = [sample_of(jets)] * 2
     steps = -(-len(jets) // study.training.batch_size)
     assert steps > 2
 
     def run(name, asked=Wish.GO_ON, after=0):
         torch.manual_seed(5)
-        learner = Learner(
-            create_model(network, SIDE, study.training.width), study.training.learning_rate, 16
-        )
+        learner = Learner(create_model(network, SIDE, study.training.width), study)
         watch = Scripted(asked, after)
-        train(learner, *samples, study, 5, {}, tmp_path / name, watch, lambda row: None)
+        train(learner, samples, 5, tmp_path / name, {}, watch, lambda row: None)
 
     run("whole")
     for asked, after in (
@@ -261,14 +265,11 @@ def test_within_an_epoch_the_newest_checkpoint_and_the_one_before_are_kept(jets,
             kept.append({path.name for path in tmp_path.glob("*.pt")})
             return Wish.SAVE
 
-    samples = [make_sample(select(jets, split), "label", TOY, CPU) for split in (TRAIN, VALIDATION)]
+    samples = [sample_of(select(jets, split)) for split in (TRAIN, VALIDATION)]
     learner = Learner(
-        create_model("CNN", SIDE, TOY.training.width),
-        TOY.training.learning_rate,
-        TOY.training.batch_size,
+        create_model("CNN", SIDE, TOY.training.width), TOY.changed(training={"epochs": 1})
     )
-    study = TOY.changed(training={"epochs": 1})
-    train(learner, *samples, study, 0, {}, tmp_path, Always(Wish.SAVE, 0), lambda row: None)
+    train(learner, samples, 0, tmp_path, {}, Always(Wish.SAVE, 0), lambda row: None)
     assert kept[:4] == [
         set(),
         {"epoch_00_step_000001.pt"},
@@ -384,16 +385,9 @@ def test_a_damaged_checkpoint_is_not_scored_with(damage, trained, tmp_path):
 
 def test_a_diverged_training_is_no_result(jets, tmp_path):
     study = TOY.changed(training={"learning_rate": 1e30})
-    with pytest.raises(InputError, match="smaller --learning-rate"):
+    with pytest.raises(InputError, match=r"smaller training\.learning_rate"):
         train_toy(tmp_path, jets, study)
     assert not list(tmp_path.glob("*.pt"))
-
-
-def test_one_class_cannot_be_trained_on(jets):
-    signal = select(jets, TRAIN)
-    signal.jets["label"] = 1
-    with pytest.raises(InputError, match="expected both classes"):
-        make_sample(signal, "label", TOY, CPU)
 
 
 def test_no_event_trains_and_tests(tmp_path, monkeypatch):
@@ -455,8 +449,8 @@ def test_a_network_with_a_dead_layer_is_noticed():
     images = JetImages(jets, "sqrt", False, CPU)
     torch.manual_seed(0)
     network = create_model("CNN", SIDE, 0.25)
-    assert sees_images(network, images)
+    assert unseen_inputs(network, images) == []
     with torch.no_grad():
         convolutions = [layer for layer in network.backbone if isinstance(layer, torch.nn.Conv2d)]
         convolutions[1].bias -= 1e3
-    assert not sees_images(network, images)
+    assert unseen_inputs(network, images) == ["images"]

@@ -253,7 +253,7 @@ def test_scores_of_other_events_or_jets_are_refused(tmp_path, name):
     with contextlib.chdir(tmp_path):
         paths = [Path(one) for one in packed]
         study, scores = load_study("synthetic.toml"), [Path("Data/synthetic/scores.h5")]
-        settings = study.settings_until("predict")
+        settings = study.settings("predict")
         write_manifest(data / "scores.json", settings, fingerprints(paths), scores)
         with h5py.File(f"Data/synthetic/{name}.h5", "a") as file:
             file.attrs["another"] = "split"

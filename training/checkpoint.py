@@ -7,6 +7,7 @@ is verified before anything is unpacked.
 
 import hashlib
 import io
+import itertools
 import re
 import struct
 import sys
@@ -18,6 +19,7 @@ from torch import nn
 
 from command import InputError
 from products import atomic_write, versions
+from training.learner import Learner
 
 KEPT = 2  # of the checkpoints made within epochs: the newest and the one before
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pt")
@@ -54,13 +56,7 @@ def checkpoint_path(directory: Path, epoch: int, step: int = 0) -> Path:
     )
 
 
-def save(
-    directory: Path,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    settings: dict,
-) -> None:
+def save(directory: Path, learner: Learner, progress: Progress, settings: dict) -> None:
     """Write a checkpoint: of the epoch just finished, or in the middle of one.
 
     Args:
@@ -70,8 +66,8 @@ def save(
     content = {
         "settings": settings,
         "progress": asdict(progress),
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "network": learner.network.state_dict(),
+        "optimiser": learner.optimiser.state_dict(),
         "random_states": {
             "cpu": torch.get_rng_state(),
             "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
@@ -112,29 +108,39 @@ def load(path: Path, network: nn.Module, settings: dict) -> dict:
     return _set(network, path, _verified(path), settings)
 
 
-def resume(
-    directory: Path,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    settings: dict,
-    epochs: int,
-) -> Progress:
+def set_aside(directory: Path, aside: Path, settings: dict) -> None:
+    """Move a training of other settings out of the way, into a folder of `aside`, and say so."""
+    contents = map(_verified, _newest_first(directory))
+    found = next((content["settings"] for content in contents if content), settings)
+    if differ := [name for name in settings if found.get(name) != settings[name]]:
+        number = next(
+            n for n in itertools.count(1) if not (aside / f"{directory.name}_{n}").exists()
+        )
+        aside.mkdir(exist_ok=True)
+        directory.rename(moved := aside / f"{directory.name}_{number}")
+        print(
+            f"{directory}: made with {differ[0]} {found.get(differ[0])!r}, now "
+            f"{settings[differ[0]]!r}; moved to {moved}"
+        )
+
+
+def resume(directory: Path, learner: Learner, settings: dict) -> Progress:
     """Set everything to where the newest sound checkpoint left it; the start if there is none.
 
-    Args:
-        epochs: in all; checkpoints of later epochs, from a longer training, are left alone.
+    Checkpoints of later epochs than the study has, from a longer training, are left alone.
 
     Raises:
         InputError: a checkpoint of another training, or not one of those that are there is sound.
     """
-    paths = [path for path in _newest_first(directory) if _position(path) <= (epochs, 0)]
+    last = (learner.study.training.epochs, 0)
+    paths = [path for path in _newest_first(directory) if _position(path) <= last]
     for path in paths:
         content = _verified(path)
         if content is None:
             print(f"{path}: damaged, trying the checkpoint before it", file=sys.stderr)
             continue
-        _set(network, path, content, settings)
-        optimiser.load_state_dict(content["optimiser"])
+        _set(learner.network, path, content, settings)
+        learner.optimiser.load_state_dict(content["optimiser"])
         torch.set_rng_state(content["random_states"]["cpu"])
         if torch.cuda.is_initialized() and content["random_states"]["cuda"]:
             torch.cuda.set_rng_state(content["random_states"]["cuda"][0])

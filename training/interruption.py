@@ -1,13 +1,18 @@
 """Between two steps: is it time to save, or to stop?"""
 
 import enum
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from training.distributed import Processes
+
 PATIENCE = 10.0  # seconds
+# Several processes agree on whether to save or to stop about once a second, but not in every step.
+SECONDS_BETWEEN_AGREEMENTS, STEPS_BETWEEN_AGREEMENTS = 1.0, 16
 
 
 class TimeIsUp(Exception):
@@ -42,13 +47,14 @@ class Watch:
     only after some seconds.
     """
 
-    def __init__(self, every_minutes: float, max_minutes: float) -> None:
+    def __init__(self, every_minutes: float = math.inf, max_minutes: float = math.inf) -> None:
         """The time starts now.
 
         Args:
             every_minutes: between two checkpoints within an epoch.
             max_minutes: after which to stop.
         """
+        self._steps, self._until_agreement, self._agreed = 1, 0, time.monotonic()
         self._interval = 60.0 * every_minutes
         self._next = time.monotonic() + self._interval
         self._end = time.monotonic() + 60.0 * max_minutes
@@ -91,3 +97,17 @@ class Watch:
             self._next = now + self._interval
             return Wish.SAVE
         return Wish.GO_ON
+
+    def agreed(self, processes: Processes) -> Wish:
+        """What the processes of a training, all of which ask after each step, are to do now."""
+        if self._until_agreement:
+            self._until_agreement -= 1
+            return Wish.GO_ON
+        wish = Wish(processes.largest(self.wish()))
+        if processes.number > 1:
+            now = time.monotonic()
+            seconds = processes.largest(round(1000 * (now - self._agreed))) / 1000
+            possible = int(SECONDS_BETWEEN_AGREEMENTS / max(seconds, 1e-3) * self._steps)
+            self._steps = min(max(possible, 1), STEPS_BETWEEN_AGREEMENTS)
+            self._until_agreement, self._agreed = self._steps - 1, now
+        return wish

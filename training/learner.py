@@ -6,10 +6,12 @@ import os
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from command import InputError
+from study import Study
 from training.distributed import ALONE, Processes
+from training.inputs import Batch
+from training.losses import loss_named
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -67,7 +69,8 @@ class Learner:
 
     Attributes:
         network: the bare one, on the device.
-        optimiser: of its parameters.
+        study: its loss, batch size, learning rate and all else that decides a training.
+        optimiser: of the network's parameters.
         processes: that share every batch.
         way: how it runs, in words.
     """
@@ -75,30 +78,33 @@ class Learner:
     def __init__(
         self,
         network: nn.Module,
-        learning_rate: float,
-        batch_size: int,
+        study: Study,
         plain: bool = False,
         processes: Processes = ALONE,
-        weight_decay: float = 0.0,
     ) -> None:
         """
         Args:
             network: on its device, with the weights to start from.
-            learning_rate: of the first step.
-            batch_size: jets in a full step, of all processes; a smaller last one is not compiled.
+            study: a batch of its size is shared by all processes; a smaller last one is not
+                compiled.
             plain: eager float32, the reference of the fast path.
             processes: that share every batch.
-            weight_decay: of all weights, decoupled from the gradient.
+
+        Raises:
+            InputError: the study's loss is unknown.
         """
-        self.network = network
-        self.processes = processes
+        self.network, self.study, self.processes = network, study, processes
+        self._loss = loss_named(study.training.loss)
         self.device = next(network.parameters()).device
         self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
+            network.parameters(),
+            lr=study.training.learning_rate,
+            weight_decay=study.training.weight_decay,
+            fused=True,
         )
         self._is_fast = self.device.type == "cuda" and not plain
         self._eager = self._full = processes.data_parallel(network, self.device)
-        first, last = processes.share(batch_size)
+        first, last = processes.share(study.training.batch_size)
         self._full_share = last - first
         self.way = f"{self.device}, float32"
         if self._is_fast:
@@ -118,23 +124,19 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
 
-    def step(
-        self, images: torch.Tensor, mass: torch.Tensor, label: torch.Tensor, factor: float = 1.0
-    ) -> torch.Tensor:
+    def step(self, batch: Batch, factor: float = 1.0) -> torch.Tensor:
         """Learn from one batch; nothing here waits for the device.
 
         Args:
-            images: (b, 3, p, p)
-            mass, label: (b,)
             factor: multiplies the gradient (see `Processes.shares`).
 
         Returns:
             The mean loss (), detached.
         """
-        network = self._full if len(label) == self._full_share else self._eager
+        network = self._full if len(batch.rows) == self._full_share else self._eager
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_fast):
-            logits = network(images, mass)
-        loss = cross_entropy(logits.float(), label)
+            logits = network(**batch.inputs)
+        loss = self._loss(logits.float(), batch.label, batch.weight, batch.spectator)
         (factor * loss).backward()
         self.optimiser.step()
         self.optimiser.zero_grad()  # before the next replay of the graph that owns the gradients

@@ -1,6 +1,7 @@
 """Which trainings a study asks for, what decides each, and where its products lie."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from physics import JET_DEFINITIONS
 from study import SHUFFLED, Study
 
 if TYPE_CHECKING:
-    from models.head import JetMassClassifier
+    from torch import nn
 
 
 @dataclass(frozen=True, order=True)
@@ -66,22 +67,28 @@ class Training:
         """Where its checkpoints, history, log and manifest lie."""
         return study.data_dir / "models" / self.dataset.replace("/", "_")
 
-    def create(self, study: Study, pixels: int) -> "JetMassClassifier":
-        """Its network, freshly initialised, for images of so many pixels a side.
+    @property
+    def input(self) -> str:
+        """What its network sees, a key of `training.inputs.INPUTS`."""
+        return MODELS[self.network].input
+
+    def create(self, study: Study, size: int) -> "nn.Module":
+        """Its network, freshly initialised, for an input of this size (see `create_model`).
 
         Raises:
             InputError: the study asks for options or a width that the network does not have.
         """
         options = study.training.network_options.get(self.network, {})
         try:
-            return create_model(self.network, pixels, study.training.width, **options)
+            return create_model(self.network, size, study.training.width, **options)
         except ValueError as error:
             raise InputError(f"{self}: {error}; correct the study") from None
 
     def stated(self, study: Study) -> dict:
-        """What a study says of it; of the options of networks, those of its own."""
+        """What a study says of it, as JSON has it; of the options of networks, those of its own."""
         options = study.training.network_options.get(self.network, {})
-        return study.settings("train") | {"network_options": options}
+        stated = dataclasses.asdict(study.training) | {"network_options": options}
+        return json.loads(json.dumps(stated))
 
     def settings(self, study: Study) -> dict:
         """What decides its weights, besides the jets.
@@ -103,19 +110,25 @@ def trainings(study: Study) -> list[Training]:
     the plain CNN is the one that memorises most readily.
 
     Raises:
-        InputError: a network that does not exist, is spelled in another way or named twice, or
-            options of one that does not exist.
+        InputError: a network that does not exist, is of events, is spelled in another way or named
+            twice, or options of one that does not exist.
     """
     for network in study.classifiers.networks:
         name = Training("AK14", network).network
+        if MODELS[name].of_events:
+            raise InputError(
+                f"study {study.name!r}: {name} classifies events, expected networks of jets; take "
+                f"it out of classifiers.networks and train it by name, train.py AK14 {name}"
+            )
         if name != network or study.classifiers.networks.count(network) > 1:
             raise InputError(
-                f"study {study.name!r}: networks are {', '.join(study.classifiers.networks)}, expected "
-                f"{name} once and spelled like this; correct the study"
+                f"study {study.name!r}: classifiers.networks are "
+                f"{', '.join(study.classifiers.networks)}, expected {name} once and spelled like "
+                "this; correct the study"
             )
     if strange := [network for network in study.training.network_options if network not in MODELS]:
         raise InputError(
-            f"study {study.name!r}: network_options of {strange[0]!r}, expected one of "
+            f"study {study.name!r}: training.network_options of {strange[0]!r}, expected one of "
             f"{', '.join(MODELS)}; correct the study"
         )
     return [

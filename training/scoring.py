@@ -12,14 +12,15 @@ from scipy.special import expit
 
 from command import InputError
 from jets.angularities import angularities
-from jets.packed import PackedJets, read_event_table, read_training_sha256
+from jets.packed import read_event_table
 from jets.scores import JET_COLUMNS, read_array
 from jets.split import HELD_OUT
 from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
 from products import read_manifest, require_settings
 from study import Study
 from training import checkpoint
-from training.batches import JetImages, read_split
+from training.inputs import INPUTS, Inputs
+from training.jet_images import read_split
 from training.loop import logits_of
 from training.plan import Training, trainings
 
@@ -61,15 +62,16 @@ def score_all(study: Study, trained: list[Trained], device: torch.device) -> dic
         )
         missing = np.zeros((), columns.dtype)
         missing["delta_r"] = MISSING_DELTA_R
-        arrays[f"{definition}/jets"] = by_event(jets, events, columns, missing)
-        images = JetImages(
-            jets, study.training.pixel_scale, study.training.standardised_mass, device
-        )
+        arrays[f"{definition}/jets"] = by_event(jets.jets, events, columns, missing)
+        seen: dict[str, Inputs] = {}
         for one in group:
             known = scored_before(one, study)
             if known is None:
-                probability = signal_probability(one, study, images)
-                known = by_event(jets, events, probability, np.float32(MISSING_SCORE))
+                kind = one.training.input
+                if kind not in seen:
+                    seen[kind] = INPUTS[kind].read(study, definition, HELD_OUT, device)
+                probability = signal_probability(one, study, seen[kind])
+                known = by_event(seen[kind].table, events, probability, np.float32(MISSING_SCORE))
                 print(f"{one.training}: scored", flush=True)
             arrays[one.training.dataset] = known
     return arrays
@@ -110,26 +112,21 @@ def finished_trainings(study: Study) -> list[Trained]:
 def read_trained(manifest: Path, study: Study) -> Trained:
     """What the manifest of a training names, if it still belongs to it and to the study."""
     record = read_manifest(manifest, made_by="train.py")
-    settings = dict(record["settings"])
+    settings = record["settings"]
     training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
-    then = record.get("study", {})  # train.py may have been told otherwise
-    of_study = training.stated(study).items()
-    changed = {name: value for name, value in of_study if then.get(name) != value}
-    require_settings(manifest, f"train.py {training}", settings, changed)
-    jets = study.data_dir / f"{training.jet_definition}.h5"
-    if not (
-        training.directory(study) == manifest.parent
-        and settings.get("jets_sha256") == read_training_sha256(jets)
-    ):
+    stated = {"training": training.stated(study)}
+    require_settings(manifest, f"train.py {training}", settings, stated)
+    sha256 = INPUTS[training.input].sha256(study, training.jet_definition)
+    if not (training.directory(study) == manifest.parent and settings.get("jets_sha256") == sha256):
         raise InputError(
             f"{manifest.parent}: holds {training}, but its jets or checkpoints are no longer those "
             "of the study; delete the folder and run train.py again"
         )
-    del settings["epochs"]
     epoch = record["best_epoch"]
     best = checkpoint.checkpoint_path(manifest.parent, epoch)
     fingerprint = record["outputs"][str(best)]
-    return Trained(training, epoch, best, settings, fingerprint, record.get("sees_images", True))
+    decisive = training.settings(study) | {"jets_sha256": settings["jets_sha256"]}
+    return Trained(training, epoch, best, decisive, fingerprint, record.get("sees_images", True))
 
 
 def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
@@ -146,19 +143,23 @@ def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
         return None
 
 
-def signal_probability(trained: Trained, study: Study, images: JetImages) -> np.ndarray:
-    """The probability (n,) float32 of signal of all jets."""
+def signal_probability(trained: Trained, study: Study, inputs: Inputs) -> np.ndarray:
+    """The probability (n,) float32 of signal of all jets, or events."""
     training = trained.training
-    network = training.create(study, images.side).to(images.device)
+    network = training.create(study, inputs.size).to(inputs.device)
     checkpoint.load(trained.best, network, trained.settings)
-    logits = logits_of(network, images, str(training)).astype(float)
+    logits = logits_of(network, inputs, str(training)).astype(float)
     return expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
 
 
 def by_event(
-    jets: PackedJets, events: np.ndarray, value: np.ndarray, missing: np.ndarray | np.generic
+    jets: np.ndarray, events: np.ndarray, value: np.ndarray, missing: np.ndarray | np.generic
 ) -> np.ndarray:
-    """Values of jets (n,) as a table (events, 3), `missing` where an event has no such jet."""
+    """Values of jets (n,) as a table (events, 3), `missing` where an event has no such jet.
+
+    Args:
+        jets: structured (n,) with `event` and `k`.
+    """
     table = np.full((len(events), JETS_PER_EVENT), missing)
-    table[np.searchsorted(events, jets.jets["event"]), jets.jets["k"]] = value
+    table[np.searchsorted(events, jets["event"]), jets["k"]] = value
     return table

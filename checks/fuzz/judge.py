@@ -35,10 +35,12 @@ EVENTS = 12  # of each of the two files
 MASSES = (100, 110)  # of neutralinos, GeV: the sample's, and one that it could be taken for
 STUDY = f"""
 base = "demo"
+[sample]
 published_files = true
 stop_masses = [700]
 neutralino_masses = {list(MASSES)}
 background_files = 1
+[images]
 split = [0.4, 0.2, 0.4]
 pixels_max = 128
 """

@@ -1,24 +1,29 @@
-"""From sparse jets on a device to dense images: one scatter into a reused buffer, no workers."""
+"""The input of networks of one jet: its image and its mass.
+
+From sparse jets on a device to dense images: one scatter into a reused buffer, no workers.
+"""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from command import InputError
-from jets.packed import PackedJets, read_event_table, read_jets
+from jets.packed import PackedJets, read_event_table, read_jets, read_training_sha256
 from jets.split import SPLITS
 from physics import CHANNELS
 from products import read_manifest
 from study import Study
-from training.augmentation import Moves
+from training.augmentation import Moves, draw_moves
 
 GEV_PER_TEV = 1000.0
 INTENSITY_FLOOR = 1e-6  # added to the maximum that an image is divided by, as published
 LOG_STEEPNESS = 1e3  # of the logarithmic scale: about the largest over the softest pixel of a jet
+# Pixels scored at once: 1,024 images of 64 x 64 fill a GPU with up to 4 GiB; elsewhere 64 of them
+# stay in a processor's cache.
+PIXELS_SCORED_AT_ONCE = {"cuda": 1024 * 64**2, "cpu": 64 * 64**2}
 
 
 def read_split(study: Study, jet_definition: str, split: int) -> PackedJets:
@@ -40,20 +45,6 @@ def read_split(study: Study, jet_definition: str, split: int) -> PackedJets:
     return jets
 
 
-class Batch(NamedTuple):
-    """What a network sees of b jets.
-
-    Attributes:
-        rows: (b,) which jets they are.
-        images: (b, 3, p, p), channels last in memory, valid until the next batch is made.
-        mass: (b,).
-    """
-
-    rows: torch.Tensor
-    images: torch.Tensor
-    mass: torch.Tensor
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """On a CPU: a batch has so few pixels that threads cost more than they bring.
@@ -69,13 +60,17 @@ def _one_thread() -> Iterator[None]:
 
 
 class JetImages:
-    """Jets as a network sees them, kept sparse on a device: 6 bytes a pixel.
+    """Jets as a network sees them, kept sparse on a device: 6 bytes a pixel (an `Inputs`).
+
+    The inputs are `images` (b, 3, p, p), channels last in memory, and `mass` (b,).
 
     All three channels of a jet together are divided by their common maximum, then put on the
     scale of the study, on which an empty pixel stays empty: linear as published, or with more
     weight for soft pixels their square root, or log(1 + 1000 x) / log(1001). The mass is in TeV,
     or standardised to the training jets.
     """
+
+    unit = "jets"
 
     def __init__(
         self,
@@ -84,8 +79,8 @@ class JetImages:
         standardised_mass: bool,
         device: torch.device,
     ) -> None:
-        self.side = jets.side
-        self.device = device
+        self.table, self.size, self.device = jets.jets, jets.side, device
+        self.at_once = max(PIXELS_SCORED_AT_ONCE[device.type] // jets.side**2, 1)
         self.pixel_scale = pixel_scale
         offsets, values = (
             torch.from_numpy(jets.images.offsets),
@@ -99,7 +94,7 @@ class JetImages:
         self.values = (values / scale).to(device)
         # Row, column, channel: the order in which convolutions run fastest. 16 bits, which torch
         # reads as signed integers only: `batches` undoes the sign.
-        channel, place = np.divmod(jets.images.pixels, np.uint16(self.side**2))
+        channel, place = np.divmod(jets.images.pixels, np.uint16(self.size**2))
         pixels = place * np.uint16(len(CHANNELS)) + channel
         self.pixels = torch.from_numpy(pixels.view(np.int16)).to(device)
         self.offsets = offsets.to(device)
@@ -108,20 +103,45 @@ class JetImages:
             mass = (mass - jets.mass_mean) / jets.mass_std
         self.mass = torch.from_numpy(mass.astype(np.float32)).to(device)
 
+    @staticmethod
+    def size_in(study: Study, jet_definition: str) -> int:
+        """Pixels along a side."""
+        return study.image_pixels(jet_definition)
+
+    @staticmethod
+    def sha256(study: Study, jet_definition: str) -> str:
+        """Of the jets of training and validation."""
+        return read_training_sha256(study.data_dir / f"{jet_definition}.h5")
+
+    @classmethod
+    def read(
+        cls, study: Study, jet_definition: str, split: int, device: torch.device
+    ) -> "JetImages":
+        """The packed jets of one split, see `read_split`."""
+        jets = read_split(study, jet_definition, split)
+        return cls(jets, study.training.pixel_scale, study.training.standardised_mass, device)
+
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def moves(self, study: Study, seed: int, epoch: int) -> Moves | None:
+        """Reflections and rotations of all jets, see `draw_moves`."""
+        return draw_moves(len(self), study, seed, epoch, self.device)
+
     def batches(
         self, rows: np.ndarray, sizes: np.ndarray, moves: Moves | None = None
-    ) -> Iterator[Batch]:
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         """The jets `rows` (n,) in batches of these sizes (steps,), which sum to n.
 
         Args:
             moves: of all jets; pixels that meet in one are added before they are scaled.
+
+        Yields:
+            Which jets (b,), and their images and masses, valid until the next batch is made.
         """
         if not len(rows):
             return
-        volume = len(CHANNELS) * self.side**2
+        volume = len(CHANNELS) * self.size**2
         largest = int(sizes.max())
         buffer = torch.zeros(largest * volume, device=self.device)
         image = torch.arange(largest, device=self.device) * volume
@@ -148,17 +168,17 @@ class JetImages:
                     buffer.scatter_add_(0, filled, values * is_inside)
                     values = buffer.index_select(0, filled)
                 buffer.scatter_(0, filled, self._scaled(values))
-                images = buffer[: len(part) * volume].view(-1, self.side, self.side, len(CHANNELS))
-                batch = Batch(part, images.permute(0, 3, 1, 2), self.mass[part])
-            yield batch
+                images = buffer[: len(part) * volume].view(-1, self.size, self.size, len(CHANNELS))
+                inputs = {"images": images.permute(0, 3, 1, 2), "mass": self.mass[part]}
+            yield part, inputs
 
     def _moved(
         self, place: torch.Tensor, jet: torch.Tensor, moves: Moves
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Where pixels (m,) of these jets go, and whether that is within the image."""
         pixel = place // len(CHANNELS)
-        row, column, is_inside = moves.place(jet, pixel // self.side, pixel % self.side, self.side)
-        return (row * self.side + column) * len(CHANNELS) + place % len(CHANNELS), is_inside
+        row, column, is_inside = moves.place(jet, pixel // self.size, pixel % self.size, self.size)
+        return (row * self.size + column) * len(CHANNELS) + place % len(CHANNELS), is_inside
 
     def _scaled(self, values: torch.Tensor) -> torch.Tensor:
         if self.pixel_scale == "sqrt":

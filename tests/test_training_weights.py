@@ -1,0 +1,249 @@
+"""Training weights: a weight counts jets, spectra become equal, classes stay balanced."""
+
+import numpy as np
+import pytest
+import torch
+from toy_jets import SIDE, make_events, packed, write_study
+
+from command import InputError
+from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable, write_event_table
+from jets.split import relative_weights
+from models import create_model
+from processes import PROCESSES
+from products import write_manifest
+from sensitivity.auc import auc
+from sensitivity.bootstrap import Scores
+from study import Study
+from training.inputs import make_sample, read_samples
+from training.jet_images import JetImages
+from training.losses import LOSSES, loss_named
+from training.metrics import evaluate
+from training.plan import Training
+from training.weights import balanced, equalising, training_weights
+
+CPU = torch.device("cpu")
+TOY = Study("toy").changed(figures={"background_jets_min": 1})
+N = 4000
+
+
+def table(n: int = N, seed: int = 0) -> np.ndarray:
+    """Jets whose pT and mass tell their class: signal is harder and heavier."""
+    random = np.random.default_rng(seed)
+    jets = np.zeros(n, [("label", "u1"), ("pt", "f4"), ("mass", "f4")])
+    jets["label"] = random.random(n) < 0.4
+    jets["pt"] = 200 + random.exponential(150 + 100 * jets["label"])
+    jets["mass"] = jets["pt"] * random.uniform(0.1, 0.4 + 0.1 * jets["label"])
+    return jets
+
+
+JETS = table(), table(seed=1)
+
+
+def weighted(study: Study, *given: np.ndarray, jets=JETS):
+    """The training weights of both splits, and what is said of them."""
+    given = given or [np.ones(len(some)) for some in jets]
+    return training_weights(jets, [some["label"] for some in jets], given, study)
+
+
+# --- A weight counts jets -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weight_2_is_a_jet_twice(loss):
+    """One gradient, in float64, and every figure of merit of validation."""
+    images = JetImages(packed(n_events=12), "sqrt", False, CPU)
+    sample, every = make_sample(images), np.arange(len(images))
+    weight = np.where(every % 3 == 1, 2.0, 1.0)
+    gradients = []
+    for rows, given in (
+        (every, weight / weight.mean()),
+        (np.repeat(every, weight.astype(int)), np.ones(len(images))),
+    ):
+        torch.manual_seed(0)
+        network = create_model("ViT", SIDE, 0.125).double()
+        batch = next(sample.batches(rows, np.array([len(rows)])))
+        logits = network(**{name: column.double() for name, column in batch.inputs.items()})
+        mean = LOSSES[loss](logits, batch.label, torch.from_numpy(given)[batch.rows], None)
+        mean.backward()
+        gradients.append([mean, *(parameter.grad for parameter in network.parameters())])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-14)
+
+    random = np.random.default_rng(1)
+    label, event, weight = random.integers(2, size=500), np.arange(500), random.integers(1, 4, 500)
+    columns = random.normal(size=(500, 2)), label, np.ones(500), event
+    copied = evaluate(*(np.repeat(column, weight, axis=0) for column in columns), TOY)
+    for name, found in evaluate(*columns[:2], weight / 7, event, TOY).items():
+        assert found.value == pytest.approx(copied[name].value, rel=1e-12)
+        assert found.error == pytest.approx(copied[name].error, rel=1e-9)
+
+
+def test_an_unknown_loss_is_one_sentence():
+    with pytest.raises(InputError, match="loss is 'hinge', expected one of cross entropy"):
+        loss_named("hinge")
+
+
+# --- From events to jets ------------------------------------------------------------------------
+
+
+def weighted_events(weight: np.ndarray) -> np.ndarray:
+    """Two mass points and two files of background, in turn."""
+    events = np.zeros(len(weight), EVENT_DTYPE)
+    number = np.arange(len(weight)) % 4
+    events["process"] = np.where(number < 2, PROCESSES["stop"].number, PROCESSES["ttbar"].number)
+    events["m_stop"], events["index"] = np.where(number < 2, 700 + 100 * number, -1), number
+    events["weight"] = weight
+    return events
+
+
+def test_a_mass_point_counts_as_its_events_and_the_background_as_a_whole():
+    random = np.random.default_rng(0)
+    weight = random.exponential(size=400) * np.tile([1e-3, 5.0, 1.0, 7.0], 100)
+    events = weighted_events(weight)
+    relative = relative_weights(events)
+    number = events["index"]
+    means = [relative[number == i].mean() for i in range(2)] + [relative[number >= 2].mean()]
+    np.testing.assert_allclose(means, 1)
+    background = number >= 2  # whose two files keep their ratio
+    ratio = relative[background] / weight[background]
+    np.testing.assert_allclose(ratio, ratio[0])
+    equal = weighted_events(np.tile([0.1, 0.3, 0.7, 0.7], 333))
+    assert (relative_weights(equal) == 1).all()
+    with pytest.raises(InputError, match="the weights of 100 stop events"):
+        relative_weights(weighted_events(weight - 0.1 * (number == 0)))
+
+
+def write_weighted(weight: np.ndarray) -> None:
+    """The toy study, whose events have these weights."""
+    write_study(TOY, len(weight))
+    events = make_events(len(weight))
+    events["weight"] = weight
+    path = TOY.data_dir / "events.h5"
+    write_event_table(path, EventTable(events, None, np.zeros(0, SAMPLE_DTYPE), "collisions"))
+    write_manifest(TOY.data_dir / "setup.json", TOY.settings("setup"), {}, [path])
+
+
+def test_jets_have_the_weights_of_their_events(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    training = Training("AK14", "CNN")
+    weight = np.random.default_rng(0).uniform(0.5, 2, 200)
+    write_weighted(weight)
+    samples, remarks = read_samples(training, TOY, CPU)
+    assert remarks == []
+    for sample in samples:
+        of_event = weight[sample.inputs.table["event"]]
+        for value in (0, 1):
+            found = sample.weight[sample.label == value].numpy()
+            expected = of_event[sample.inputs.table["label"] == value]
+            np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-6)
+    write_weighted(2 * weight)
+    for sample, again in zip(samples, read_samples(training, TOY, CPU)[0], strict=True):
+        assert torch.equal(sample.weight, again.weight)
+    write_weighted(np.full(200, 0.3))
+    assert all((sample.weight == 1).all() for sample in read_samples(training, TOY, CPU)[0])
+    write_weighted(weight * np.where(np.arange(200) % 20 < 2, -1, 1))
+    with pytest.raises(InputError, match="weights to train and to validate with are negative; set"):
+        read_samples(training, TOY, CPU)
+
+
+# --- Classes and negative weights ---------------------------------------------------------------
+
+
+def test_where_nothing_is_asked_all_weights_are_exactly_1():
+    weights, remarks = weighted(TOY)
+    assert all((weight == 1).all() for weight in weights) and remarks == []
+
+
+@pytest.mark.parametrize("rule", ["leave out", "absolute"])
+def test_negative_weights_are_named_and_classes_stay_as_drawn(rule):
+    given = [np.random.default_rng(i).normal(1, 0.7, N) for i in range(2)]
+    negative = [weight < 0 for weight in given]
+    study = TOY.changed(training={"negative_weights": rule})
+    weights, remarks = weighted(study, *given)
+    assert remarks == [
+        f"{np.sum(negative)} of {2 * N} weights to train and to validate with are negative: {rule}"
+    ]
+    for weight, raw, is_negative, jets in zip(weights, given, negative, JETS, strict=True):
+        assert (weight[is_negative] == 0).all() == (rule == "leave out")
+        assert weight[weight > 0].mean() == pytest.approx(1)
+        signal = jets["label"] == 1
+        assert weight[signal].sum() / weight.sum() == pytest.approx(signal.mean())
+        ratio = weight[signal & ~is_negative] / raw[signal & ~is_negative]
+        np.testing.assert_allclose(ratio, ratio[0])
+    with pytest.raises(InputError, match=r"negative; set training\.negative_weights to 'leave"):
+        weighted(TOY, *given)
+
+
+def test_a_class_without_weight_cannot_be_trained_on():
+    jets = table()
+    given = np.where(jets["label"] == 1, -0.5, 1)
+    study = TOY.changed(training={"negative_weights": "absolute"})
+    with pytest.raises(InputError, match=r"signal jets to train on add up to -"):
+        weighted(study, given, given)
+    jets["label"] = 1
+    with pytest.raises(InputError, match="weights of 0 background jets to train on add up to 0"):
+        weighted(TOY, jets=(jets, jets))
+
+
+# --- Equal spectra ------------------------------------------------------------------------------
+
+
+def histograms(jets: np.ndarray, weight: np.ndarray, names) -> list[np.ndarray]:
+    """Of both classes, in the bins of `equalising`, but for the outermost ones."""
+    bins = 20 if len(names) == 1 else 10
+    edges = [np.linspace(*np.quantile(jets[name], (0.01, 0.99)), bins + 1)[1:-1] for name in names]
+    return [
+        np.histogramdd([jets[name][some] for name in names], edges, weights=weight[some])[0]
+        for some in (jets["label"] == 0, jets["label"] == 1)
+    ]
+
+
+@pytest.mark.parametrize("names", [("pt",), ("pt", "mass")])
+@pytest.mark.parametrize("method", ["signal", "flat"])
+def test_spectra_agree_and_are_the_signals_or_flat(method, names):
+    study = TOY.changed(training={"equalise": method, "equalise_in": names})
+    event_weight = [np.random.default_rng(i).exponential(size=N) for i in range(2)]
+    weights, (remark,) = weighted(study, *event_weight)
+    jets, weight = table(), weights[0]
+    found, before = histograms(jets, weight, names), histograms(jets, event_weight[0], names)
+    signal_share = jets["label"].mean()
+    np.testing.assert_allclose(found[0] / (1 - signal_share), found[1] / signal_share)
+    filled = found[0] > 0
+    if method == "flat":
+        np.testing.assert_allclose(found[0][filled], found[0][filled][0])
+    else:
+        ratio = found[1][filled] / before[1][filled]
+        np.testing.assert_allclose(ratio, ratio[0])
+    both = np.all([h > 0 for h in before], axis=0)
+    assert np.array_equal(filled, both)
+    left_out = sum(np.sum(w == 0) for w in weights)
+    assert f"{left_out} of {2 * N} are left out" in remark
+    assert left_out < 0.1 * N
+
+
+@pytest.mark.parametrize("method", ["signal", "flat"])
+def test_what_lives_on_pt_alone_learns_nothing(method):
+    """The AUC of pT is 0.5 under the weights: exactly where training pT has few values, within the
+    fluctuation of its own jets in validation."""
+    jets = [table(seed=i) for i in range(2)]
+    for some in jets:
+        some["pt"] = np.round(some["pt"].clip(200, 1000), -2)
+    unweighted, areas = [], []
+    weights, _ = weighted(TOY.changed(training={"equalise": method}), jets=jets)
+    for some, weight in zip(jets, weights, strict=True):
+        classes = [some["label"] == value for value in (1, 0)]
+        unweighted.append(auc(*(some["pt"][c] for c in classes), bootstraps=2).value)
+        scores = [Scores(some["pt"][c], weight=weight[c]) for c in classes]
+        areas.append(auc(*scores, bootstraps=100))
+    assert min(unweighted) > 0.6
+    assert areas[0].value == pytest.approx(0.5, abs=1e-12)
+    assert abs(areas[1].value - 0.5) < 4 * areas[1].error < 0.1
+
+
+def test_validation_has_the_factors_of_training():
+    jets, given = [table(), table(100, seed=1)], [np.ones(N), np.ones(100)]
+    study = TOY.changed(training={"equalise": "signal"})
+    weights, _ = weighted(study, *given, jets=jets)
+    factors = equalising(jets[0]["pt"][:, None], jets[0]["label"], given[0], "signal")
+    expected = factors(jets[1]["pt"][:, None], jets[1]["label"])
+    np.testing.assert_allclose(weights[1], balanced(expected, jets[1]["label"]))

@@ -1,0 +1,154 @@
+"""What networks are trained on: inputs by name, and what is to be learnt from them.
+
+An input is a class with all that `Inputs` says and one line in `INPUTS`; a network names the input
+that it takes in `models.MODELS`. Learner, loop, metrics and scoring know no more of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from jets.packed import read_event_table
+from jets.split import TRAIN, VALIDATION, relative_weights
+from study import Study
+from training.jet_images import JetImages
+from training.plan import Training
+from training.three_jets import ThreeJetImages
+from training.weights import training_weights
+
+
+class Batch(NamedTuple):
+    """What a network and its loss see of b jets or events.
+
+    Attributes:
+        rows: (b,) which ones of the sample they are.
+        inputs: name -> (b, ...), the arguments of the network, valid until the next batch is made.
+        label: (b,) 1 for signal, int64.
+        weight: (b,) of their losses; the mean over an epoch is 1.
+        spectator: (b,) what a loss may see and the network must not know; None without one.
+    """
+
+    rows: torch.Tensor
+    inputs: dict[str, torch.Tensor]
+    label: torch.Tensor
+    weight: torch.Tensor
+    spectator: torch.Tensor | None = None
+
+
+class Inputs(Protocol):
+    """Jets or events of one split on a device, as networks see them.
+
+    Attributes:
+        table: structured (n,) with their `event` (row of the event table), `k` (number of the jet
+            in it), `label`, `shuffled_label`, and `pt` and `mass`, in which spectra may be equal.
+        size: that the factory of a network is told: pixels along a side, features, ...
+        device: where they are.
+        at_once: how many are scored at once.
+        unit: `jets` or `events`.
+    """
+
+    table: np.ndarray
+    size: int
+    device: torch.device
+    at_once: int
+    unit: str
+
+    @staticmethod
+    def size_in(study: Study, jet_definition: str) -> int:
+        """Their size, before anything is read."""
+
+    @staticmethod
+    def sha256(study: Study, jet_definition: str) -> str:
+        """Of the training and validation split; a training of others is another training."""
+
+    @classmethod
+    def read(cls, study: Study, jet_definition: str, split: int, device: torch.device) -> "Inputs":
+        """One split of what setup.py made.
+
+        Raises:
+            InputError: setup.py has not finished, or its products contradict each other.
+        """
+
+    def moves(self, study: Study, seed: int, epoch: int) -> Any:
+        """The augmentation of an epoch, as `batches` takes it; None in a study without any."""
+
+    def batches(
+        self, rows: np.ndarray, sizes: np.ndarray, moves: Any = None
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        """The rows (m,) in batches of these sizes (steps,), which sum to m.
+
+        Yields:
+            Which rows (b,), and the inputs by name, each (b, ...).
+        """
+
+    def __len__(self) -> int: ...
+
+
+INPUTS: dict[str, type[Inputs]] = {"jet image": JetImages, "three jets": ThreeJetImages}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One split, and what is to be learnt from it.
+
+    Attributes:
+        inputs: of n jets or events.
+        label: (n,) 1 for signal, int64 on the device.
+        weight: (n,) float32 on the device: 0 leaves out, and the mean of the others is 1.
+        rows: (m,) those that are not left out.
+        spectator: (n,) on the device, see `Batch`.
+    """
+
+    inputs: Inputs
+    label: torch.Tensor
+    weight: torch.Tensor
+    rows: np.ndarray
+    spectator: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, rows: np.ndarray, sizes: np.ndarray, moves: Any = None) -> Iterator[Batch]:
+        """Rows in batches, as `Inputs.batches` has them."""
+        for part, inputs in self.inputs.batches(rows, sizes, moves):
+            spectator = None if self.spectator is None else self.spectator[part]
+            yield Batch(part, inputs, self.label[part], self.weight[part], spectator)
+
+
+def make_sample(inputs: Inputs, label: str = "label", weight: np.ndarray | None = None) -> Sample:
+    """Inputs with their labels and weights.
+
+    Args:
+        label: the column to learn, `label` or `shuffled_label`.
+        weight: (n,) as `training_weights` returns it; 1 without.
+    """
+    weight = np.ones(len(inputs)) if weight is None else weight
+    truth, on_device = (
+        torch.from_numpy(column).to(inputs.device)
+        for column in (inputs.table[label].astype(np.int64), weight.astype(np.float32))
+    )
+    return Sample(inputs, truth, on_device, np.flatnonzero(weight))
+
+
+def read_samples(
+    training: Training, study: Study, device: torch.device
+) -> tuple[list[Sample], list[str]]:
+    """The training and the validation sample, and what is to be said of their weights.
+
+    Raises:
+        InputError: as `Inputs.read` and `training_weights`.
+    """
+    read, label = INPUTS[training.input].read, training.label
+    splits = [read(study, training.jet_definition, s, device) for s in (TRAIN, VALIDATION)]
+    relative = relative_weights(read_event_table(study.data_dir / "events.h5").events)
+    weights, remarks = training_weights(
+        [inputs.table for inputs in splits],
+        [inputs.table[label] for inputs in splits],
+        [relative[inputs.table["event"]] for inputs in splits],
+        study,
+    )
+    samples = zip(splits, weights, strict=True)
+    return [make_sample(inputs, label, weight) for inputs, weight in samples], remarks

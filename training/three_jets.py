@@ -1,0 +1,145 @@
+"""The input of networks of an event: images and masses of its three hardest jets.
+
+Trained on all three jets of as many events of each mass point as the study trains on jets, and of
+as many top pairs: setup.py packs other jets, so these are drawn from the sample again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from jets.images import SparseImages, concatenate
+from jets.packed import JET_DTYPE, KINEMATICS, PackedJets
+from jets.preparation import at_side, look_through
+from jets.sources import find_source
+from jets.split import (
+    HELD_OUT,
+    TRAIN,
+    is_background,
+    is_signal,
+    is_variation,
+    lowest,
+    mass_point,
+    shuffle_labels,
+    uniform,
+)
+from physics import JETS_PER_EVENT
+from products import read_manifest
+from study import Study
+from training.augmentation import Moves
+from training.jet_images import GEV_PER_TEV, JetImages
+
+NO_IMAGE = SparseImages(np.zeros(2, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float32))
+
+
+class ThreeJetImages:
+    """Events as a network of three jets sees them (an `Inputs`).
+
+    The inputs are `images` (b, 3, 3, p, p), the hardest jet first, and `mass` (b, 3). A jet that
+    does not exist is an image without pixels with the mean mass. The table has the hardest jet.
+    """
+
+    unit = "events"
+
+    def __init__(self, jets: JetImages, jet_of_event: np.ndarray, table: np.ndarray) -> None:
+        """
+        Args:
+            jet_of_event: (n, 3) rows of the jets.
+            table: structured (n,), `JET_DTYPE`.
+        """
+        self.jets, self.jet_of_event, self.table = jets, jet_of_event, table
+        self.size, self.device, self.at_once = jets.size, jets.device, jets.at_once
+
+    @staticmethod
+    def size_in(study: Study, jet_definition: str) -> int:
+        """Pixels along a side."""
+        return study.image_pixels(jet_definition)
+
+    @staticmethod
+    def sha256(study: Study, jet_definition: str) -> str:
+        """Of all that setup.py read and was told."""
+        made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
+        files = {path: facts["sha256"] for path, facts in made["inputs"].items()}
+        stated = json.dumps([made["settings"], files], sort_keys=True)
+        return hashlib.sha256(stated.encode()).hexdigest()
+
+    @classmethod
+    def read(
+        cls, study: Study, jet_definition: str, split: int, device: torch.device
+    ) -> "ThreeJetImages":
+        """Draw the three jets of the events of one split: of those to train on, or held out.
+
+        Raises:
+            InputError: setup.py has not finished, or the sample has changed since.
+        """
+        source = find_source(study)
+        manifest = study.data_dir / "setup.json"
+        read_manifest(manifest, "setup.py", study.settings("setup"), made_from=source.paths)
+        overview = look_through(source, study)
+        events, kinematics = overview.table.events, overview.jets[jet_definition]
+        side = study.image_pixels(jet_definition)
+        exists = kinematics["pt"] > 0
+        trains = choose_events(events, study.images.training_jets_per_mass_point)
+        mass = kinematics["mass"][(trains & (events["split"] == TRAIN))[:, None] & exists]
+        mass = mass / GEV_PER_TEV
+        mean, std = float(mass.mean()), float(mass.std())
+
+        chosen = trains | (~is_variation(events) & (events["split"] == HELD_OUT))
+        table = np.zeros(len(events), JET_DTYPE)
+        table["event"], table["split"] = np.arange(len(events)), events["split"]
+        table["label"], table["classified"] = is_signal(events), chosen
+        for name, _ in KINEMATICS:
+            table[name] = kinematics[name][:, 0]
+        table["shuffled_label"] = shuffle_labels(table["label"], chosen, jet_definition)
+
+        rows = np.flatnonzero(chosen & (events["split"] == split))
+        wanted = np.zeros(exists.shape, bool)
+        wanted[rows] = exists[rows]
+        images = []
+        for sample, i, j in zip(source.samples, overview.first, overview.first[1:], strict=False):
+            drawn = source.images(sample, {jet_definition: wanted[i:j]})[jet_definition]
+            images.append(at_side(drawn, jet_definition, side))
+        jets = np.zeros(np.count_nonzero(wanted) + 1, JET_DTYPE)
+        jets["mass"][:-1], jets["mass"][-1] = kinematics["mass"][wanted], mean * GEV_PER_TEV
+        jet_of_event = np.full(exists.shape, len(jets) - 1)
+        jet_of_event[wanted] = np.arange(len(jets) - 1)
+        packed = PackedJets(jets, concatenate([*images, NO_IMAGE]), side, mean, std, jet_definition)
+        seen = JetImages(
+            packed, study.training.pixel_scale, study.training.standardised_mass, device
+        )
+        return cls(seen, jet_of_event[rows], table[rows])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def moves(self, study: Study, seed: int, epoch: int) -> Moves | None:
+        """Reflections and rotations of all jets, each by itself."""
+        return self.jets.moves(study, seed, epoch)
+
+    def batches(
+        self, rows: np.ndarray, sizes: np.ndarray, moves: Moves | None = None
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        """The events `rows` (n,) in batches, as `JetImages.batches` has jets."""
+        jets = self.jets.batches(self.jet_of_event[rows].ravel(), JETS_PER_EVENT * sizes, moves)
+        parts = torch.from_numpy(rows).to(self.device).split(sizes.tolist())
+        for part, (_, inputs) in zip(parts, jets, strict=True):
+            by_event = (-1, JETS_PER_EVENT)
+            yield part, {name: column.unflatten(0, by_event) for name, column in inputs.items()}
+
+
+def choose_events(events: np.ndarray, per_mass_point: int) -> np.ndarray:
+    """Which events (n,) train and validate: up to a number of each mass point, as many top pairs.
+
+    Args:
+        events: structured (n,) with the fields of `IDENTITY` and `split`.
+    """
+    hashes = uniform(events, "three jets")
+    chosen, n = np.zeros(len(events), bool), per_mass_point
+    for is_class in (is_signal(events), is_background(events)):
+        candidates = is_class & (events["split"] != HELD_OUT)
+        chosen[candidates] = lowest(hashes[candidates], mass_point(events[candidates]), n)
+        n = np.count_nonzero(chosen)
+    return chosen

@@ -1,0 +1,147 @@
+"""Training weights: of events, of equal spectra, of balanced classes. No result contains them.
+
+A jet has the weight of its event relative to the mean of its mass point or of the background
+(`jets.split.relative_weights`): a mass point counts as its jets were drawn, and slices of the
+background count as they are expected. Then, if a study asks for it, both classes get the same
+spectrum of `equalise_in`, so that a network gains nothing from that spectrum alone:
+
+    equalise = "signal"   the background gets the signal's spectrum. weaver: `reweight_method: ref`
+                          with the signal as first of `reweight_classes`. UPP (ATLAS): resampling,
+                          `method: pdf` or `countup`, or `reweighting` with `class_target` signal.
+    equalise = "flat"     both spectra become flat. weaver: `reweight_method: flat`.
+
+As there, a factor is a ratio of histograms of the training split, with their weights; validation
+jets have the same factors, and jets that are tested have none. Unlike there, weights multiply
+losses (weaver and UPP's resampling draw jets with them), none is clipped (weaver:
+`reweight_threshold`), and both classes are left out of bins where one of them is missing: else
+their spectra would differ. In the end each class has its share of the jets drawn.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from command import InputError
+from study import Study
+
+BINS = {1: 20, 2: 10}  # of each of one or of two variables, of equal widths
+RANGE = (0.01, 0.99)  # quantiles of the training jets; those beyond count in the outermost bins
+CLASSES, USES = ("background", "signal"), ("to train on", "to validate with")
+
+
+def training_weights(
+    tables: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray],
+    study: Study,
+) -> tuple[list[np.ndarray], list[str]]:
+    """Weights of the losses of training and validation jets; all exactly 1 where nothing is asked.
+
+    Args:
+        tables: structured, with the columns that `equalise_in` names, of both splits.
+        labels: 1 for signal, of both splits.
+        weights: relative weights of the events, of both splits.
+        study: its `negative_weights`, `equalise` and `equalise_in`.
+
+    Returns:
+        The weights of both splits, see `balanced`, and sentences on what was left out or changed.
+
+    Raises:
+        InputError: negative weights that the study refuses, or a class whose weights do not add up
+            to more than 0.
+    """
+    _require_classes(weights, labels, study, "add events to the sample and run setup.py again")
+    remarks, n = [], sum(map(len, weights))
+    if negative := sum(np.count_nonzero(weight < 0) for weight in weights):
+        found = f"{negative} of {n} weights to train and to validate with are negative"
+        if study.training.negative_weights == "refuse":
+            raise InputError(
+                f"study {study.name!r}: {found}; set training.negative_weights to 'leave out' or "
+                "to 'absolute', which takes |w|"
+            )
+        remarks.append(f"{found}: {study.training.negative_weights}")
+        positive = (
+            np.abs if study.training.negative_weights == "absolute" else lambda w: np.maximum(w, 0)
+        )
+        weights = [positive(weight) for weight in weights]
+    if study.training.equalise != "none":
+        values = [
+            np.stack([t[name] for name in study.training.equalise_in], axis=1) for t in tables
+        ]
+        factors = equalising(values[0], labels[0], weights[0], study.training.equalise)
+        given = sum(map(np.count_nonzero, weights))
+        weights = [
+            w * factors(*of_jets) for w, *of_jets in zip(weights, values, labels, strict=True)
+        ]
+        left = sum(map(np.count_nonzero, weights))
+        remarks.append(
+            f"equal spectra in {' and '.join(study.training.equalise_in)}: {given - left} of {n} "
+            "are left out, in bins where a class has no training jet"
+        )
+        _require_classes(weights, labels, study, "equalise in fewer variables")
+    return [balanced(*pair) for pair in zip(weights, labels, strict=True)], remarks
+
+
+def balanced(weight: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Weights (n,) scaled class by class, so that each class counts as many jets as it has.
+
+    The mean of those that are not 0 is 1.
+
+    Args:
+        weight: (n,) 0 or more, of each class some above.
+        label: (n,) 1 for signal.
+
+    >>> balanced(np.array([1.0, 3.0, 7.0, 0.0]), np.array([0, 0, 1, 1]))
+    array([0.375, 1.125, 1.5  , 0.   ])
+    """
+    scale = (
+        np.bincount(label) / np.bincount(label, weight) * (np.count_nonzero(weight) / len(weight))
+    )
+    return weight * scale[label]
+
+
+def equalising(
+    values: np.ndarray, label: np.ndarray, weight: np.ndarray, method: str
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Factors that make the spectra of both classes equal.
+
+    Args:
+        values: (n, d) of one or two variables.
+        label: (n,) 1 for signal.
+        weight: (n,) 0 or more.
+        method: "signal" or "flat".
+
+    Returns:
+        A function of values (m, d) and labels (m,), of these jets or others, to the factors (m,);
+        0 in bins where a class has no weight, for spectra cannot be equal there.
+
+    >>> pt, label = np.array([[1.0], [1], [2], [1], [2], [2]]), np.array([0, 0, 0, 1, 1, 1])
+    >>> equalising(pt, label, np.ones(6), "signal")(pt, label)
+    array([0.5, 0.5, 2. , 1. , 1. , 1. ])
+    """
+    bins = BINS[values.shape[1]]
+    ends = np.quantile(values, RANGE, axis=0).T
+    edges = [np.linspace(low, high, bins + 1)[1:-1] for low, high in ends]
+
+    def bin_of(values: np.ndarray) -> np.ndarray:
+        places = [np.searchsorted(e, v, "right") for e, v in zip(edges, values.T, strict=True)]
+        return np.ravel_multi_index(places, [bins] * len(edges))
+
+    shape = (2, bins ** len(edges))
+    place = np.ravel_multi_index((label, bin_of(values)), shape)
+    sums = np.bincount(place, weight, minlength=np.prod(shape)).reshape(shape)
+    target = (sums[1] if method == "signal" else 1.0) * (sums > 0).all(axis=0)
+    factor = np.divide(target, sums, out=np.zeros(shape), where=sums > 0)
+    return lambda values, label: factor[label, bin_of(values)]
+
+
+def _require_classes(
+    weights: Sequence[np.ndarray], labels: Sequence[np.ndarray], study: Study, remedy: str
+) -> None:
+    for weight, label, use in zip(weights, labels, USES, strict=True):
+        for value, name in enumerate(CLASSES):
+            if not (total := weight[label == value].sum()) > 0:
+                raise InputError(
+                    f"study {study.name!r}: the weights of {np.count_nonzero(label == value)} "
+                    f"{name} jets {use} add up to {total:g}, expected more than 0; {remedy}"
+                )
