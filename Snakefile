@@ -20,7 +20,7 @@ Resources are roomy requests: readme, paper and best have not been run at full s
 
 import sys
 
-from physics import SHOWER_VARIATIONS
+from processes import VARIATION, of_role
 from study import PRESETS, load_study
 from training.plan import trainings
 
@@ -40,7 +40,7 @@ if SIMULATE == "true":
 
     rule simulate:
         output: update(f"{study.sample_dir}/{{name}}.h5")
-        params: events=(study.simulation.background_events, study.sample.background_files, study.simulation.signal_events)
+        params: events=(study.simulation, study.sample.background_files)
         threads: 4
         resources: mem="8GB", runtime="12h"
         shell:
@@ -53,7 +53,7 @@ else:
 
 
 VARIATIONS = [
-    path for name in SHOWER_VARIATIONS for path in study.variation_dir(name).glob("[!.]*.h5")
+    path for process in of_role(VARIATION).values() for path in study.variation_files(process)
 ]
 
 

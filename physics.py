@@ -55,12 +55,3 @@ BEAM_ENERGY = 13_000.0  # [paper] centre of mass
 LUMINOSITY = 137.0  # [paper] fb^-1
 EXPECTED_BACKGROUND = 273_085.0  # [paper] events after the preselection
 BACKGROUND_UNCERTAINTY = 0.06  # [paper] relative
-
-# --- Modelling of the background ----------------------------------------------------------------
-
-# [ours] What Pythia is told besides, to see how far the assumed uncertainty reaches.
-SHOWER_VARIATIONS = {
-    "half_scale": ("TimeShower:renormMultFac = 0.25", "SpaceShower:renormMultFac = 0.25"),
-    "double_scale": ("TimeShower:renormMultFac = 4", "SpaceShower:renormMultFac = 4"),
-    "power_shower": ("SpaceShower:pTdampMatch = 0",),  # by default damped above the hard scale
-}

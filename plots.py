@@ -35,11 +35,12 @@ from evaluation.table import Summary
 from event_level.fits import PUBLISHED_NETWORKS, all_definitions, all_networks, sources
 from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
 from physics import JET_DEFINITIONS
-from sensitivity.cross_sections import STOP_MASSES
+from processes.stop import STOP_MASSES
 from study import Study, add_study_options, study_of
 from training.plan import require_scored
 
 WITHOUT_OBSERVABLES = "the published files hold no event observables"
+AGAINST_MASS = ("sic_networks", "sic_combinations", "sic_observables", "exclusion_plane", "gain")
 WITHOUT_EFFICIENCIES = "the published files hold no event observables and no selection efficiencies"
 
 
@@ -81,14 +82,22 @@ def left_out(results: Results) -> dict[str, str]:
         )
     if not training_curves.histories(results):
         reasons["training_curves"] = f"{results.study.data_dir}/models holds no history.csv"
+    stop_masses, neutralino_masses = results.masses
+    if not len(stop_masses):
+        reasons |= dict.fromkeys(
+            AGAINST_MASS, "the signal has no masses of a stop and a neutralino"
+        )
     if results.table.observables is None:
         reasons |= dict.fromkeys(("sic_observables", "features"), WITHOUT_OBSERVABLES)
         reasons |= dict.fromkeys(("exclusion_plane", "gain"), WITHOUT_EFFICIENCIES)
-    elif results.masses[0].min() < STOP_MASSES[0] or results.masses[0].max() > STOP_MASSES[1]:
-        reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(*STOP_MASSES)
-        reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
-    elif min(map(len, results.masses)) < 2:
-        reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
+    elif len(stop_masses):
+        if stop_masses[0] < STOP_MASSES[0] or stop_masses[-1] > STOP_MASSES[-1]:
+            reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(
+                *STOP_MASSES
+            )
+            reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
+        elif min(len(stop_masses), len(neutralino_masses)) < 2:
+            reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
     return reasons
 
 

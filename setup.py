@@ -21,10 +21,12 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 import argparse
 import itertools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from command import InputError, run
 from physics import JET_DEFINITIONS, JETS_MIN
+from processes import Process
 from products import alone, fingerprints, is_finished, unchanged, write_manifest
 from study import Study, add_study_options, study_of
 
@@ -43,12 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     trainings(study)  # a network that does not exist is better found now than in step 2
     source = find_source(study)
     print(f"source: {source.name}, {source.folder}/, {len(source.paths)} files")
-    if source.left_out:
-        print(
-            f"left out: {len(source.left_out)} files that study {study.name!r} does not ask for "
-            f"(its masses, background_files = {study.sample.background_files}): "
-            f"{listed(source.left_out)}"
-        )
+    for reason, paths in source.left_out.items():
+        print(f"left out: {len(paths)} file{'s' * (len(paths) > 1)} {reason}: {listed(paths)}")
     manifest = study.data_dir / "setup.json"
     settings = study.settings("setup") | {"layout": LAYOUT}
     if is_finished(manifest, settings, source.paths):
@@ -66,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
                 f"on the grid of this study: {', '.join(f'{mass:g}' for mass in masses)} GeV"
             )
         print_inventory(inventory(overview))
-        print_missing(study, *missing_samples(study, overview.table.samples))
+        print_missing(study, missing_samples(study, overview.table.samples))
         chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
         packed = [jets for _, jets in chosen.values()]
         in_two = events_in_two_splits(overview.table.events, packed)
@@ -120,33 +118,33 @@ def require_its_own(manifest: Path, stated_by: str) -> None:
 
 
 def print_inventory(lines: list[tuple]) -> None:
-    """A table with one line a background file and a stop mass."""
+    """A table with one line per background file and stop mass."""
     names = list(JET_DEFINITIONS)
-    header = ["sample", "points", f">= {JETS_MIN} jets", "fewer", *names, *names]
-    print(f"\n{'':<18}{'events':>12}{'jets':>16}{'matched jets of a mass point':>53}")
+    header = ["sample", "points", f">= {JETS_MIN} jets", "fewer", "weighted", *names, *names]
+    print(f"\n{'':<18}{'events':>12}{'jets':>28}{'matched jets of a mass point':>53}")
     for line in (header, *lines):
-        name, points, selected, fewer, *numbers = map(str, line)
+        name, points, selected, fewer, weight, *numbers = map(str, line)
         counts, matched = numbers[: len(names)], numbers[len(names) :]
-        print(f"{name:<13}{points:>7}{selected:>10}{fewer:>7}", end="")
+        print(f"{name:<13}{points:>7}{selected:>10}{fewer:>7}{weight:>12}", end="")
         print("".join(f"{n:>9}" for n in counts) + "".join(f"{n:>12}" for n in matched).rstrip())
 
 
-def print_missing(study: Study, points: dict[int, list[int]], indices: list[int]) -> None:
-    """What of the study's mass grid and background files is not there."""
-    n_points = len(study.sample.stop_masses) * len(study.sample.neutralino_masses)
-    n_missing = sum(map(len, points.values()))
-    print(f"\nmissing: {n_missing} of {n_points} mass points", end=", ")
-    print(f"{len(indices)} of {study.sample.background_files} background files", end="")
-    print(f" ({spans(indices, range(study.sample.background_files))})" if indices else "")
-    whole = [
-        m for m, missing in points.items() if len(missing) == len(study.sample.neutralino_masses)
-    ]
-    if whole:
-        print(f"  stop {spans(whole, study.sample.stop_masses)} GeV: every neutralino mass")
-    for m_stop, missing in points.items():
-        if m_stop not in whole:
-            masses = spans(missing, study.sample.neutralino_masses)
-            print(f"  stop {m_stop} GeV: neutralino {masses} GeV")
+def print_missing(study: Study, missing: Mapping[Process, Sequence[tuple[int, ...]]]) -> None:
+    """What the study asks for and is not there, process by process."""
+    print()
+    for process, files in missing.items():
+        names, axes = process.parameters or ("index",), study.axes_of(process)
+        print(f"missing of {process.name}: {len(files)} of {math.prod(map(len, axes))}")
+        rest: dict[tuple[int, ...], list[int]] = {}  # of the first numbers, the missing last ones
+        for *first, last in files:
+            rest.setdefault(tuple(first), []).append(last)
+        whole = [first for first, lasts in rest.items() if first and len(lasts) == len(axes[-1])]
+        if whole:
+            print(f"  {names[0]} {spans([value for (value,) in whole], axes[0])}: every {names[1]}")
+        for first, lasts in rest.items():
+            if first not in whole:
+                before = "".join(f"{names[0]} {value}: " for value in first)
+                print(f"  {before}{names[-1]} {spans(lasts, axes[-1])}")
 
 
 def spans(values: Sequence[int], grid: Sequence[int]) -> str:

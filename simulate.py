@@ -2,11 +2,12 @@
 
 Reads   nothing.
 Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5 (layout:
-        doc/data-format.md), the events that pass the preselection of CMS SUS-19-004 with at least
-        five jets (fully selected: seven). With --variations instead fully selected top pairs of
-        other showers, train_data/<sample>/<sample>_<variation>/ttbar_0.h5. Chunks on the way lie in
-        chunks/ beside the files; a second call goes on from them, and the files do not depend on
-        the number of workers.
+        doc/data-format.md), or of what other processes the study asks for: the events that pass
+        the preselection of CMS SUS-19-004 with at least five jets (fully selected: seven). With
+        --variations instead fully selected top pairs of other showers,
+        train_data/<sample>/<sample>_<variation>/ttbar_0.h5. Chunks on the way lie in chunks/ beside
+        the files; a second call goes on from them, and the files do not depend on the number of
+        workers.
 Takes   per fully selected event and core 0.5 to 1 s (top pairs) and 0.06 to 0.25 s (stop pairs).
 
     python simulate.py --study demo
@@ -25,10 +26,10 @@ import contextlib
 import importlib.util
 import resource
 
-from collisions.production import is_complete, samples_of, simulate, take_up, variations_of
+from collisions.production import is_complete, samples_of, simulate, take_up
 from command import InputError, run
 from jets.published import write_published
-from physics import SHOWER_VARIATIONS
+from processes import VARIATION, of_role
 from products import alone, cores
 from study import add_study_options, study_of
 
@@ -51,12 +52,13 @@ def main() -> None:
     parser.add_argument(
         "--variations",
         nargs="+",
-        choices=list(SHOWER_VARIATIONS),
+        choices=list(of_role(VARIATION)),
         default=[],
         metavar="NAME",
-        help=f"instead: top pairs of other showers ({', '.join(SHOWER_VARIATIONS)})",
+        help=f"instead: top pairs of other showers ({', '.join(of_role(VARIATION))})",
     )
     parser.add_argument("--workers", type=int, default=cores(), help="default: all cores")
+    parser.add_argument("--tries", type=int, help="events in a chunk (default: some 10 s of them)")
     parser.add_argument("--no-veto", action="store_true", help="finish every top-pair event")
     parser.add_argument(
         "--published-layout",
@@ -65,14 +67,14 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parser.parse_args()
-    if options.workers < 1:
-        raise InputError(f"--workers is {options.workers}, expected 1 or more")
+    for name in ("workers", "tries"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise InputError(f"--{name} is {number}, expected 1 or more")
     if options.variations and (options.only or options.no_veto or options.published_layout):
         parser.error("--variations has files of its own: no --only, --no-veto, --published-layout")
     study = study_of(options)
-    samples = samples_of(study, veto=not options.no_veto)
-    if options.variations:
-        samples = variations_of(study, list(dict.fromkeys(options.variations)))
+    names = list(dict.fromkeys(options.variations)) or study.sample.processes
+    samples = samples_of(study, names, not options.no_veto, options.tries)
     if options.only:
         known = {sample.name: sample for sample in samples}
         if unknown := [name for name in options.only if name not in known]:

@@ -29,6 +29,16 @@ from typing import Any
 
 from command import InputError
 from physics import BEAM_ENERGY, JET_DEFINITIONS
+from processes import (
+    BACKGROUND,
+    PROCESSES,
+    SIGNAL,
+    STATED,
+    VARIATION,
+    Process,
+    of_role,
+    unregistered,
+)
 
 # --- Names --------------------------------------------------------------------------------------
 
@@ -41,15 +51,6 @@ INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
 
 
-def sample_name(process: str, m_stop: int, m_neutralino: int, index: int) -> str:
-    """The name of one file of collisions, without its suffix.
-
-    >>> sample_name("ttbar", -1, -1, 0), sample_name("stop", 900, 300, -1)
-    ('ttbar_0', 'stop_900_300')
-    """
-    return f"ttbar_{index}" if process == "ttbar" else f"stop_{m_stop}_{m_neutralino}"
-
-
 # --- Sections -----------------------------------------------------------------------------------
 
 
@@ -58,10 +59,10 @@ class SimulationSettings:
     """How many events simulate.py makes; fully selected ones, but for the shares."""
 
     signal_events: int = 5_000  # per mass point
-    background_events: int = 60_000  # all files together
+    background_events: int = 60_000  # all files of a process together
     signal_loose_share: float = 1.0  # of the events with 5 or 6 jets, how many are kept
     background_loose_share: float = 1.0
-    variation_events: int = 5_000  # top pairs of each of SHOWER_VARIATIONS
+    variation_events: int = 5_000  # of each variation
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class SampleSettings:
 
     folder: str = ""  # in train_data/; empty: the study's own name
     published_files: bool = True  # without such a folder, read those in train_data/
+    processes: tuple[str, ...] = ("ttbar", "stop")  # names in processes/, variations aside
     stop_masses: tuple[int, ...] = tuple(range(700, 1201, 25))  # GeV
     neutralino_masses: tuple[int, ...] = tuple(range(100, 501, 10))  # GeV
-    background_files: int = 10
+    background_files: int = 10  # of each process without parameters
 
 
 @dataclass(frozen=True)
@@ -212,23 +214,43 @@ class Study:
         """Our own collisions: `train_data/<sample>/`."""
         return Path("train_data") / (self.sample.folder or self.name)
 
+    def axes_of(self, process: Process) -> tuple[Sequence[int], ...]:
+        """The values of each parameter of a process, or the indices of its files if it has none."""
+        masses = self.sample.stop_masses, self.sample.neutralino_masses
+        stated = dict(zip(STATED, masses, strict=True))
+        if not process.parameters:
+            n_files = self.sample.background_files if process.role == BACKGROUND else 1
+            return (range(n_files),)
+        return tuple(
+            stated[name] if name in stated else process.values[i]
+            for i, name in enumerate(process.parameters)
+        )
+
+    def files_of(self, process: Process) -> list[tuple[int, ...]]:
+        """The numbers in the names of the files of a process that the study asks for."""
+        return list(itertools.product(*self.axes_of(process)))
+
+    def folder_of(self, process: Process) -> Path:
+        """Where its files lie; those of a variation in `train_data/<sample>/<sample>_<name>/`.
+
+        The seeds follow from the name of that folder, so it names the sample and the variation.
+        """
+        if process.role == VARIATION:
+            return self.sample_dir / f"{self.sample_dir.name}_{process.name}"
+        return self.sample_dir
+
     @property
     def sample_files(self) -> list[Path]:
-        """The files that simulate.py makes, the background first: it takes longest."""
-        sample = self.sample
-        names = [sample_name("ttbar", -1, -1, index) for index in range(sample.background_files)]
-        names += [
-            sample_name("stop", *masses, -1)
-            for masses in itertools.product(sample.stop_masses, sample.neutralino_masses)
+        """The files that simulate.py makes."""
+        return [
+            self.folder_of(process) / f"{process.sample_name(*numbers)}.h5"
+            for process in map(PROCESSES.__getitem__, self.sample.processes)
+            for numbers in self.files_of(process)
         ]
-        return [self.sample_dir / f"{name}.h5" for name in names]
 
-    def variation_dir(self, name: str) -> Path:
-        """Top pairs of another shower, a key of `SHOWER_VARIATIONS`: `train_data/<sample>/<name>/`.
-
-        The name is of this sample and this variation, for the seeds follow from it.
-        """
-        return self.sample_dir / f"{self.sample_dir.name}_{name}"
+    def variation_files(self, process: Process) -> list[Path]:
+        """The files of a variation that are there."""
+        return sorted(self.folder_of(process).glob("[!.]*.h5"))
 
     @property
     def data_dir(self) -> Path:
@@ -357,6 +379,7 @@ def load_study(name: str, changes: Sequence[str] = ()) -> Study:
         settings = _placed(source, stated)
         based_on, study = study, _changed(study, source, settings)
         is_sample_stated = bool(settings.get("sample.folder", is_sample_stated))
+        _check(source, study)
         if not is_sample_stated:
             is_same = study.simulation == based_on.simulation and (
                 {path.name for path in study.sample_files}
@@ -364,7 +387,6 @@ def load_study(name: str, changes: Sequence[str] = ()) -> Study:
             )
             shared = based_on.sample_dir.name if is_same else study.name
             study = study.changed(sample={"folder": "" if shared == study.name else shared})
-        _check(source, study)
     return study
 
 
@@ -458,7 +480,16 @@ def _check(source: Path | str, study: Study) -> None:
         "equalise": EQUALISE,
         "negative_weights": NEGATIVE_WEIGHTS,
     }
+    for name in study.sample.processes:
+        if name not in PROCESSES:
+            raise InputError(f"{source}: {unregistered(name)}")
+    for role in (SIGNAL, BACKGROUND):
+        asked, place = study.sample.processes, "sample.processes"
+        good = set(asked) <= set(of_role(SIGNAL, BACKGROUND))
+        good &= not of_role(role).keys().isdisjoint(asked)
+        require(place, asked, good, "at least one signal and one background, no variation")
     known = {
+        "processes": PROCESSES,
         "jet_definitions": JET_DEFINITIONS,
         "seeds": range(INTEGER_MAX),
         "equalise_in": EQUALISE_IN,

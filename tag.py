@@ -21,7 +21,6 @@ import argparse
 import hashlib
 import math
 import os
-import re
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from jets.events import Events, read_events
 from jets.preparation import jets_of
 from models.pretrained import load_weights
 from physics import JET_DEFINITIONS, MATCHING_RADIUS, MISSING_SCORE
+from processes import parsed
 from products import write_csv
 from study import PIXEL_SCALES
 from training.jet_images import JetImages
@@ -77,7 +77,7 @@ def table_of(path: Path) -> Path:
     """Where the tags of a file lie: no two files share a place, whatever folders they are in."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 - a link is another file
     name = f"{path.parent.name}_{path.stem}"
-    is_of_sample = re.fullmatch(r"(ttbar_\d+|stop_\d+_\d+)\.h5", path.name)
+    is_of_sample = path.suffix == ".h5" and parsed(path.stem)
     if not (is_of_sample and path.parent.parent == Path(__file__).parent / "train_data"):
         name += f"_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     return Path("Data/tags") / f"{name}.csv"

@@ -48,6 +48,7 @@ from jets.split import TRAIN
 from models import create_model
 from models.__main__ import OF_ONE_JET, forward_cost
 from physics import JET_DEFINITIONS
+from processes import PROCESSES
 from products import cores, read_csv, versions, write_csv
 from sensitivity.auc import auc
 from sensitivity.sic import max_sic, sic_curve
@@ -439,10 +440,9 @@ def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
     """One chunk of each process in one process."""
     # Not at the top: Pythia and FastJet are not everywhere.
     from collisions.chunk import make_chunk
-    from collisions.processes import stop_pair, ttbar
 
-    for name, process, tries in (("ttbar", ttbar(), 5_000), ("stop", stop_pair(900, 300), 500)):
-        seconds = make_chunk(process, tries, seed=1).seconds
+    for name, parameters, tries in (("ttbar", (), 5_000), ("stop", (900, 300), 500)):
+        seconds = make_chunk(PROCESSES[name], parameters, tries, seed=1).seconds
         total = sum(seconds.values())
         row = partial(Row, "simulation", "", "", "", name)
         yield row("events begun", tries / total, "", "events/s")

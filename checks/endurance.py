@@ -17,7 +17,6 @@ files after the first quarter are compared with those at the end.
 
 import argparse
 import contextlib
-import dataclasses
 import hashlib
 import multiprocessing
 import os
@@ -36,7 +35,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from collisions import production
 from command import InputError, run
 from products import machine, read_csv, versions, write_csv
 from study import PRESETS
@@ -81,7 +79,7 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("AK14", "MaxViT", "--every-minutes", "0.002", "--device", "cpu"),
         f"Data/small/models/{TRAINING}",
     ),
-    "simulate.py": (("--workers", "1"), "train_data/collisions"),
+    "simulate.py": (("--workers", "1", "--tries", "400"), "train_data/collisions"),
     "predict_base_model_mass.py": (("--device", "cpu"), "Data/small/scores.h5"),
     "fit_xgb.py": ((), "Data/small/trees.h5"),
 }
@@ -108,8 +106,6 @@ def _in_folder(task: Callable[[Path], None], folder: Path) -> None:
 def _call(script: str, options: tuple[str, ...], folder: Path | None = None) -> None:
     sys.argv = [script, *options]
     module = import_module(script.removesuffix(".py"))
-    if script == "simulate.py":
-        production.TRIES_PER_CHUNK = {"ttbar": 400, "stop": 40}  # a second a chunk
     run(module.main)
 
 
@@ -245,9 +241,9 @@ def many_chunks(folder: Path) -> None:
     from collisions.production import samples_of, simulate_chunk
     from study import load_study
 
-    background, _ = samples_of(load_study("collisions.toml"), veto=True)
+    [background] = samples_of(load_study("collisions.toml"), ["ttbar"], tries=500)
     for chunk in range(50):
-        simulate_chunk(dataclasses.replace(background, tries=500), chunk)
+        simulate_chunk(background, chunk)
 
 
 def many_predictions(folder: Path) -> None:

@@ -17,17 +17,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import vector
 
 from collisions import detector
 from collisions.chunk import make_chunk
+from collisions.generate import generate
 from collisions.particles import Record, visible
-from collisions.processes import VETO_SCORE_MIN, generate, stop_pair, ttbar
-from collisions.ragged import delta_r
 from command import InputError, run
 from jets.events import Events, merge, read_events
+from jets.ragged import delta_r
 from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
+from processes import every
+from processes.stop import STOP, cross_section
+from processes.ttbar import CROSS_SECTION, TTBAR, VETO_SCORE_MIN
 from products import write_csv
-from sensitivity.cross_sections import TTBAR, stop_pair_cross_section
 from sensitivity.sic import clopper_pearson
 from studies.pages import Rows, environment, markdown, show
 from study import PRESETS, add_study_options, study_of
@@ -45,12 +48,14 @@ SEED = 2024
 def cross_sections(tries: int = 4_000) -> Rows:
     """LO cross sections, all decays open, against the NNLO+NNLL table."""
     rows = []
+    hard = dataclasses.replace(
+        STOP,
+        settings=lambda *masses: (*STOP.settings(*masses), "PartonLevel:all = off"),
+        wanted=every,
+    )
     for mass in PRESETS["paper"].sample.stop_masses:
-        process = stop_pair(mass, 100)
-        hard = (*process.settings, "PartonLevel:all = off")
-        process = dataclasses.replace(process, settings=hard, wanted=lambda _: True)
-        value, error = generate(process, tries, seed=SEED + mass).cross_section
-        reference = stop_pair_cross_section(mass)
+        value, error = generate(hard, (mass, 100), tries, seed=SEED + mass).cross_section
+        reference = cross_section(mass)
         rows.append(
             {
                 "m_stop [GeV]": mass,
@@ -71,24 +76,32 @@ def read_sample(folder: Path, process: str) -> Events:
 
 
 def cut_flow(folder: Path) -> Rows:
-    """Events left after every cut, per process and stop mass, as shares of all begun."""
+    """Events left after every cut, per process and stop mass, as shares of all begun.
+
+    Shares are of weights; where they differ, those of events are in brackets.
+    """
     columns: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("[!.]*.h5")):
         events = read_events(path)
-        key = "tt̄" if events.process == "ttbar" else f"stop {events.m_stop} GeV"
-        columns[key] = columns.get(key, 0) + events.cut_flow["events"]
+        key = "tt̄" if events.process == TTBAR.name else f"stop {events.m_stop} GeV"
+        flows = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
+        columns[key] = columns.get(key, 0) + flows
         cuts = [name.decode() for name in events.cut_flow["name"]]
     keys = sorted(columns, key=lambda key: (key != "tt̄", len(key), key))
+
+    def share(flows: np.ndarray, i: int) -> str:
+        weighted, counted = (f"{value:.3%}" for value in flows[i] / flows[0])
+        return weighted if weighted == counted else f"{weighted} ({counted})"
+
     return [
-        {"cut": cut} | {key: f"{columns[key][i] / columns[key][0]:.3%}" for key in keys}
-        for i, cut in enumerate(cuts)
+        {"cut": cut} | {key: share(columns[key], i) for key in keys} for i, cut in enumerate(cuts)
     ]
 
 
 def ttbar_yield(folder: Path) -> tuple[float, float]:
     """Fully selected top pairs expected in 137 fb^-1, NNLO+NNLL, and the statistical error."""
     flow = read_sample(folder, "ttbar").cut_flow["events"]
-    expected = 1e3 * TTBAR * LUMINOSITY * flow[-1] / flow[0]
+    expected = 1e3 * CROSS_SECTION * LUMINOSITY * flow[-1] / flow[0]
     return expected, expected / np.sqrt(flow[-1])
 
 
@@ -128,8 +141,7 @@ def from_small_jets(events: Events, quarks: np.ndarray) -> np.ndarray:
     ordered = np.sort(nearest, axis=1)
     found &= (np.diff(ordered, axis=1) > 0).all(axis=1)
     chosen = np.take_along_axis(jets, nearest, axis=1)[found]
-    momenta = np.stack([*_momentum(chosen), _energy(chosen)]).sum(axis=-1)
-    return np.sqrt(np.maximum(momenta[3] ** 2 - (momenta[:3] ** 2).sum(axis=0), 0))
+    return _vectors(chosen).sum(axis=-1).mass
 
 
 def _padded(table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -146,22 +158,15 @@ def _distance(jets: np.ndarray, partons: np.ndarray) -> np.ndarray:
     return delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
 
 
-def _momentum(p: np.ndarray) -> tuple[np.ndarray, ...]:
-    pt, eta, phi = (p[name].astype(float) for name in ("pt", "eta", "phi"))
-    return pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
-
-
-def _energy(p: np.ndarray) -> np.ndarray:
-    return np.hypot(p["pt"].astype(float) * np.cosh(p["eta"].astype(float)), p["mass"])
+def _vectors(p: np.ndarray) -> vector.MomentumNumpy4D:
+    return vector.array({name: p[name].astype(float) for name in ("pt", "eta", "phi", "mass")})
 
 
 def _bottom(truth: np.ndarray, top: int) -> np.ndarray:
     """The direction (n, 1) of a top's b quark, from t - W."""
-    w = W_SLOTS[top]
-    x, y, z = np.array(_momentum(truth[:, top])) - _momentum(truth[:, w])
+    bottom = _vectors(truth[:, top]).subtract(_vectors(truth[:, W_SLOTS[top]]))
     direction = np.zeros((len(truth), 1), truth.dtype)
-    direction["eta"][:, 0] = np.arcsinh(z / np.hypot(x, y))
-    direction["phi"][:, 0] = np.arctan2(y, x)
+    direction["eta"][:, 0], direction["phi"][:, 0] = bottom.eta, bottom.phi
     return direction
 
 
@@ -277,11 +282,11 @@ def veto_speed(tries: int = 6_000, rounds: int = 3) -> Rows:
     seconds, kept = {True: 0.0, False: 0.0}, [0, 0]
     for number, veto in itertools.product(range(rounds), (True, False)):
         start = time.process_time()
-        chunk = make_chunk(ttbar(), tries, SEED + number, veto)
+        chunk = make_chunk(TTBAR, (), tries, SEED + number, veto)
         seconds[veto] += time.process_time() - start
         if veto:
             kept[0] += chunk.cut_flow["early veto"]
-            kept[1] += chunk.cut_flow["a leptonic W"]
+            kept[1] += chunk.cut_flow[TTBAR.cut]
     with_veto, without = (seconds[veto] / tries / rounds * 1e3 for veto in (True, False))
     return [
         {
@@ -297,11 +302,11 @@ def veto_speed(tries: int = 6_000, rounds: int = 3) -> Rows:
 def stage_shares() -> Rows:
     """Time of every stage relative to Pythia."""
     rows = []
-    for name, process, tries in (
-        ("tt̄, early veto", ttbar(), 10_000),
-        ("stop 900, χ 300 GeV", stop_pair(900, 300), 1_000),
+    for name, process, parameters in (
+        ("tt̄, early veto", TTBAR, ()),
+        ("stop 900, χ 300 GeV", STOP, (900, 300)),
     ):
-        seconds = make_chunk(process, tries, SEED).seconds
+        seconds = make_chunk(process, parameters, process.tries, SEED).seconds
         pythia = seconds.pop("Pythia")
         shares = {stage: f"{spent / pythia:.3f}" for stage, spent in seconds.items()}
         total = f"{sum(seconds.values()) / pythia:.3f}"
@@ -312,8 +317,11 @@ def stage_shares() -> Rows:
 def hadronic_share(tries: int = 1_000) -> Rows:
     """Mean share of pT in neutral hadrons, for both significances seen in versions of the card."""
     rows = []
-    for name, process in (("tt̄", ttbar()), ("stop 900, χ 300 GeV", stop_pair(900, 300))):
-        particles = visible(Record.of(generate(process, tries, SEED).particles))
+    for name, process, parameters in (
+        ("tt̄", TTBAR, ()),
+        ("stop 900, χ 300 GeV", STOP, (900, 300)),
+    ):
+        particles = visible(Record.of(generate(process, parameters, tries, SEED).particles))
         row: dict[str, object] = {"process": name}
         for significance in (1.0, 2.0):
             of_both = (detector.TOWER_SIGNIFICANCE_MIN[0], significance)

@@ -7,11 +7,12 @@ import numpy as np
 
 from collisions.clustering import Jets, anti_kt, membership, multiplicity, ranks
 from collisions.detector import Objects, respond
+from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
 from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
-from collisions.processes import Process, generate
-from collisions.ragged import delta_r, offsets_of
 from collisions.selection import Selected, has_lepton, select, without
+from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
+from jets.ragged import delta_r, offsets_from, offsets_of
 from physics import (
     FOX_WOLFRAM_ORDERS,
     JET_DEFINITIONS,
@@ -22,27 +23,7 @@ from physics import (
     MISSING_DELTA_R,
     MJ_JET_DEFINITION,
 )
-
-NEUTRALINO = 1000022
-FOUR_VECTOR = [(name, "f4") for name in ("pt", "eta", "phi", "mass")]
-LEPTON_DTYPE = np.dtype([*FOUR_VECTOR, ("charge", "i1"), ("pdg_id", "i1")])
-JET_DTYPE = np.dtype([*FOUR_VECTOR, ("b_tag", "i1"), ("flavour", "i1")])
-LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "f4", 2)])
-OBJECT_DTYPE = np.dtype(
-    [
-        ("pt", "f4"),
-        ("eta", "f4"),
-        ("phi", "f4"),
-        ("charge", "i1"),
-        ("type", "u1"),
-        ("jet", "u1", len(JET_DEFINITIONS)),
-    ]
-)
-OBSERVABLE_DTYPE = np.dtype(
-    [(name, "f4") for name in ("met_x", "met_y", "ht", "mj")]
-    + [(name, "i2") for name in ("n_jets", "n_b_tags")]
-    + [(f"h{order}", "f4") for order in FOX_WOLFRAM_ORDERS]
-)
+from processes import Process
 
 
 @dataclass(frozen=True)
@@ -52,29 +33,39 @@ class Chunk:
     Attributes:
         columns: name -> array, as `jets.events` writes them; flat ones come with offsets.
         cut_flow: cut -> events left after it, from all that were begun.
+        weighted_cut_flow: cut -> sum of the generator's weights of these events.
+        squares: sum of the squared weights of all that were begun.
         cross_section: pb, LO, all decays open, and its statistical error.
         seconds: stage -> seconds.
     """
 
     columns: dict[str, np.ndarray]
     cut_flow: dict[str, int]
+    weighted_cut_flow: dict[str, float]
+    squares: float
     cross_section: tuple[float, float]
     seconds: dict[str, float]
 
 
 def make_chunk(
-    process: Process, tries: int, seed: int, veto: bool = True, loose_share: float = 1.0
+    process: Process,
+    parameters: tuple[int, ...],
+    tries: int,
+    seed: int,
+    veto: bool = True,
+    loose_share: float = 1.0,
 ) -> Chunk:
     """Collide, detect, select, cluster.
 
     Args:
+        parameters: of the process.
         tries: events to begin, all decays open.
         seed: of Pythia, 1 to 900,000,000; the detector's numbers follow from it.
         veto: whether the process's early veto is on.
         loose_share: the share of events with 5 or 6 jets that is kept, chosen at random.
     """
     clock = _Clock()
-    batch = generate(process, tries, seed, veto)
+    batch = generate(process, parameters, tries, seed, veto)
     clock.lap("Pythia")
 
     generator = np.random.default_rng((seed, 0))
@@ -96,24 +87,46 @@ def make_chunk(
     columns = _columns(kept, objects, selected)
     columns["truth"] = truth(record, process.truth)[kept]
     columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
+    columns["weight"] = batch.weight[kept]
     columns["veto_score"] = batch.veto_score[kept].astype("f4")
-    neutralinos = columns["truth"]["pdg_id"] == NEUTRALINO
     for name in JET_DEFINITIONS:
         large = columns[name]
-        large["delta_r"] = MISSING_DELTA_R
-        if neutralinos.any():
-            near = columns["truth"][neutralinos].reshape(len(kept), 1, 2)
-            jets = large[:, :, None]
-            distance = delta_r(jets["eta"], jets["phi"], near["eta"], near["phi"])
-            large["delta_r"] = np.where(jets["pt"] > 0, distance, MISSING_DELTA_R)
+        large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
     clock.lap("large jets")
     cut_flow = {
         "begun": batch.tried,
-        "a leptonic W": batch.wanted,
+        process.cut: batch.wanted,
         "early veto": batch.finished,
-        **selected.cut_flow,
+        **{cut: int(left.sum()) for cut, left in selected.left.items()},
     }
-    return Chunk(columns, cut_flow, batch.cross_section, clock.seconds)
+    weights = (
+        batch.weights_of_tried,
+        batch.weights_of_wanted,
+        batch.weight.sum(),
+        *(batch.weight[left].sum() for left in selected.left.values()),
+    )
+    weighted = dict(zip(cut_flow, map(float, weights), strict=True))
+    return Chunk(
+        columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, clock.seconds
+    )
+
+
+def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
+    """The truth (n, m) that the jets of a process are matched to."""
+    slots = offsets_from([1 + daughters for _, daughters in process.truth])[:-1]
+    ids = [pdg_id for pdg_id, _ in process.truth]
+    return truth[:, slots[np.isin(ids, process.matches)]]
+
+
+def _nearest(jets: np.ndarray, particles: np.ndarray) -> np.ndarray:
+    """Distances (n, 3, 2) of jets (n, 3) to two particles of (n, m), the nearest ones."""
+    found = np.full((*jets.shape, max(2, particles.shape[1])), MISSING_DELTA_R)
+    if particles.shape[1]:
+        one, two = jets[:, :, None], particles[:, None, :]
+        distance = delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
+        exists = (one["pt"] > 0) & (two["pdg_id"] != 0)
+        found[..., : particles.shape[1]] = np.where(exists, distance, MISSING_DELTA_R)
+    return np.sort(found, axis=-1)[..., :2] if particles.shape[1] > 2 else found
 
 
 class _Clock:
@@ -143,7 +156,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     n = len(kept)
 
     lepton_rows = selected.lepton[kept]
-    lepton = np.empty(n, LEPTON_DTYPE)
+    lepton = np.empty(n, TABLES["lepton"])
     for name in ("pt", "eta", "phi", "mass", "charge"):
         lepton[name] = getattr(objects, name)[lepton_rows]
     lepton["pdg_id"] = -lepton["charge"] * np.where(objects.type[lepton_rows] == 3, 11, 13)
@@ -155,7 +168,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     jets = selected.jets.take(inside)
     jet_event = number[jets.event]
     jet_offsets = offsets_of(jet_event, n)
-    jet_table = np.empty(len(inside), JET_DTYPE)
+    jet_table = np.empty(len(inside), TABLES["jets"])
     for name in ("pt", "eta", "phi", "mass"):
         jet_table[name] = getattr(jets, name)
     jet_table["b_tag"] = selected.tagged[inside]
@@ -165,7 +178,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     rest = rest.take(number[rest.event] >= 0)
     member = np.empty((len(rest.event), len(JET_DEFINITIONS)), np.uint8)
     columns: dict[str, np.ndarray] = {}
-    observables = np.empty(n, OBSERVABLE_DTYPE)
+    observables = np.empty(n, TABLES["observables"])
     for i, definition in enumerate(JET_DEFINITIONS.values()):
         large = anti_kt(rest, definition.radius, LARGE_R_PT_MIN)
         large = large.take(np.flatnonzero(np.abs(large.eta) < LARGE_R_ETA_MAX))

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import awkward as ak
 import fastjet
 import numpy as np
-from fastjet._swig import ClusterSequence
 
 from collisions.detector import Objects
-from collisions.ragged import offsets_of
+from jets.ragged import offsets_from, offsets_of, take
 
 # FastJet's banner, once a process, would break the progress bar; its citation is in the README.
-ClusterSequence.set_fastjet_banner_stream(None)
+fastjet.ClusterSequenceArea.set_fastjet_banner_stream(None)
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,14 @@ class Jets:
 
     def take(self, rows: np.ndarray) -> "Jets":
         """The jets of the given row numbers, in that order."""
-        counts = np.diff(self.constituent_offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        members, offsets = take(self.constituent_offsets, rows)
         return Jets(
             self.event[rows],
             self.pt[rows],
             self.eta[rows],
             self.phi[rows],
             self.mass[rows],
-            self.constituents[np.repeat(self.constituent_offsets[:-1][rows], counts) + inside],
+            self.constituents[members],
             offsets,
             self.n_events,
         )
@@ -98,7 +95,7 @@ def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
         np.arctan2(py, px),
         np.sqrt(np.maximum(mass_squared, 0.0)),
         members,
-        np.concatenate([[0], np.cumsum(sizes)]),
+        offsets_from(sizes),
         objects.n_events,
     )
     return jets.take(np.lexsort((-pt, event)))

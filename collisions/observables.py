@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from collisions.ragged import pairs
+from jets.ragged import events_of, pairs
 
 
 def fox_wolfram(
@@ -26,7 +26,7 @@ def fox_wolfram(
     array([[0., 1.]])
     """
     n_events = len(offsets) - 1
-    event = np.repeat(np.arange(n_events), np.diff(offsets))
+    event = events_of(offsets)
     momentum = pt * np.cosh(eta)
     total = np.bincount(event, weights=momentum, minlength=n_events)
     first, second = pairs(offsets, offsets)

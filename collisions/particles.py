@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import awkward as ak
 import numpy as np
 
-from collisions.ragged import offsets_of
+from jets.events import TABLES
+from jets.ragged import events_of, offsets_from, offsets_of
 
 NEUTRINOS = (12, 14, 16)
 HEAVY_HADRON_PT_MIN = 5.0  # GeV, of hadrons that give a jet its flavour
-TRUTH_DTYPE = np.dtype([("pdg_id", "i4")] + [(name, "f4") for name in ("pt", "eta", "phi", "mass")])
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Record:
     def of(cls, batch: ak.Array) -> "Record":
         """Flatten what `Pythia.nextBatch` gave."""
         rows = ak.flatten(batch.prt)
-        offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(batch.prt)))])
-        event = np.repeat(np.arange(len(batch)), np.diff(offsets))
+        offsets = offsets_from(ak.to_numpy(ak.num(batch.prt)))
+        event = events_of(offsets)
         start = offsets[event]
 
         def column(array: ak.Array) -> np.ndarray:
@@ -138,10 +138,10 @@ def truth(record: Record, kept: tuple[tuple[int, int], ...]) -> np.ndarray:
             second such particle of the record.
 
     Returns:
-        (n_events, slots) of `TRUTH_DTYPE`; a particle that is missing has PDG id 0.
+        (n_events, slots), as `jets.events.TABLES` says; a particle that is missing has PDG id 0.
     """
     n_events = len(record.offsets) - 1
-    table = np.zeros((n_events, sum(1 + daughters for _, daughters in kept)), TRUTH_DTYPE)
+    table = np.zeros((n_events, sum(1 + daughters for _, daughters in kept)), TABLES["truth"])
     seen: dict[int, int] = {}
     slot = 0
     for pdg_id, daughters in kept:

@@ -1,7 +1,6 @@
 """Making a sample: seeds, chunks, workers, and the files that become of them."""
 
 import hashlib
-import itertools
 import json
 import math
 import multiprocessing
@@ -11,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
@@ -20,13 +20,10 @@ import numpy as np
 from tqdm import tqdm
 
 from command import InputError
-from jets.events import merge, of_chunk, read_events, write_events
-from physics import SHOWER_VARIATIONS
+from jets.events import Events, merge, of_chunk, read_events, write_events
+from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, Process
 from products import versions
-from study import Study, sample_name
-
-TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
-TRIES_PER_CHUNK = {"ttbar": 10_000, "stop": 1_000}  # some ten seconds each
+from study import Study
 
 
 @dataclass
@@ -34,37 +31,51 @@ class Sample:
     """One file in the making.
 
     Attributes:
-        process: `ttbar` or `stop`.
-        masses: (m_stop, m_neutralino) in GeV, (-1, -1) for background.
-        index: of a background file, -1 for signal.
+        process: its name.
+        numbers: that tell the file from others of the process: parameters, or an index.
         target: fully selected events wanted.
         loose_share: the share of events with 5 or 6 jets that is kept.
         veto: whether hopeless events are stopped early.
         folder: `train_data/<sample>/`.
         tries: events begun in a chunk.
-        shower: what Pythia is told besides.
         selected: fully selected events of each finished chunk.
         begun: chunks handed to workers.
         merged: first chunks that lie in the file already.
     """
 
     process: str
-    masses: tuple[int, int]
-    index: int
+    numbers: tuple[int, ...]
     target: int
     loose_share: float
     veto: bool
     folder: Path
     tries: int
-    shower: tuple[str, ...] = ()
     selected: dict[int, int] = field(default_factory=dict)
     begun: int = 0
     merged: int = 0
 
     @property
+    def _process(self) -> Process:
+        return PROCESSES[self.process]
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """Of the process."""
+        return self.numbers if self._process.parameters else ()
+
+    @property
+    def cross_section(self) -> float | None:
+        """Of the process, pb; None where it states none of these parameters."""
+        try:
+            found = self._process.cross_section
+            return float(found(*self.parameters)) if found else None
+        except ValueError:
+            return None
+
+    @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        return sample_name(self.process, *self.masses, self.index)
+        return self._process.sample_name(*self.numbers)
 
     @property
     def path(self) -> Path:
@@ -77,7 +88,9 @@ class Sample:
 
     def seed(self, chunk: int) -> int:
         """Pythia's seed of one chunk, from what identifies it and nothing else."""
-        identity = f"{self.folder.name} {self.process} {self.masses} {self.index} {chunk}"
+        *parameters, index = self._process.identity(*self.numbers)
+        name = self._process.varies or self.process
+        identity = f"{self.folder.name} {name} {tuple(parameters)} {index} {chunk}"
         return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) % 900_000_000 + 1
 
     def complete_chunks(self) -> int:
@@ -101,67 +114,54 @@ class Sample:
 
     def settings(self) -> dict:
         """What decides a chunk besides its number."""
-        shower = {"shower": "; ".join(self.shower)} if self.shower else {}
-        return shower | {
-            "process": self.process,
-            "m_stop": self.masses[0],
-            "m_neutralino": self.masses[1],
-            "index": self.index,
+        process = self._process
+        spectrum = process.spectrum(*self.parameters) if process.spectrum else ""
+        return {
+            "process": process.varies or process.name,
+            **dict(zip(process.parameters, self.parameters, strict=True)),
+            "index": process.identity(*self.numbers)[-1],
             "sample": self.folder.name,
             "tries_per_chunk": self.tries,
             "early_veto": self.veto,
             "loose_share": self.loose_share,
+            "pythia_settings": "\n".join(process.pythia_settings(*self.parameters)),
+            "slha_spectrum": spectrum,
+            "veto_score_min": process.veto_below if self.veto else -math.inf,
         }
 
 
-def variations_of(study: Study, names: list[str]) -> list[Sample]:
-    """Top pairs, fully selected ones only, of other showers: one file each."""
-    return [
-        Sample(
-            process="ttbar",
-            masses=(-1, -1),
-            index=0,
-            target=study.simulation.variation_events,
-            loose_share=0.0,
-            veto=True,
-            folder=study.variation_dir(name),
-            tries=TRIES_PER_CHUNK["ttbar"],
-            shower=SHOWER_VARIATIONS[name],
-        )
-        for name in names
-    ]
+def samples_of(
+    study: Study, names: Sequence[str], veto: bool = True, tries: int | None = None
+) -> list[Sample]:
+    """The files of some processes that a study asks for; of variations fully selected events only.
 
+    Args:
+        names: of processes.
+        veto: whether hopeless events are stopped early.
+        tries: events begun in a chunk, if not those of the process.
 
-def samples_of(study: Study, veto: bool) -> list[Sample]:
-    """The files that a study asks for, the background first: it takes longest."""
-    common = {"veto": veto, "folder": study.sample_dir}
-    background = common | {
-        "process": "ttbar",
-        "target": math.ceil(study.simulation.background_events / study.sample.background_files),
-        "loose_share": study.simulation.background_loose_share,
-        "tries": TRIES_PER_CHUNK["ttbar"],
-    }
-    signal = common | {
-        "process": "stop",
-        "target": study.simulation.signal_events,
-        "loose_share": study.simulation.signal_loose_share,
-        "tries": TRIES_PER_CHUNK["stop"],
-    }
-    mass_points = list(itertools.product(study.sample.stop_masses, study.sample.neutralino_masses))
-    for m_stop, m_neutralino in mass_points:
-        if m_stop < m_neutralino + TOP_MASS:
-            raise InputError(
-                f"study {study.name!r}: a stop of {m_stop} GeV cannot decay to a top and a "
-                f"neutralino of {m_neutralino} GeV, expected at least {m_neutralino + TOP_MASS:g} "
-                "GeV; change its mass grid"
-            )
-    return [
-        *(
-            Sample(masses=(-1, -1), index=i, **background)
-            for i in range(study.sample.background_files)
-        ),
-        *(Sample(masses=masses, index=-1, **signal) for masses in mass_points),
-    ]
+    Raises:
+        InputError: parameters that a process cannot have.
+    """
+    samples = []
+    for process in (PROCESSES[name] for name in names):
+        files = study.files_of(process)
+        target, loose_share = {
+            BACKGROUND: (
+                math.ceil(study.simulation.background_events / len(files)),
+                study.simulation.background_loose_share,
+            ),
+            SIGNAL: (study.simulation.signal_events, study.simulation.signal_loose_share),
+            VARIATION: (study.simulation.variation_events, 0.0),
+        }[process.role]
+        folder = study.folder_of(process)
+        samples += [
+            Sample(process.name, numbers, target, loose_share, veto, folder, tries or process.tries)
+            for numbers in files
+        ]
+    for sample in samples:
+        sample.settings()  # refuses what cannot be
+    return samples
 
 
 def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, float]]:
@@ -171,39 +171,58 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
         Events begun, events fully selected, and the seconds of every stage.
     """
     from collisions.chunk import make_chunk
-    from collisions.processes import stop_pair, ttbar
 
-    process = ttbar() if sample.process == "ttbar" else stop_pair(*sample.masses)
-    process = replace(process, settings=(*process.settings, *sample.shower))
-    seed = sample.seed(chunk)
-    made = make_chunk(process, sample.tries, seed, sample.veto, sample.loose_share)
+    process, seed = PROCESSES[sample.process], sample.seed(chunk)
+    made = make_chunk(
+        process, sample.parameters, sample.tries, seed, sample.veto, sample.loose_share
+    )
     begun, *_, selected = made.cut_flow.values()
+    flow = list(made.weighted_cut_flow.values())
     facts = {
         "seed": seed,
         "generated": begun,
         "selected": selected,
         "cross_section_pb": made.cross_section,
+        "sum_of_weights": flow[0],
+        "sum_of_squares": made.squares,
+        "selected_weight": flow[-1],
     }
-    attributes = sample.settings() | summary([facts])
-    attributes |= {
-        "pythia_settings": "\n".join(process.settings),
-        "slha_spectrum": process.spectrum,
-        "veto_score_min": process.veto_below if sample.veto else -math.inf,
-    }
-    write_events(sample.chunk_path(chunk), of_chunk(made.columns, made.cut_flow, attributes))
+    events = of_chunk(made.columns, made.cut_flow, sample.settings() | summary([facts]))
+    events = normalised(sample, events, events.weight, np.array(flow))
+    write_events(sample.chunk_path(chunk), events)
     return begun, selected, made.seconds
+
+
+def normalised(sample: Sample, events: Events, weight: np.ndarray, flow: np.ndarray) -> Events:
+    """The events with weights that, over all events begun, add up to those that are expected.
+
+    The cross section is that of the process, or Pythia's where the process states none.
+
+    Args:
+        weight: (n,) the generator's.
+        flow: (cuts,) sums of these weights after every cut.
+    """
+    cross_section, stated = events.attributes["cross_section_pb"], sample.cross_section
+    events.attributes["normalised_to_pb"] = cross_section if stated is None else stated
+    unit = events.unit_weight
+    events.attributes["weighted_cut_flow"] = json.dumps((unit * flow).tolist())
+    return replace(events, weight=unit * weight)
 
 
 def summary(chunks: list[dict]) -> dict:
     """What a file says of its chunks together.
 
     `selection_efficiency` is the full selection's, with respect to all decays, with its binomial
-    error; the cross section is Pythia's LO one, all decays open, with its statistical error.
+    error of the effective number of events; the cross section is Pythia's LO one, all decays open,
+    with its statistical error. Chunks made before there were weights have the weight 1.
     """
+    total = sum(chunk.get("sum_of_weights", chunk["generated"]) for chunk in chunks)
+    squares = sum(chunk.get("sum_of_squares", chunk["generated"]) for chunk in chunks)
+    passing = sum(chunk.get("selected_weight", chunk["selected"]) for chunk in chunks)
     generated = np.array([chunk["generated"] for chunk in chunks])
     values, errors = np.array([chunk["cross_section_pb"] for chunk in chunks]).T
     selected = sum(chunk["selected"] for chunk in chunks)
-    efficiency = selected / generated.sum()
+    efficiency = passing / total
     weights = generated / generated.sum()
     return {
         "cross_section_pb": float(weights @ values),
@@ -211,7 +230,11 @@ def summary(chunks: list[dict]) -> dict:
         "generated": int(generated.sum()),
         "selected": selected,
         "selection_efficiency": float(efficiency),
-        "selection_efficiency_error": math.sqrt(efficiency * (1 - efficiency) / generated.sum()),
+        "selection_efficiency_error": math.sqrt(
+            efficiency * (1 - efficiency) / (total**2 / squares)
+        ),
+        "sum_of_weights": float(total),
+        "sum_of_squares": float(squares),
         "chunks": json.dumps(chunks),
     }
 
@@ -230,13 +253,13 @@ def finish(sample: Sample) -> int:
     ]
     facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
     attributes = sample.settings() | summary(facts)
-    of_process = ("pythia_settings", "slha_spectrum", "veto_score_min")
-    attributes |= {name: parts[0].attributes[name] for name in of_process}
     attributes["versions"] = json.dumps(versions())
     events = merge(parts, attributes)
     if np.count_nonzero(events.fully_selected) != attributes["selected"]:
         raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
-    write_events(sample.path, events)
+    weight = np.concatenate([part.generator_weight for part in parts])
+    flow = np.sum([part.generator_cut_flow for part in parts], axis=0)
+    write_events(sample.path, normalised(sample, events, weight, flow))
     remove_chunks(sample)
     return attributes["selected"]
 
@@ -262,7 +285,7 @@ def chunks_of(sample: Sample, path: Path) -> list[dict]:
         if attributes.get(name) != value:
             raise InputError(
                 f"{path}: attribute {name!r} is {attributes.get(name)!r}, expected {value!r}; "
-                f"move it away to make {sample.name} anew"
+                f"move it away to make {sample.name} again"
             )
     return json.loads(attributes["chunks"])
 

@@ -14,7 +14,7 @@ from collisions.detector import (
     Objects,
 )
 from collisions.particles import Particles
-from collisions.ragged import delta_r, offsets_of, pairs
+from jets.ragged import delta_r, offsets_of, pairs
 from physics import (
     B_TAGS_MIN,
     HT_MIN,
@@ -139,7 +139,7 @@ class Selected:
         lepton: (n_events,) row of the lepton among the objects, -1 where there is not exactly one.
         jets: the R = 0.4 jets of all events with one lepton.
         flavour, tagged: (n_jets,).
-        cut_flow: cut -> events left after it.
+        left: cut -> (n_events,) the events that pass it and all before.
     """
 
     passed: np.ndarray
@@ -147,7 +147,7 @@ class Selected:
     jets: Jets
     flavour: np.ndarray
     tagged: np.ndarray
-    cut_flow: dict[str, int]
+    left: dict[str, np.ndarray]
 
 
 def without(objects: Objects, lepton: np.ndarray) -> Objects:
@@ -173,8 +173,7 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
     ht = np.bincount(jets.event, weights=jets.pt, minlength=jets.n_events)
     mass = lepton_b_mass(objects, lepton, jets, tagged)
 
-    left = np.ones(objects.n_events, bool)
-    cut_flow = {}
+    left, passed = {}, np.ones(objects.n_events, bool)
     low, high = LEPTON_B_MASS
     for cut, passes in {
         "an isolated lepton": count >= 1,
@@ -184,7 +183,6 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
         f"HT > {HT_MIN:.0f} GeV": ht > HT_MIN,
         f"{low:.0f} < m(l, b) < {high:.0f} GeV": (mass > low) & (mass < high),
     }.items():
-        left = left & passes
-        cut_flow[cut] = int(left.sum())
-    cut_flow[f"at least {JETS_MIN} jets"] = int((left & (n_jets >= JETS_MIN)).sum())
-    return Selected(left, lepton, jets, true_flavour, tagged, cut_flow)
+        left[cut] = passed = passed & passes
+    left[f"at least {JETS_MIN} jets"] = passed & (n_jets >= JETS_MIN)
+    return Selected(passed, lepton, jets, true_flavour, tagged, left)

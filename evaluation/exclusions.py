@@ -17,7 +17,7 @@ from command import InputError
 from evaluation.results import Results
 from event_level.fits import with_observables
 from jets.scores import Classifier
-from jets.split import STOP
+from jets.split import is_signal
 from physics import EXPECTED_BACKGROUND
 from sensitivity.bootstrap import CONFIDENCE, is_fewer
 from sensitivity.exclusion import (
@@ -194,7 +194,7 @@ def exclusions(results: Results) -> list[Exclusion]:
     samples = results.table.samples
     efficiency = {
         (row["m_neutralino"], row["m_stop"]): row["selection_efficiency"]
-        for row in samples[samples["process"] == STOP]
+        for row in samples[is_signal(samples)]
     }
     grid = [(m, stop) for m in neutralino_masses for stop in stop_masses]
     shape = (len(neutralino_masses), len(stop_masses))

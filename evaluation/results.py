@@ -10,7 +10,8 @@ from command import InputError
 from event_level.fits import fits, trees_on_one_jet
 from jets.packed import EventTable, read_event_table
 from jets.scores import HELD_OUT_EVENTS, BaseScores, Classifier, TreeScores, read_scores, read_trees
-from jets.split import STOP, VARIED, relative_weights
+from jets.split import is_signal, is_variation, relative_weights
+from processes import BACKGROUND, SIGNAL, STATED, VARIATION, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Scores, effective_count
 from sensitivity.reweighting import spectrum_weights
@@ -116,7 +117,7 @@ class Results:
     Attributes:
         table: every event that was read.
         scores, trees: of the held-out events.
-        varied: variation of the shower -> scores of its top pairs by the trees over events.
+        varied: variation of a background -> scores of its events by the trees over events.
         left_out: fit -> reason, as step 4 recorded it.
     """
 
@@ -172,7 +173,7 @@ class Results:
         return self._on_jets(jet_definition, self.scores.repeats, is_signal)
 
     def _is_signal(self, jets: np.ndarray) -> np.ndarray:
-        return np.broadcast_to((self.events["process"] == STOP)[:, None], jets.shape)
+        return np.broadcast_to(is_signal(self.events)[:, None], jets.shape)
 
     def of_shuffled_jets(self, jet_definition: str) -> Classifiers:
         """The null check: trained on permuted labels, tested on those same permuted labels.
@@ -216,14 +217,14 @@ class Results:
             fit = further if further in grown else further._replace(seed=None)
             if training.jet_definitions == (jet_definition,) and fit in grown:
                 found[further] = grown[fit]
-        return self._on_events(found, self.events["process"] == STOP)
+        return self._on_events(found, is_signal(self.events))
 
     @property
     def of_events(self) -> Classifiers:
         """All trees over the held-out events but those of further seeds."""
         every = [one for one in fits(self.study.classifiers.networks) if one.level == "events"]
         found = {one: self.trees.fits[one] for one in every if one in self.trees.fits}
-        return self._on_events(found, self.events["process"] == STOP)
+        return self._on_events(found, is_signal(self.events))
 
     @property
     def of_shuffled_events(self) -> Classifiers:
@@ -241,8 +242,12 @@ class Results:
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stop and neutralino masses of the held-out signal events, ascending, GeV."""
-        signal = self.events[self.events["process"] == STOP]
+        """Stop and neutralino masses of the held-out signal events that have them, ascending, GeV.
+
+        Empty where no signal has both.
+        """
+        with_masses = [p.number for p in of_role(SIGNAL).values() if p.parameters == STATED]
+        signal = self.events[np.isin(self.events["process"], with_masses)]
         return np.unique(signal["m_stop"]), np.unique(signal["m_neutralino"])
 
 
@@ -263,6 +268,10 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
         )
     table = read_event_table(folder / "events.h5")
     process = table.events["process"][scores.event]
-    varied = {name: trees.take(rows) for name, n in VARIED.items() if (rows := process == n).any()}
-    nominal = process <= STOP
+    varied = {
+        name: trees.take(rows)
+        for name, variation in of_role(VARIATION).items()
+        if variation.varies in of_role(BACKGROUND) and (rows := process == variation.number).any()
+    }
+    nominal = ~is_variation(table.events[scores.event])
     return Results(study, table, scores.take(nominal), trees.take(nominal), varied, left_out)

@@ -12,31 +12,40 @@ from event_level.fits import columns, jet_columns, null_check, reason_against, r
 from jets.angularities import ANGULARITIES, angularities
 from jets.packed import PackedJets, read_event_table, read_jets
 from jets.scores import TRAINING_JETS, Classifier, TreeScores, read_scores
-from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, lowest, mass_point, relative_weights, uniform
+from jets.split import (
+    HELD_OUT,
+    TRAIN,
+    is_background,
+    is_signal,
+    lowest,
+    mass_point,
+    relative_weights,
+    uniform,
+)
 from physics import MISSING_SCORE
 from products import cores
 from study import Study
 
 
 def folds_and_offered(
-    events: np.ndarray, is_signal: np.ndarray, study: Study
+    events: np.ndarray, labels: np.ndarray, study: Study
 ) -> tuple[np.ndarray, np.ndarray]:
     """The fold of every event, and whether the trees may be grown on it.
 
     Args:
         events: structured (m,) rows of the event table.
-        is_signal: (m,)
+        labels: (m,) whether an event is signal.
 
     Returns:
-        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point` and for top
-        pairs of other showers. Both follow from an event's key alone, with independent hashes.
+        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point` and for
+        variations. Both follow from an event's key alone, with independent hashes.
 
     Raises:
         InputError: a fold without signal or without background.
     """
     fold = (uniform(events, salt="fold") * study.trees.folds).astype(np.uint8)
-    for process, what in ((STOP, "signal"), (TTBAR, "background")):
-        of_class = events["process"] == process
+    background = is_background(events)
+    for of_class, what in ((is_signal(events), "signal"), (background, "background")):
         if len(np.unique(fold[of_class])) < study.trees.folds:
             raise InputError(
                 f"{study.data_dir}/events.h5: {np.sum(of_class)} held-out {what} events "
@@ -45,7 +54,7 @@ def folds_and_offered(
     chosen = lowest(
         uniform(events, salt="trees"), mass_point(events), study.trees.events_per_mass_point
     )
-    return fold, (events["process"] == TTBAR) | (is_signal & chosen)
+    return fold, background | (labels & chosen)
 
 
 def weights_to_grow_with(weight: np.ndarray, study: Study) -> np.ndarray:
@@ -172,11 +181,11 @@ def grow_all(
     scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
     events = table.events[scores.event]
     assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
-    is_signal = events["process"] == STOP
-    fold, offered = folds_and_offered(events, is_signal, study)
+    labels = is_signal(events)
+    fold, offered = folds_and_offered(events, labels, study)
     weight = np.zeros(len(events))
     weight[offered] = weights_to_grow_with(relative_weights(events)[offered], study)
-    shuffled = np.random.default_rng(0).permutation(is_signal)
+    shuffled = np.random.default_rng(0).permutation(labels)
     reasons = {one: reason_against(one, scores, table) for one in (*wanted, *repeats(scores))}
     chosen = [one for one, reason in reasons.items() if not reason]
     print(
@@ -188,7 +197,7 @@ def grow_all(
         features: np.ndarray,
         event: np.ndarray,
         usable: np.ndarray | bool = True,
-        label: np.ndarray = is_signal,
+        label: np.ndarray = labels,
     ) -> np.ndarray:
         return cross_fit(features, label[event], weight[event] * usable, fold[event], study, device)
 

@@ -11,7 +11,7 @@ from evaluation.results import Results
 from figures import style
 from jets.packed import OBSERVABLES
 from jets.scores import Classifier
-from jets.split import STOP
+from jets.split import is_signal
 
 FEATURE_LABELS = {
     "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
@@ -32,7 +32,7 @@ INSIDE = (
 def features(results: Results) -> style.Drawing:
     """The DS2 features of held-out events, signal (all mass points) and background."""
     observables = results.table.observables[results.scores.event]
-    is_signal = results.events["process"] == STOP
+    labels = is_signal(results.events)
     figure, axes = style.panels(3, 3, height=1.8)
     points = []
     for axis, name, value in zip(axes, OBSERVABLES, observables.T, strict=True):
@@ -40,12 +40,12 @@ def features(results: Results) -> style.Drawing:
         if name == "Nj":
             edges = np.arange(np.floor(edges[0]), np.ceil(edges[-1]) + 2) - 0.5
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        points += _distribution(axis, {"feature": name}, value, results.weight, is_signal, edges)
+        points += _distribution(axis, {"feature": name}, value, results.weight, labels, edges)
         axis.set_xlabel(FEATURE_LABELS[name])
         axis.set_ylim(bottom=0)
     for axis in axes[::3]:
         axis.set_ylabel("share of events\nper unit")
-    return _finished(figure, axes, points, "events", is_signal, INSIDE)
+    return _finished(figure, axes, points, "events", labels, INSIDE)
 
 
 def jet_spectra(results: Results) -> style.Drawing:
@@ -113,7 +113,7 @@ def _finished(
     style.legend(figure, axes[:1])
     style.heading(figure, f"Held-out {counted}, all mass points. Errors: statistical.{note}")
     n_signal, n = np.count_nonzero(is_signal), len(is_signal)
-    return style.Drawing(figure, points, f"{n_signal} signal, {n - n_signal} ttbar {counted}")
+    return style.Drawing(figure, points, f"{n_signal} signal, {n - n_signal} background {counted}")
 
 
 def _edges(value: np.ndarray) -> np.ndarray:
@@ -134,8 +134,8 @@ def _distribution(
     width = np.diff(edges)
     points = [{**key, "low": a, "high": b} for a, b in itertools.pairwise(edges)]
     for name, rows, label, look in (
-        ("background", ~is_signal, r"$t\bar{t}$", {"color": style.BACKGROUND, "alpha": 0.4}),
-        ("signal", is_signal, "stop pairs", {"color": style.SIGNAL}),
+        ("background", ~is_signal, "background", {"color": style.BACKGROUND, "alpha": 0.4}),
+        ("signal", is_signal, "signal", {"color": style.SIGNAL}),
     ):
         sums, squares = (
             np.histogram(value[rows], edges, weights=weight[rows] ** power)[0] for power in (1, 2)

@@ -12,13 +12,15 @@ from figures import style
 from jets.events import read_events
 from jets.images import dense
 from jets.packed import PackedJets, read_jets
-from jets.split import HELD_OUT, STOP, TRAIN, relative_weights
+from jets.ragged import events_of
+from jets.split import HELD_OUT, TRAIN, is_signal, relative_weights
 from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
+from processes import STATED, Process, numbered
+from processes.stop import NEUTRALINO
 
 DISPLAYED = "AK14"  # the jets drawn in the event displays
 CHANNEL_SUM = " + ".join(CHANNELS)
 JETS_AVERAGED = 50_000  # of a class, at most
-NEUTRALINO = 1000022  # PDG id
 FAINTEST = 1e-3  # of the brightest pixel, still coloured
 FAINTEST_PIXEL, BRIGHTEST_PIXEL = 0.5, 200.0  # GeV, of one jet's image
 OBJECTS = (  # by type: name, colour, marker
@@ -105,7 +107,7 @@ def _some(of_class: np.ndarray) -> np.ndarray:
 def _mean(packed: PackedJets, weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean over jets of the share of pT in every pixel, all channels together, (side, side)."""
     images = packed.images.take(rows)
-    jet = np.repeat(np.arange(len(images)), images.counts())
+    jet = events_of(images.offsets)
     share = images.values / np.bincount(jet, images.values)[jet] * weight[rows][jet]
     pixels = packed.side**2
     sums = np.bincount(images.pixels % pixels, share, minlength=pixels)
@@ -122,12 +124,12 @@ def event_displays(results: Results) -> style.Drawing:
     """
     displayed = DISPLAYED if DISPLAYED in results.scores.jets else next(iter(results.scores.jets))
     jets = results.scores.jets[displayed]
-    is_signal = results.events["process"] == STOP
+    signal = is_signal(results.events)
     wanted = np.sum(jets["pt"] > 0, axis=1)
-    wanted[is_signal] += np.minimum(jets["classified"].sum(axis=1), 2)[is_signal]
+    wanted[signal] += np.minimum(jets["classified"].sum(axis=1), 2)[signal]
     chosen = {
         name: np.argmax(np.where(of_class, wanted, -1))
-        for name, of_class in (("signal", is_signal), ("background", ~is_signal))
+        for name, of_class in (("signal", signal), ("background", ~signal))
     }
     if results.table.source != "collisions":
         return _displays_of_images(results, displayed, chosen)
@@ -151,12 +153,19 @@ def event_displays(results: Results) -> style.Drawing:
 
 def _process(event: np.void) -> str:
     """An event's process and masses."""
-    if event["process"] != STOP:
-        return r"$t\bar{t}$"
-    return (
-        rf"$\tilde{{t}}\,\tilde{{t}}^{{\,*}}$, {style.STOP_MASS} = {event['m_stop']} GeV, "
-        rf"{style.NEUTRALINO_MASS} = {event['m_neutralino']} GeV"
-    )
+    process = numbered(event["process"])
+    symbols = dict(zip(STATED, (style.STOP_MASS, style.NEUTRALINO_MASS), strict=True))
+    masses = [
+        f"{symbols[name]} = {number} GeV" if name in symbols else f"{name} = {number}"
+        for name, number in zip(process.parameters, _numbers(process, event), strict=False)
+    ]
+    return ", ".join([process.title or process.name, *masses])
+
+
+def _numbers(process: Process, event: np.void) -> list[int]:
+    """The numbers in the name of the file that holds an event."""
+    columns = STATED[: len(process.parameters)] or ("index",)
+    return [event[name] for name in columns]
 
 
 def _displays_of_images(
@@ -207,9 +216,8 @@ def _show_objects(
 ) -> list[dict[str, object]]:
     """The objects of an event of ours, their area like pT, its lepton, jets and truth."""
     event = results.events[row]
-    name = f"ttbar_{event['index']}"
-    if event["process"] == STOP:
-        name = f"stop_{event['m_stop']}_{event['m_neutralino']}"
+    process = numbered(event["process"])
+    name = process.sample_name(*_numbers(process, event))
     events, i = read_events(results.study.sample_dir / f"{name}.h5"), event["row"]
     _show_jets(axis, events.large_r[jet_definition][i], JET_DEFINITIONS[jet_definition].radius)
     objects = events.objects[events.object_offsets[i] : events.object_offsets[i + 1]]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from jets.images import SparseImages
+from jets.ragged import events_of
 from physics import JET_DEFINITIONS, PIXEL_WIDTH
 
 # Larkoski, Thaler, Waalewijn, arXiv:1408.3122: name -> (kappa, beta).
@@ -38,7 +39,7 @@ def angularities(images: SparseImages, side: int, jet_definition: str) -> np.nda
     """
     definition = JET_DEFINITIONS[jet_definition]
     width = PIXEL_WIDTH * definition.pixels / side
-    jet = np.repeat(np.arange(len(images)), images.counts())
+    jet = events_of(images.offsets)
     row, column = np.divmod(images.pixels.astype(np.int64) % side**2, side)
     centre = (side - 1) / 2
     theta = np.hypot(row - centre, column - centre) * width / definition.radius

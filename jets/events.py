@@ -15,6 +15,7 @@ import numpy as np
 
 from command import InputError
 from jets import hdf5
+from jets.ragged import offsets_from, take
 from physics import (
     BEAM_ENERGY,
     FOX_WOLFRAM_ORDERS,
@@ -22,15 +23,17 @@ from physics import (
     JETS_MIN,
     JETS_MIN_LOOSE,
     JETS_PER_EVENT,
+    LUMINOSITY,
     MISSING_DELTA_R,
 )
+from processes import BACKGROUND, NONE, PROCESSES, SIGNAL, STATED, of_role, unregistered
 
 LAYOUT = "stop pair events 1"
-PROCESSES = ("ttbar", "stop")
 ANGLE_STEP = 2e-4  # of the objects' eta and phi
 MANTISSA_BITS = 13  # kept of other momenta: 6e-5 relative, far below any resolution
 
 FOUR_VECTOR = [(name, "<f4") for name in ("pt", "eta", "phi", "mass")]
+LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))])
 TABLES = {
     "observables": np.dtype(
         [(name, "<f4") for name in ("met_x", "met_y", "ht", "mj")]
@@ -45,7 +48,7 @@ TABLES = {
     "jet_offsets": np.dtype("<i8"),
     "object_offsets": np.dtype("<i8"),
     "cut_flow": np.dtype([("name", "S40"), ("events", "<i8")]),
-} | {name: np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))]) for name in JET_DEFINITIONS}
+} | dict.fromkeys(JET_DEFINITIONS, LARGE_R_DTYPE)
 OBJECT_DTYPE = np.dtype(
     [
         ("pt", "<f4"),
@@ -70,13 +73,12 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "events": (0, math.inf),
 }
 STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
+WEIGHT_DTYPE = np.dtype("<f8")  # of the dataset `weight`, which a file may lack
 INTEGER_64_MAX = 2**63 - 1
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
-INTEGERS = ("m_stop", "m_neutralino", "index", "generated", "selected")
-ATTRIBUTES = (
+INTEGERS = ("index", "generated", "selected")
+ATTRIBUTES = (  # and the parameters of the process
     "process",
-    "m_stop",
-    "m_neutralino",
     "index",
     "cross_section_pb",
     "cross_section_error_pb",
@@ -85,6 +87,7 @@ ATTRIBUTES = (
     "selection_efficiency",
     "selection_efficiency_error",
 )
+OF_WEIGHTS = ("normalised_to_pb", "sum_of_weights", "sum_of_squares")  # attributes
 KINDS = 8  # by which `kind` tells type and charge apart
 REMEDY = "simulate or copy it again"
 
@@ -94,15 +97,18 @@ class Events:
     """The events of one file, all past the loose preselection; momenta in GeV.
 
     Attributes:
-        attributes: process, masses, index, cross section, efficiency, settings, seeds, versions.
+        attributes: process, its parameters, index, cross section, efficiency, settings, seeds,
+            versions.
         cut_flow: structured (name, events), from all that were begun.
         observables, lepton: structured (n,); pt_hat, veto_score (the early veto's): (n,) f4.
         jets: the R = 0.4 jets, structured, flat; jet_offsets (n + 1,).
         large_r: jet definition -> structured (n, 3), pT 0 where there is no such jet.
         objects: energy-flow objects in any large-R jet, structured, flat; object_offsets (n + 1,).
             `jet` (., 3) is the number of the jet in each definition, 3 for none.
-        truth: structured (n, slots): t, tbar, W+ and 2 daughters, W- and 2 daughters, and for
-            signal each neutralino followed by its 3 quarks.
+        truth: structured (n, slots), what the process keeps: t, tbar, W+ and 2 daughters, W- and
+            2 daughters, and of stop pairs each neutralino followed by its 3 quarks.
+        weight: (n,) f8, so many events of this kind are expected in `physics.LUMINOSITY`; None of
+            a file without weights.
     """
 
     attributes: dict
@@ -117,51 +123,91 @@ class Events:
     large_r: dict[str, np.ndarray]
     objects: np.ndarray
     object_offsets: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lepton)
 
     @property
     def process(self) -> str:
-        """`ttbar` or `stop`."""
+        """A key of `processes.PROCESSES`."""
         return self.attributes["process"]
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The parameters of the process, or the file's index if it has none."""
+        names = PROCESSES[self.process].parameters or ("index",)
+        return tuple(int(self.attributes[name]) for name in names)
+
+    @property
+    def sample_name(self) -> str:
+        """What the file should be called, without its suffix."""
+        return PROCESSES[self.process].sample_name(*self.numbers)
+
+    @property
     def m_stop(self) -> int:
-        """GeV; -1 for background."""
-        return int(self.attributes["m_stop"])
+        """GeV; -1 of a process without stops."""
+        return int(self.attributes.get("m_stop", NONE))
 
     @property
     def m_neutralino(self) -> int:
-        """GeV; -1 for background."""
-        return int(self.attributes["m_neutralino"])
+        """GeV; -1 of a process without neutralinos."""
+        return int(self.attributes.get("m_neutralino", NONE))
 
     @property
     def index(self) -> int:
-        """Number of a background file; -1 for signal."""
+        """Number of a file of a process without parameters, else -1."""
         return int(self.attributes["index"])
 
     def take(self, chosen: np.ndarray) -> "Events":
         """The events of a mask (n,); attributes and cut flow stay those of the file."""
 
-        def flat(table: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            counts = np.diff(offsets)
-            return table[np.repeat(chosen, counts)], np.concatenate(
-                [[0], np.cumsum(counts[chosen])]
-            )
-
-        jets, jet_offsets = flat(self.jets, self.jet_offsets)
-        objects, object_offsets = flat(self.objects, self.object_offsets)
+        jets, jet_offsets = take(self.jet_offsets, chosen)
+        objects, object_offsets = take(self.object_offsets, chosen)
         rows = ("observables", "lepton", "truth", "pt_hat", "veto_score")
         return Events(
             self.attributes,
             self.cut_flow,
             large_r={name: table[chosen] for name, table in self.large_r.items()},
-            jets=jets,
+            jets=self.jets[jets],
             jet_offsets=jet_offsets,
-            objects=objects,
+            objects=self.objects[objects],
             object_offsets=object_offsets,
+            weight=None if self.weight is None else self.weight[chosen],
             **{name: getattr(self, name)[chosen] for name in rows},
+        )
+
+    @property
+    def sum_of_weights(self) -> float:
+        """Of the generator's, over all events begun; their number if it gives all the weight 1."""
+        return float(self.attributes.get("sum_of_weights", self.attributes["generated"]))
+
+    @property
+    def unit_weight(self) -> float:
+        """The weight of an event of generator weight 1: cross section x luminosity / sum."""
+        cross_section = self.attributes["cross_section_pb"]
+        picobarn = self.attributes.get("normalised_to_pb", cross_section)
+        return 1e3 * picobarn * LUMINOSITY / self.sum_of_weights
+
+    @property
+    def generator_weight(self) -> np.ndarray:
+        """The generator's weights (n,), 1 where a file has none."""
+        return np.ones(len(self)) if self.weight is None else self.weight / self.unit_weight
+
+    @property
+    def generator_cut_flow(self) -> np.ndarray:
+        """The same of the generator's weights."""
+        unit = self.unit_weight if "weighted_cut_flow" in self.attributes else 1.0
+        return self.weighted_cut_flow / unit
+
+    @property
+    def weighted_cut_flow(self) -> np.ndarray:
+        """The sum of the weights (cuts,) of the events left after every cut."""
+        stated = self.attributes.get("weighted_cut_flow")
+        return (
+            self.cut_flow["events"].astype(float)
+            if stated is None
+            else np.array(json.loads(stated))
         )
 
     @property
@@ -188,14 +234,17 @@ def rounded(table: np.ndarray) -> np.ndarray:
 
 
 def merge(parts: list[Events], attributes: dict) -> Events:
-    """The events of several chunks, in that order, under new attributes."""
+    """The events of several files, in that order, under new attributes.
+
+    Without weights, for each file's are normalised on their own.
+    """
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])
 
     def stacked(name: str) -> np.ndarray:
         counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
-        return np.concatenate([[0], np.cumsum(counts)])
+        return offsets_from(counts)
 
     cut_flow = parts[0].cut_flow.copy()
     cut_flow["events"] = np.sum([part.cut_flow["events"] for part in parts], axis=0)
@@ -222,6 +271,7 @@ def write_events(path: Path, events: Events) -> None:
     attributes = {"layout": LAYOUT}
     attributes |= {name: _plain(value) for name, value in events.attributes.items()}
     _check_attributes(path, attributes, hdf5.UNWRITTEN)
+    _check_normalisation(path, attributes, arrays, hdf5.UNWRITTEN)
     _check_shapes(path, arrays, hdf5.UNWRITTEN)
     _check_values(path, arrays, hdf5.UNWRITTEN)
     write_arrays(path, attributes, arrays)
@@ -253,6 +303,8 @@ def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
         if name != "cut_flow":
             table = events.large_r.get(name, getattr(events, name, None))
             arrays[name] = rounded(narrowed(path, name, table, dtype))
+    if events.weight is not None:
+        arrays["weight"] = narrowed(path, "weight", events.weight, WEIGHT_DTYPE)
     arrays["cut_flow"] = narrowed(path, "cut_flow", events.cut_flow, TABLES["cut_flow"])
     objects = events.objects
     phi = objects["phi"]
@@ -349,6 +401,8 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         for name, dtype in STORED_OBJECTS.items():
             dataset = f"objects/{name}"
             arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
+        if "weight" in file:
+            arrays["weight"] = _read(path, file, "weight", WEIGHT_DTYPE)
     _check_shapes(path, arrays, REMEDY)
     if not may_be_empty and not len(arrays["lepton"]):
         raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
@@ -356,6 +410,7 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     if stated != _checksum(attributes, arrays):
         raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
     _check_values(path, arrays, REMEDY)
+    _check_normalisation(path, attributes, arrays, REMEDY)
     objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
     objects["pt"] = arrays["objects/pt"]
     for name in ("eta", "phi"):
@@ -370,6 +425,7 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         attributes={name: value for name, value in attributes.items() if name != "layout"},
         large_r={name: arrays[name] for name in JET_DEFINITIONS},
         objects=objects,
+        weight=arrays.get("weight"),
         **events,
     )
 
@@ -402,32 +458,48 @@ def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
             raise InputError(
                 f"{path}: attribute {name!r} is {value}, expected an integer of 64 bits; {remedy}"
             )
-    missing = [name for name in ATTRIBUTES if name not in attributes]
+    process = of_role(SIGNAL, BACKGROUND).get(attributes.get("process"))
+    parameters = process.parameters if process else ()
+    expected = (*ATTRIBUTES, *parameters)
+    missing = [name for name in expected if name not in attributes]
     if missing:
         raise InputError(f"{path}: attribute {missing[0]!r} is missing; {remedy}")
-    for name in ATTRIBUTES[1:]:
-        kinds = int if name in INTEGERS else (int, float)
+    if process is None:
+        raise InputError(f"{path}: {unregistered(attributes['process'])}")
+    integers = (*INTEGERS, *parameters)
+    of_weights = [name for name in OF_WEIGHTS if name in attributes]
+    for name in (*expected[1:], *of_weights):
+        kinds = int if name in integers else (int, float)
         value = attributes[name]
         if not isinstance(value, kinds) or not math.isfinite(value):
             raise InputError(
                 f"{path}: attribute {name!r} is {value!r}, expected "
-                f"{'an integer' if name in INTEGERS else 'a number'}; {remedy}"
+                f"{'an integer' if name in integers else 'a number'}; {remedy}"
             )
     ranges = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], (0, math.inf))
     ranges |= {"selection_efficiency": (0, 1.0), "selected": (0, attributes["generated"])}
-    if attributes["process"] not in PROCESSES:
-        raise InputError(
-            f"{path}: process is {attributes['process']!r}, expected one of {PROCESSES}"
-        )
-    is_stop = attributes["process"] == "stop"
-    masses = (1, BEAM_ENERGY) if is_stop else (-1, -1)
-    ranges |= dict.fromkeys(("m_stop", "m_neutralino"), masses)
-    ranges["index"] = (-1, -1) if is_stop else (0, NUMBER_MAX)
+    ranges |= {name: (NONE, NONE) for name in (*STATED, "index") if name in attributes}
+    ranges |= dict.fromkeys(parameters or ("index",), (0, NUMBER_MAX))
+    ranges |= {name: (1, BEAM_ENERGY) for name in parameters if name in STATED}
+    ranges |= dict.fromkeys(of_weights, (0, math.inf))
     for name, (low, high) in ranges.items():
         if not low <= attributes[name] <= high:
             raise InputError(
                 f"{path}: attribute {name!r} is {attributes[name]}, expected {low} to {high:g}; "
                 f"{remedy}"
+            )
+
+
+def _check_normalisation(
+    path: Path, attributes: dict, arrays: dict[str, np.ndarray], remedy: str
+) -> None:
+    """Weights can be those of a part of a sample only if it is known of which part."""
+    for names in (("normalised_to_pb", "cross_section_pb"), ("sum_of_weights", "generated")):
+        name = names[0] if names[0] in attributes else names[1]
+        if "weight" in arrays and attributes[name] <= 0:
+            raise InputError(
+                f"{path}: attribute {name!r} is {attributes[name]}, expected more than 0 beside "
+                f"weights of events; {remedy}"
             )
 
 
@@ -450,6 +522,7 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
     n = len(np.atleast_1d(arrays["lepton"]))
     slots = arrays["truth"].shape[-1:]
     expected = dict.fromkeys(("observables", "lepton", "pt_hat", "veto_score"), (n,))
+    expected |= {"weight": (n,)} if "weight" in arrays else {}
     expected |= dict.fromkeys(JET_DEFINITIONS, (n, JETS_PER_EVENT))
     expected |= {"truth": (n, *slots), "jet_offsets": (n + 1,), "object_offsets": (n + 1,)}
     expected["cut_flow"] = (arrays["cut_flow"].size,)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jets.events import Events
+from jets.ragged import events_of, offsets_from, take
 from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
 # The channel of a charged hadron, neutral hadron, photon, electron, muon.
@@ -47,23 +48,17 @@ class SparseImages:
 
     def take(self, images: np.ndarray) -> "SparseImages":
         """Some of the images, in the order of their numbers `images` (m,)."""
-        counts = self.counts()[images]
-        offsets = _offsets(counts)
-        source = np.arange(offsets[-1]) + np.repeat(self.offsets[images] - offsets[:-1], counts)
+        source, offsets = take(self.offsets, images)
         return SparseImages(offsets, self.pixels[source], self.values[source])
 
 
 def concatenate(parts: Sequence[SparseImages]) -> SparseImages:
     """The images of all parts, one after the other."""
     return SparseImages(
-        _offsets(np.concatenate([part.counts() for part in parts])),
+        offsets_from(np.concatenate([part.counts() for part in parts])),
         np.concatenate([part.pixels for part in parts]),
         np.concatenate([part.values for part in parts]),
     )
-
-
-def _offsets(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def sum_deposits(
@@ -105,7 +100,7 @@ def draw(
         oriented: whether to turn the hardest deposit upwards; without, phi is up.
     """
     n_jets = len(offsets) - 1
-    jet = np.repeat(np.arange(n_jets), np.diff(offsets))
+    jet = events_of(offsets)
     x = eta.astype(np.float64) - axis_eta[jet]
     y = (phi.astype(np.float64) - axis_phi[jet] + np.pi) % (2 * np.pi) - np.pi
     up_x, up_y = np.zeros(n_jets), np.ones(n_jets)
@@ -147,13 +142,13 @@ def draw_events(
     Returns:
         One image a wanted jet, ordered by event and jet number.
     """
-    event = np.repeat(np.arange(len(events)), np.diff(events.object_offsets))
+    event = events_of(events.object_offsets)
     k = events.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)]
     member = np.flatnonzero(k < JETS_PER_EVENT)
     member = member[wanted[event[member], k[member]]]
     jet = (np.cumsum(wanted) - 1).reshape(wanted.shape)[event[member], k[member]]
     member = member[np.argsort(jet, kind="stable")]
-    offsets = _offsets(np.bincount(jet, minlength=np.count_nonzero(wanted)))
+    offsets = offsets_from(np.bincount(jet, minlength=np.count_nonzero(wanted)))
     objects = events.objects[member]
     jets = events.large_r[jet_definition][wanted]
     return draw(
@@ -170,7 +165,7 @@ def sum_pixels(images: SparseImages, side: int, n: int) -> SparseImages:
     plane, pixel = np.divmod(images.pixels.astype(np.int64), side * side)
     row, column = np.divmod(pixel, side)
     summed = (plane * (side // n) + row // n) * (side // n) + column // n
-    image = np.repeat(np.arange(len(images)), images.counts())
+    image = events_of(images.offsets)
     return sum_deposits(image, summed, images.values, len(images))
 
 
@@ -183,5 +178,5 @@ def dense(images: SparseImages, side: int) -> np.ndarray:
            [0., 0.]], dtype=float32)
     """
     flat = np.zeros((len(images), len(CHANNELS) * side * side), np.float32)
-    flat[np.repeat(np.arange(len(images)), images.counts()), images.pixels] = images.values
+    flat[events_of(images.offsets), images.pixels] = images.values
     return flat.reshape(-1, len(CHANNELS), side, side)

@@ -21,11 +21,12 @@ import numpy as np
 from command import InputError
 from jets import hdf5
 from jets.images import SparseImages
+from jets.ragged import offsets_from
 from jets.split import HELD_OUT, SPLITS, TRAIN
 from physics import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
 from products import atomic_write
 
-_SAMPLE = [("process", "u1"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
+_SAMPLE = [("process", "<i4"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
 EVENT_DTYPE = np.dtype(
     [*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2"), ("weight", "<f8")]
 )
@@ -71,7 +72,9 @@ class EventTable:
     """All events of a study.
 
     Attributes:
-        events: structured (n,), `EVENT_DTYPE`; n_jets -1 where unknown (published files).
+        events: structured (n,), `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters
+            of the process, whatever it calls them, -1 where it has none; n_jets -1 where unknown
+            (published files); weight 1 of events that have none.
         observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
         samples: structured, `SAMPLE_DTYPE`, one row a mass point or background file; `events`
             counts the fully selected ones; NaN where unknown.
@@ -103,6 +106,8 @@ def read_event_table(path: Path) -> EventTable:
     """
     with hdf5.opened(path, REMEDY) as file:
         events = _read(file, "events", EVENT_DTYPE)
+        good = np.isfinite(events["weight"])
+        hdf5.require(path, "events/weight", events["weight"], good, "a finite number", REMEDY)
         samples = _read(file, "samples", SAMPLE_DTYPE)
         observables = None
         if "observables" in file:
@@ -170,7 +175,7 @@ class JetWriter:
             for name in ("jets", "pixels", "values"):
                 self._lay_down(file, name)
             counts = np.concatenate([*self._parts("counts", self._scratch), []]).astype(np.int64)
-            offsets = np.concatenate([[0], np.cumsum(counts)])
+            offsets = offsets_from(counts)
             file.create_dataset("offsets", data=offsets, **_STORED)
             jets = file["jets"][()]
             mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000

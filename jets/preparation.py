@@ -19,19 +19,21 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
-from jets.sources import Collisions, PublishedFiles
+from jets.ragged import offsets_from
+from jets.sources import Collisions, PublishedFiles, combine_weights
 from jets.split import (
     HELD_OUT,
-    STOP,
     TRAIN,
-    TTBAR,
-    VARIED,
     assign_split,
     choose_training_jets,
+    is_background,
+    is_signal,
+    is_variation,
     matched,
     shuffle_labels,
 )
 from physics import JET_DEFINITIONS
+from processes import SIGNAL, VARIATION, numbered, of_role
 from study import Study
 
 
@@ -42,12 +44,14 @@ class Overview:
     Attributes:
         table: the events with their split, and the samples.
         jets: jet definition -> structured (n, 3) `KINEMATICS`, pT 0 where there is none.
+        fully_selected: (n,) bool.
         first: (samples + 1,) where the events of each of the source's samples begin.
         off_grid: neutralino masses of the rows of published files that are left out.
     """
 
     table: EventTable
     jets: dict[str, np.ndarray]
+    fully_selected: np.ndarray
     first: np.ndarray
     off_grid: np.ndarray
 
@@ -60,9 +64,10 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
             background at all.
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
+    combine_weights(surveys)
     events = np.concatenate([survey.events for survey in surveys])
-    for process, name in ((STOP, "signal"), (TTBAR, "background")):
-        if not (events["process"] == process).any():
+    for is_class, name in ((is_signal, "signal"), (is_background, "background")):
+        if not is_class(events).any():
             raise InputError(
                 f"{source.folder}: no {name} among {len(source.paths)} files, expected at least "
                 "one that the study asks for; simulate or fetch it"
@@ -87,26 +92,28 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     jets = {
         name: np.concatenate([survey.jets[name] for survey in surveys]) for name in JET_DEFINITIONS
     }
-    first = np.concatenate([[0], np.cumsum([len(survey.events) for survey in surveys])])
+    first = offsets_from([len(survey.events) for survey in surveys])
     off_grid = np.concatenate([survey.off_grid for survey in surveys])
-    return Overview(table, jets, first, off_grid)
+    return Overview(table, jets, fully_selected, first, off_grid)
 
 
 def inventory(overview: Overview) -> list[tuple]:
-    """One line a background file and a stop mass, for print.
+    """One line per value of the first parameter of a process, or per index, for print.
 
     Returns:
-        Name, mass points, events fully selected and not, jets of every definition, and the range
-        of matched jets of a mass point of every definition.
+        Name, mass points of signal, events fully selected and not, the sum of the weights of the
+        fully selected, jets of every definition, and the range of matched jets of a mass point of
+        every definition.
     """
     events, samples = overview.table.events, overview.table.samples
     lines = []
-    variations = {number: name for name, number in VARIED.items()}
     for sample in np.unique(samples[["process", "m_stop", "index"]]):
         of_events = np.all([events[name] == sample[name] for name in sample.dtype.names], axis=0)
         of_samples = np.all([samples[name] == sample[name] for name in sample.dtype.names], axis=0)
         mass, n_points = events["m_neutralino"][of_events], np.count_nonzero(of_samples)
         n_selected = samples["events"][of_samples].sum()
+        tight = of_events & overview.fully_selected
+        weight = f"{events['weight'][tight].sum():.6g}"
         n_jets, ranges = [], []
         for jets in overview.jets.values():
             n_jets.append(np.count_nonzero(jets["pt"][of_events] > 0))
@@ -114,11 +121,14 @@ def inventory(overview: Overview) -> list[tuple]:
             points, point = np.unique(mass, return_inverse=True)
             per_point = np.bincount(point, weights=per_event, minlength=len(points)).astype(int)
             ranges.append(f"{per_point.min()}-{per_point.max()}")
-        name = f"stop {sample['m_stop']} GeV"
-        if sample["process"] != STOP:
+        process = numbered(sample["process"])
+        name = f"{process.name} {sample['m_stop'] if process.parameters else sample['index']}"
+        if process.role == VARIATION:
+            name = process.name
+        if process.role != SIGNAL:
             n_points, ranges = "", [""] * len(ranges)
-            name = variations.get(sample["process"], f"ttbar {sample['index']}")
-        lines.append((name, n_points, n_selected, len(mass) - n_selected, *n_jets, *ranges))
+        n_loose = len(mass) - n_selected
+        lines.append((name, n_points, n_selected, n_loose, weight, *n_jets, *ranges))
     return lines
 
 
@@ -138,10 +148,10 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     rows = np.empty(len(event), JET_DTYPE)
     rows["event"], rows["k"] = event, k
     rows["split"] = events["split"][event]
-    rows["label"] = events["process"][event] == STOP
+    rows["label"] = is_signal(events)[event]
     for name, _ in KINEMATICS:
         rows[name] = jets[name][packed]
-    is_nominal = events["process"][event] <= STOP
+    is_nominal = ~is_variation(events)[event]
     rows["classified"] = is_nominal & ((rows["label"] == 0) | matched(rows))
     rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
     for label, name in ((1, "signal"), (0, "background")):
@@ -172,7 +182,8 @@ def jets_of(
     exists = large_r["pt"] > 0
     event, k = np.nonzero(exists)
     jets = np.zeros(len(event), JET_DTYPE)
-    jets["event"], jets["k"], jets["label"] = event, k, events.process == "stop"
+    jets["event"], jets["k"] = event, k
+    jets["label"] = events.process in of_role(SIGNAL)
     for name in ("mass", "pt", "eta", "phi"):
         jets[name] = large_r[name][exists]
     jets["delta_r"] = large_r["delta_r"][exists].min(axis=1)

@@ -29,6 +29,7 @@ from jets import content, hdf5
 from jets.events import NUMBER_MAX, Events, read_attributes, read_events
 from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
+from jets.ragged import events_of
 from physics import (
     BEAM_ENERGY,
     CHANNELS,
@@ -37,6 +38,9 @@ from physics import (
     JETS_PER_EVENT,
     MISSING_DELTA_R,
 )
+from processes import NONE
+from processes.stop import STOP
+from processes.ttbar import TTBAR
 from products import atomic_write
 from study import Study
 
@@ -72,8 +76,11 @@ def find_files(folder: Path, study: Study) -> tuple[dict[int, dict], dict[int, d
         InputError: a definition is missing; a number beyond what the table of events can hold.
     """
     kinds = (
-        (background_name, range(study.sample.background_files)),
-        (signal_name, study.sample.stop_masses),
+        (
+            background_name,
+            range(study.sample.background_files) if TTBAR.name in study.sample.processes else (),
+        ),
+        (signal_name, study.sample.stop_masses if STOP.name in study.sample.processes else ()),
     )
     found: tuple[dict, dict] = ({}, {})
     others = []
@@ -363,13 +370,19 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
         The files written.
 
     Raises:
-        InputError: numbers that the reader would refuse, or no fully selected event.
+        InputError: numbers that the reader would refuse, no fully selected event, or a process
+            or weights that the layout does not know.
     """
     attributes = {path: read_attributes(path) for path in paths}
     groups: dict[tuple, list[Path]] = {}
-    for path in sorted(paths, key=lambda path: int(attributes[path]["m_neutralino"])):
+    for path in sorted(paths, key=lambda path: attributes[path].get("m_neutralino", NONE)):
         found = attributes[path]
-        key = (found["process"], int(found["m_stop"]), int(found["index"]))
+        if found["process"] not in (STOP.name, TTBAR.name):
+            raise InputError(
+                f"{path}: process is {found['process']!r}, expected {TTBAR.name} or {STOP.name}, "
+                "which the published layout knows; leave it out"
+            )
+        key = (found["process"], found.get("m_stop", NONE), found["index"])
         groups.setdefault(key, []).append(path)
     written = []
     for (process, m_stop, index), members in sorted(groups.items()):
@@ -377,7 +390,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
             jet_definition: folder
             / (
                 signal_name(jet_definition, m_stop)
-                if process == "stop"
+                if process == STOP.name
                 else background_name(jet_definition, index)
             )
             for jet_definition in JET_DEFINITIONS
@@ -392,6 +405,11 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
                 if shutil.disk_usage(folder).free < 10 * member.stat().st_size:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
                 events = read_events(member)
+                if events.weight is not None and np.ptp(events.weight):
+                    raise InputError(
+                        f"{member}: its events have different weights, expected one weight, for "
+                        "the published layout holds none; leave it out"
+                    )
                 for jet_definition, file in files.items():
                     _append_events(names[jet_definition], file, events, jet_definition)
             if not len(file["Jet/info0"]):
@@ -402,7 +420,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
 
 def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: str) -> None:
-    signal = events.process == "stop"
+    signal = events.process == STOP.name
     side = JET_DEFINITIONS[jet_definition].pixels
     large_r = events.large_r[jet_definition]
     images = draw_events(events, jet_definition, np.ones(large_r.shape, bool))
@@ -421,14 +439,14 @@ def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: 
         _check_info(path, f"Jet/info{k}", info, first, signal, hdf5.UNWRITTEN)
         _append(file, f"Jet/info{k}", info)
         chosen = images.take(np.flatnonzero(events.fully_selected) * JETS_PER_EVENT + k)
-        image = np.repeat(np.arange(n_events), chosen.counts())
+        image = events_of(chosen.offsets)
         plane, pixel = np.divmod(chosen.pixels.astype(np.int64), side * side)
         channels = {name: (name,) for name in CHANNELS} | {"ET": CALORIMETERS}
         for channel, summands in channels.items():
             part = np.isin(plane, [CHANNELS.index(name) for name in summands])
             plain = sum_deposits(image[part], pixel[part], chosen.values[part], n_events)
             name = f"Jet/{channel}/values{k}"
-            row = np.repeat(np.arange(n_events), plain.counts())
+            row = events_of(plain.offsets)
             _check_values(path, name, plain.values, row, first, hdf5.UNWRITTEN)
             index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1).ravel()
             rows = _rows(index, 2 * plain.offsets), _rows(plain.values, plain.offsets)

@@ -1,15 +1,14 @@
 """The two sources of jets behind one face: our own collisions and the published files.
 
-A source lists the samples that a study asks for (a mass point or background file of ours; a
-published stop mass or background file), says what is in each, and draws the images of those of its
-jets that are wanted. What else lies there is left out and named, so that a study can take a part.
+A source lists the samples that a study asks for (one file of ours; a published stop mass or
+background file), says what is in each, and draws the images of those of its jets that are wanted.
+What else lies there is left out and named, so that a study can take a part.
 """
 
-import itertools
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import contains
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,34 @@ from jets import content, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
+from jets.ragged import events_of
 from jets.reader_process import ReaderProcess
-from jets.split import STOP, TTBAR, VARIED
+from jets.split import IDENTITY
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
-from study import Study, sample_name
+from processes import (
+    BACKGROUND,
+    NONE,
+    PROCESSES,
+    SIGNAL,
+    VARIATION,
+    Process,
+    numbered,
+    of_role,
+    parsed,
+)
+from processes.stop import STOP
+from processes.ttbar import TTBAR
+from study import Study
 
 # Of the generated process; unknown of published files.
 PHYSICS_ATTRIBUTES = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")
-NONE = -1  # stop and neutralino mass of background, index of signal, unknown number of jets
+UNKNOWN = -1  # number of jets of a published event
+NOT_ASKED = (
+    "that study {0.name!r} does not ask for (its masses, background_files = "
+    "{0.sample.background_files})"
+)
+OTHERS = "of processes that study {0.name!r} does not ask for (processes = {0.sample.processes})"
+UNREGISTERED = "of processes that are not registered (a file of processes/ states each)"
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,8 @@ class Survey:
         samples: structured `SAMPLE_DTYPE`, one row a mass point or background file.
         content: path -> hash (n,) of the events as that file has them (jets/content.py).
         off_grid: neutralino masses of the rows that are left out, not among these n.
+        unit_weight: of an event of generator weight 1; None without weights.
+        sum_of_weights: of the generator's, over all events begun.
     """
 
     events: np.ndarray
@@ -51,23 +72,59 @@ class Survey:
     samples: np.ndarray
     content: dict[Path, np.ndarray]
     off_grid: np.ndarray
+    unit_weight: float | None = None
+    sum_of_weights: float = np.nan
+
+
+def combine_weights(surveys: Sequence[Survey]) -> None:
+    """Make the files of a process and its parameters one sample: weights for all of them together.
+
+    Raises:
+        InputError: a file without weights beside one with weights, of one process or of two
+            backgrounds.
+    """
+    mixtures: dict[object, list[Survey]] = {}
+    samples: dict[object, list[Survey]] = {}
+    for survey in surveys:
+        process, *parameters, _ = survey.samples[list(IDENTITY[:-1])][0].tolist()
+        is_mixed = numbered(process).role == BACKGROUND
+        mixtures.setdefault(BACKGROUND if is_mixed else process, []).append(survey)
+        samples.setdefault((process, *parameters), []).append(survey)
+    for parts in mixtures.values():
+        with_weights = [part for part in parts if part.unit_weight is not None]
+        without = [part for part in parts if part.unit_weight is None]
+        if with_weights and without:
+            one, other = (next(iter(some[0].content)) for some in (without, with_weights))
+            raise InputError(
+                f"{one}: dataset 'weight' is missing, expected it as in {other}, with which these "
+                "events are to be mixed; simulate the file again or leave one of them out"
+            )
+    for parts in samples.values():
+        if len(parts) > 1 and parts[0].unit_weight is not None:
+            sums = np.array([part.sum_of_weights for part in parts])
+            together = np.dot([part.unit_weight for part in parts], (sums / sums.sum()) ** 2)
+            for part in parts:
+                part.events["weight"] = part.events["weight"] / part.unit_weight * together
 
 
 class Collisions:
-    """Our own collisions: one file a mass point, background file or variation of the shower."""
+    """Collisions in our layout: the files of a study's processes, and of their variations."""
 
     name = "collisions"
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        there = sorted(folder.glob("[!.]*.h5"))
-        self.samples = [path for path in there if _is_asked(path, study)]
-        self.left_out = [path for path in there if path not in self.samples]
-        self._process = {}
-        for name, process in VARIED.items() if self.samples else ():
-            varied = sorted(study.variation_dir(name).glob("[!.]*.h5"))
-            self._process |= dict.fromkeys(varied, process)
-            self.samples += varied
+        self.samples, self.left_out = [], {}
+        for path in sorted(folder.glob("[!.]*.h5")):
+            if reason := _why_not(path, study):
+                self.left_out.setdefault(reason, []).append(path)
+            else:
+                self.samples.append(path)
+        self._variation: dict[Path, Process] = {}
+        for process in of_role(VARIATION).values() if self.samples else ():
+            if process.varies in study.sample.processes:
+                self._variation |= dict.fromkeys(study.variation_files(process), process)
+        self.samples += self._variation
 
     @property
     def paths(self) -> list[Path]:
@@ -77,26 +134,27 @@ class Collisions:
     def survey(self, path: Path) -> Survey:
         """What one file holds; raises InputError if anything about it is wrong."""
         found = read_events(path)
-        background = found.process == "ttbar"
-        identity = (found.process, found.m_stop, found.m_neutralino, found.index)
-        name = f"{sample_name(*identity)}.h5"
+        process = self._variation.get(path, PROCESSES[found.process])
+        name = f"{found.sample_name}.h5"
         if path.name != name:
             is_copy = path.with_name(name).exists()
             remedy = ", which is there too; remove one" if is_copy else "; give it that name again"
             raise InputError(f"{path}: holds the events of {name}{remedy}")
-        if path in self._process and not (background and found.fully_selected.all()):
+        is_varied = found.process == process.varies and found.fully_selected.all()
+        if process.role == VARIATION and not is_varied:
             raise InputError(
                 f"{path}: {np.sum(~found.fully_selected)} events of {found.process} with 5 or 6 "
-                "jets, expected fully selected ttbar of another shower; make it with simulate.py "
-                "--variations NAME"
+                f"jets, expected fully selected {process.varies}; make it with simulate.py "
+                f"--variations {process.name}"
             )
         events = np.zeros(len(found), EVENT_DTYPE)
-        events["process"] = self._process.get(path, TTBAR) if background else STOP
-        for field in ("m_stop", "m_neutralino", "index"):
-            events[field] = getattr(found, field)
+        events["process"] = process.number
+        identity = process.identity(*found.numbers)
+        for field, number in zip(IDENTITY[1:-1], identity, strict=True):
+            events[field] = number
         events["row"] = np.arange(len(found))
         events["n_jets"] = found.observables["n_jets"]
-        events["weight"] = 1
+        events["weight"] = 1 if found.weight is None else found.weight
         samples = np.zeros(1, SAMPLE_DTYPE)
         for field in ("process", "m_stop", "m_neutralino", "index"):
             samples[field] = events[field][0]
@@ -112,6 +170,8 @@ class Collisions:
             samples,
             content={path: content.of_collisions(found)},
             off_grid=np.zeros(0),
+            unit_weight=None if found.weight is None else found.unit_weight,
+            sum_of_weights=found.sum_of_weights,
         )
 
     @staticmethod
@@ -122,7 +182,7 @@ class Collisions:
             jets[field] = large_r[field]
         jets["delta_r"] = large_r["delta_r"].min(axis=-1)
         k = found.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)].astype(np.int64)
-        event = np.repeat(np.arange(len(found)), np.diff(found.object_offsets))
+        event = events_of(found.object_offsets)
         member = k < JETS_PER_EVENT
         number = event[member] * JETS_PER_EVENT + k[member]
         jets["pt"][np.bincount(number, minlength=jets.size).reshape(jets.shape) == 0] = 0
@@ -135,19 +195,16 @@ class Collisions:
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
-def _is_asked(path: Path, study: Study) -> bool:
-    """Whether a file has the name of a background file or mass point of the study."""
-    numbers = [int(number) for number in re.findall(r"\d+", path.stem)]
-    if path.stem.startswith("ttbar") and len(numbers) == 1:
-        name = sample_name("ttbar", NONE, NONE, *numbers)
-        return path.stem == name and numbers[0] < study.sample.background_files
-    if len(numbers) == 2:
-        m_stop, m_neutralino = numbers
-        is_on_grid = (
-            m_stop in study.sample.stop_masses and m_neutralino in study.sample.neutralino_masses
-        )
-        return path.stem == sample_name("stop", m_stop, m_neutralino, NONE) and is_on_grid
-    return False
+def _why_not(path: Path, study: Study) -> str:
+    """Why a study does not ask for a file; empty if it does."""
+    name, numbers = parsed(path.stem) or ("", ())
+    if name in study.sample.processes:
+        axes = study.axes_of(PROCESSES[name])
+        is_asked = len(numbers) == len(axes) and all(map(contains, axes, numbers))
+        return "" if is_asked else NOT_ASKED.format(study)
+    if not name:
+        return NOT_ASKED.format(study)
+    return OTHERS.format(study) if name in of_role(SIGNAL, BACKGROUND) else UNREGISTERED
 
 
 def _observables(found: Events) -> np.ndarray:
@@ -164,7 +221,8 @@ class PublishedFiles:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        backgrounds, signals, self.left_out = published.find_files(folder, study)
+        backgrounds, signals, others = published.find_files(folder, study)
+        self.left_out = {NOT_ASKED.format(study): others} if others else {}
         self._files = {(TTBAR, index): backgrounds[index] for index in sorted(backgrounds)}
         self._files |= {(STOP, m_stop): signals[m_stop] for m_stop in sorted(signals)}
         self.samples = list(self._files)
@@ -176,7 +234,7 @@ class PublishedFiles:
         """All files."""
         return [path for paths in self._files.values() for path in paths.values()]
 
-    def survey(self, sample: tuple[int, int]) -> Survey:
+    def survey(self, sample: tuple[Process, int]) -> Survey:
         """What the three files of a sample hold; raises InputError if anything is wrong."""
         process, number = sample
         paths = self._files[sample]
@@ -193,10 +251,11 @@ class PublishedFiles:
         taken = np.isin(masses, (NONE, *self.study.sample.neutralino_masses))
         self._taken[sample] = taken
         events = np.zeros(np.count_nonzero(taken), EVENT_DTYPE)
-        events["process"] = process
+        events["process"] = process.number
         events["row"] = np.flatnonzero(taken)
-        for name in ("m_stop", "index", "n_jets"):
+        for name in ("m_stop", "index"):
             events[name] = NONE
+        events["n_jets"] = UNKNOWN
         events["weight"] = 1
         events["index" if process == TTBAR else "m_stop"] = number
         events["m_neutralino"] = masses[taken]
@@ -226,7 +285,7 @@ class PublishedFiles:
         return masses[0]
 
     def images(
-        self, sample: tuple[int, int], wanted: dict[str, np.ndarray]
+        self, sample: tuple[Process, int], wanted: dict[str, np.ndarray]
     ) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number.
 
@@ -260,11 +319,12 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
     if not source.samples and not source.left_out and study.sample.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)
-    if not source.samples and source.left_out:
+    others = sorted(path for paths in source.left_out.values() for path in paths)
+    if not source.samples and others:
         raise InputError(
-            f"{source.folder}: study {study.name!r} asks for none of the {len(source.left_out)} "
-            f"files there ({listed(source.left_out)}); state their masses and background_files, "
-            "or another sample, in a study"
+            f"{source.folder}: study {study.name!r} asks for none of the {len(others)} files there "
+            f"({listed(others)}); state their processes, masses and background_files, or another "
+            "sample, in a study"
         )
     if not source.samples:
         zenodo = (
@@ -290,22 +350,21 @@ def listed(paths: Sequence[Path], most: int = 6) -> str:
     return f"{names} and {len(paths) - most} more" if len(paths) > most else names
 
 
-def missing_samples(study: Study, samples: np.ndarray) -> tuple[dict[int, list[int]], list[int]]:
-    """What of the study's grid is not there.
+def missing_samples(study: Study, samples: np.ndarray) -> dict[Process, list[tuple[int, ...]]]:
+    """What the study asks for and is not there.
 
     Args:
-        study: its mass grid and number of background files.
         samples: structured `SAMPLE_DTYPE`.
 
     Returns:
-        Stop mass -> the missing neutralino masses (stop masses with none are left out), and the
-        missing indices of background files.
+        Process -> the numbers of its missing files.
     """
-    there = set(zip(samples["m_stop"].tolist(), samples["m_neutralino"].tolist(), strict=True))
-    grid = itertools.product(study.sample.stop_masses, study.sample.neutralino_masses)
-    points: dict[int, list[int]] = {}
-    for m_stop, m_neutralino in grid:
-        if (m_stop, m_neutralino) not in there:
-            points.setdefault(m_stop, []).append(m_neutralino)
-    indices = set(samples["index"][samples["process"] == TTBAR].tolist())
-    return points, [index for index in range(study.sample.background_files) if index not in indices]
+    there = set(samples[list(IDENTITY[:-1])].tolist())
+    return {
+        process: [
+            numbers
+            for numbers in study.files_of(process)
+            if (process.number, *process.identity(*numbers)) not in there
+        ]
+        for process in map(PROCESSES.__getitem__, study.sample.processes)
+    }

@@ -1,6 +1,6 @@
 """Who an event is, which split it belongs to, and which of its jets train the networks.
 
-Everything here follows from a hash of an event's identity (process, mass point or file index, row),
+Everything here follows from a hash of an event's identity (process, parameters or file index, row),
 never of a path or a jet definition: an event is in the same split in all three definitions, and no
 event moves when files are added.
 """
@@ -11,15 +11,32 @@ from collections.abc import Iterable
 import numpy as np
 
 from command import InputError
-from physics import MATCHING_RADIUS, SHOWER_VARIATIONS
+from physics import MATCHING_RADIUS
+from processes import BACKGROUND, SIGNAL, VARIATION, numbered, of_role
 from study import Study
 
 IDENTITY = ("process", "m_stop", "m_neutralino", "index", "row")
-# The processes, as numbers: top pairs of other showers come after the two of every study.
-TTBAR, STOP = 0, 1
-VARIED = {name: STOP + 1 + i for i, name in enumerate(SHOWER_VARIATIONS)}
 TRAIN, VALIDATION, HELD_OUT = 0, 1, 2
 SPLITS = ("train", "validation", "held out")
+
+
+def is_signal(events: np.ndarray) -> np.ndarray:
+    """Which events (n,) are of a signal, by the field `process`."""
+    return _is_of(events, SIGNAL)
+
+
+def is_background(events: np.ndarray) -> np.ndarray:
+    """Which events (n,) are of a background, variations aside."""
+    return _is_of(events, BACKGROUND)
+
+
+def is_variation(events: np.ndarray) -> np.ndarray:
+    """Which events (n,) are of a variation: held out, and no part of any figure of merit."""
+    return _is_of(events, VARIATION)
+
+
+def _is_of(events: np.ndarray, role: str) -> np.ndarray:
+    return np.isin(events["process"], [process.number for process in of_role(role).values()])
 
 
 def uniform(events: np.ndarray, salt: str) -> np.ndarray:
@@ -52,7 +69,7 @@ def mix(state: np.ndarray) -> np.ndarray:
 def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -> np.ndarray:
     """The split (n,) uint8 of every event: train, validation or held out.
 
-    Top pairs of other showers are all held out.
+    Variations are held out whole.
 
     Args:
         events: structured (n,) with the fields of `IDENTITY`.
@@ -88,15 +105,15 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
         np.searchsorted(edges["split"], number, side="right"),
         np.searchsorted(edges["split_loose"], number, side="right"),
     )
-    return np.where(events["process"] > STOP, HELD_OUT, split).astype(np.uint8)
+    return np.where(is_variation(events), HELD_OUT, split).astype(np.uint8)
 
 
 def matched(jets: np.ndarray) -> np.ndarray:
-    """Which jets exist and lie close to a true neutralino.
+    """Which jets exist and lie close to a particle that a signal's jets are to match.
 
     Args:
-        jets: structured, any shape, with `pt` (0: no such jet) and `delta_r`, the smaller of the
-            distances to the two neutralinos.
+        jets: structured, any shape, with `pt` (0: no such jet) and `delta_r`, the distance to the
+            nearest such particle.
     """
     return (jets["pt"] > 0) & (jets["delta_r"] < MATCHING_RADIUS)
 
@@ -115,7 +132,7 @@ def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: i
     Returns:
         (n, 3) bool.
     """
-    signal = (events["process"] == STOP)[:, None]
+    signal = is_signal(events)[:, None]
     trains = (events["split"] != HELD_OUT)[:, None]
     hashes = np.stack([uniform(events, f"training jet {k}") for k in range(jets.shape[1])], axis=1)
     points = np.broadcast_to(mass_point(events)[:, None], jets.shape)
@@ -124,45 +141,46 @@ def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: i
     chosen[candidates] = lowest(hashes[candidates], points[candidates], per_mass_point)
     candidates = ~signal & trains & (jets["pt"] > 0)
     n_signal = np.count_nonzero(chosen)
-    chosen[candidates] = lowest(hashes[candidates], points[candidates], n_signal)
+    together = np.zeros(np.count_nonzero(candidates))
+    chosen[candidates] = lowest(hashes[candidates], together, n_signal)
     return chosen
 
 
 def mass_point(events: np.ndarray) -> np.ndarray:
-    """One number for each mass point, (n,)."""
-    return events["m_stop"].astype(np.int64) * 2**16 + events["m_neutralino"]
+    """One number (n,) for each process and its parameters."""
+    point = np.zeros(len(events), np.uint64)
+    for name in IDENTITY[:3]:
+        point = mix(point ^ events[name].astype(np.int64).view(np.uint64))
+    return point
 
 
 def relative_weights(events: np.ndarray) -> np.ndarray:
-    """Weights of events over their mean: of the mass point, or of the whole background.
+    """Weights (n,) over their mean, in each mass point of a signal and in all backgrounds together.
 
-    Exactly 1 where those of a mass point or of the background are equal.
+    The mass points are alternatives, the backgrounds a mixture. Exactly 1 where all are equal.
 
     Args:
-        events: structured (n,) with process, m_stop, m_neutralino and weight.
+        events: structured (n,) with the fields of `IDENTITY` and `weight`.
 
     Raises:
-        InputError: a mean that is not above 0.
+        InputError: weights that do not add up to more than 0.
     """
-    is_signal = events["process"] == STOP
-    _, group, counts = np.unique(
-        np.where(is_signal, mass_point(events), -1), return_inverse=True, return_counts=True
-    )
-    largest = np.zeros(len(counts))
-    np.maximum.at(largest, group, np.abs(events["weight"]))
-    # Equal weights become 1 before they are summed up: their mean is not rounded.
-    weight = events["weight"] / np.where(largest > 0, largest, 1)[group]
-    mean = np.bincount(group, weight) / counts
+    group = np.where(is_background(events), np.uint64(0), mass_point(events))
+    _, first, number = np.unique(group, return_index=True, return_inverse=True)
+    largest = np.zeros(len(first))
+    np.maximum.at(largest, number, np.abs(events["weight"]))
+    relative = events["weight"] / np.where(largest > 0, largest, 1)[number]
+    mean = np.bincount(number, relative) / np.bincount(number)
     if not (mean > 0).all():
-        event = events[np.argmin(mean[group])]
-        name = "background"
-        if event["process"] == STOP:
-            name = f"stop {event['m_stop']} neutralino {event['m_neutralino']} GeV"
+        bad = number == np.argmin(mean > 0)
+        event = events[bad][0]
+        of = "background" if is_background(event) else numbered(event["process"]).name
         raise InputError(
-            f"{name}: the weights of {counts[mean.argmin()]} events add up to no more than 0; "
-            "expected more; add events to the sample and run setup.py again"
+            f"the weights of {np.count_nonzero(bad)} {of} events (m_stop {event['m_stop']}, "
+            f"m_neutralino {event['m_neutralino']}) add up to {events['weight'][bad].sum():g}, "
+            "expected more than 0; simulate more events"
         )
-    return weight / mean[group]
+    return relative / mean[number]
 
 
 def lowest(value: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:

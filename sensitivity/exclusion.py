@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 
 import physics
-from sensitivity.cross_sections import stop_pair_cross_section
+from processes.stop import cross_section
 
 # One-sided: one sigma, 90 % and 95 % confidence.
 CONTOUR_LEVELS = (1.0, 1.28155, 1.64485)
@@ -96,7 +96,7 @@ def expected_signal(stop_mass: ArrayLike, signal_efficiency: ArrayLike) -> np.nd
         >>> round(float(expected_signal(1000.0, 0.01)), 3)  # 6.83 fb * 137 / fb * 0.01
         9.357
     """
-    femtobarn = 1e3 * stop_pair_cross_section(stop_mass)
+    femtobarn = 1e3 * cross_section(stop_mass)
     return femtobarn * physics.LUMINOSITY * np.asarray(signal_efficiency)
 
 

@@ -27,7 +27,7 @@ from command import InputError, call, run
 from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
 from jets.events import read_events
 from jets.scores import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
-from physics import SHOWER_VARIATIONS
+from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show
 from study import PRESETS, Study, load_study
@@ -37,7 +37,7 @@ from training.learner import choose_device
 DEFINITION = "AK14"  # that the claims are about
 STEPS = {
     "simulate": ["simulate.py"],
-    "variations": ["simulate.py", "--variations", *SHOWER_VARIATIONS],
+    "variations": ["simulate.py", "--variations", *of_role(VARIATION)],
     "setup": ["setup.py"],
     "train": ["train.py", "--all"],
     "predict": ["predict_base_model_mass.py"],
@@ -53,7 +53,7 @@ TABLES = ("ratios", "added", "excluded", "gain", "modelling", "null_check")  # o
 def sample(study: Study) -> Rows:
     """What makes each file of the sample again: its chunks, counts, cut flow and hash."""
     rows = []
-    folders = [study.sample_dir, *map(study.variation_dir, SHOWER_VARIATIONS)]
+    folders = [study.sample_dir, *map(study.folder_of, of_role(VARIATION).values())]
     for path in (path for folder in folders for path in sorted(folder.glob("[!.]*.h5"))):
         events = read_events(path)
         stated = events.attributes

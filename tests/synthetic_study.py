@@ -13,6 +13,7 @@ from scipy import stats
 from scipy.special import expit
 
 from event_level.fits import EVENT_FEATURES, fits, null_check, repeats
+from jets import split
 from jets.angularities import ANGULARITIES
 from jets.events import OBJECT_DTYPE, TABLES, Events, write_events
 from jets.images import SparseImages
@@ -32,8 +33,10 @@ from jets.scores import (
     write_scores,
     write_trees,
 )
-from jets.split import HELD_OUT, STOP, TRAIN
+from jets.split import HELD_OUT, TRAIN
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
+from processes import numbered
+from processes.stop import STOP
 from products import write_csv, write_manifest
 from study import load_study
 
@@ -91,7 +94,7 @@ def write_study(
     data.mkdir(parents=True)
     events = _events(signal, background)
     held_out = np.flatnonzero(events["split"] == HELD_OUT)
-    is_signal = events["process"] == STOP
+    is_signal = split.is_signal(events)
     observables = random.normal(is_signal[:, None] * DS2 / 3, 1.0, (len(events), 9))
     observables = (100 * np.exp(0.3 * observables)).astype("f4")
     observables[:, 3] = random.poisson(7 + is_signal)
@@ -142,7 +145,7 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
     with h5py.File(data / "events.h5") as file:
         events = file["events"][()]
     held_out = np.flatnonzero(events["split"] == HELD_OUT)
-    is_signal = events["process"][held_out] == STOP
+    is_signal = split.is_signal(events[held_out])
     scores = read_scores(data / "scores.h5", (0, 1))
     found, left_out = {}, {}
     for one in (*fits(OF_EVENTS), *repeats(scores)):
@@ -172,7 +175,9 @@ def _distance(fit: Classifier) -> float:
 
 def _events(signal: int, background: int) -> np.ndarray:
     """Held-out events as asked, and a fifth as many that train; rows number each sample."""
-    samples = [(STOP, stop, m, -1, signal) for stop in STOP_MASSES for m in NEUTRALINO_MASSES]
+    samples = [
+        (STOP.number, stop, m, -1, signal) for stop in STOP_MASSES for m in NEUTRALINO_MASSES
+    ]
     samples.append((0, -1, -1, 0, background))
     parts = []
     for process, stop, neutralino, index, n in samples:
@@ -186,7 +191,7 @@ def _events(signal: int, background: int) -> np.ndarray:
 
 
 def _samples(published: bool) -> np.ndarray:
-    points = [(STOP, stop, m, -1) for stop in STOP_MASSES for m in NEUTRALINO_MASSES]
+    points = [(STOP.number, stop, m, -1) for stop in STOP_MASSES for m in NEUTRALINO_MASSES]
     samples = np.zeros(len(points) + 1, SAMPLE_DTYPE)
     for name, column in zip(
         ("process", "m_stop", "m_neutralino", "index"),
@@ -202,7 +207,7 @@ def _samples(published: bool) -> np.ndarray:
 def _jets(random: np.random.Generator, events: np.ndarray) -> np.ndarray:
     """(n, 3) jets; one third jet in ten is missing."""
     shape = (len(events), JETS_PER_EVENT)
-    is_signal = np.broadcast_to((events["process"] == STOP)[:, None], shape)
+    is_signal = np.broadcast_to(split.is_signal(events)[:, None], shape)
     jets = np.zeros(shape, JET_DTYPE)
     jets["event"], jets["k"] = np.arange(len(events))[:, None], np.arange(JETS_PER_EVENT)
     jets["split"], jets["label"] = events["split"][:, None], is_signal
@@ -244,7 +249,9 @@ def _write_sample(folder: Path, random: np.random.Generator, events: np.ndarray)
     for sample in np.unique(events[["process", "m_stop", "m_neutralino", "index"]]):
         process, stop, neutralino, index = sample.tolist()
         n = int(np.sum(events[list(sample.dtype.names)] == sample))
-        name = f"stop_{stop}_{neutralino}" if process == STOP else f"ttbar_{index}"
+        kind = numbered(process)
+        numbers = (stop, neutralino) if kind is STOP else (index,)
+        name = kind.sample_name(*numbers)
         per_event_tables = ("observables", "lepton", "pt_hat", "veto_score")
         columns = {key: np.zeros(n, TABLES[key]) for key in per_event_tables}
         columns["observables"]["n_jets"] = 7
@@ -261,7 +268,7 @@ def _write_sample(folder: Path, random: np.random.Generator, events: np.ndarray)
         objects["pt"] = random.exponential(20, objects.shape)
         objects["type"] = random.integers(0, 5, objects.shape)
         truth = np.zeros((n, 16), TABLES["truth"])
-        if process == STOP:
+        if kind is STOP:
             truth["pdg_id"][:, [8, 12]] = 1000022
             truth["eta"][:, 8:12], truth["phi"][:, 8:12] = -1.0, 2.8
             truth["eta"][:, 12:], truth["phi"][:, 12:] = 1.2, -0.5
@@ -269,7 +276,7 @@ def _write_sample(folder: Path, random: np.random.Generator, events: np.ndarray)
             folder / f"{name}.h5",
             Events(
                 attributes={
-                    "process": "stop" if process == STOP else "ttbar",
+                    "process": kind.name,
                     "m_stop": stop,
                     "m_neutralino": neutralino,
                     "index": index,

@@ -6,8 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from physics import SHOWER_VARIATIONS
-from sensitivity.cross_sections import stop_pair_cross_section
+from processes import VARIATION, Process, every, of_role
+from processes.stop import NEUTRALINO, STOP, cross_section
+from processes.ttbar import TTBAR
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
@@ -16,10 +17,9 @@ from collisions import detector
 from collisions.chunk import make_chunk
 from collisions.clustering import anti_kt
 from collisions.detector import Objects, respond
+from collisions.generate import generate
 from collisions.observables import fox_wolfram
 from collisions.particles import Particles, Record, truth, visible
-from collisions.processes import generate, stop_pair, ttbar
-from collisions.ragged import delta_phi, offsets_of, pairs
 from collisions.selection import (
     b_tag_efficiency,
     energy_scale,
@@ -27,13 +27,13 @@ from collisions.selection import (
     lepton_b_mass,
     select,
 )
+from jets.ragged import delta_phi, offsets_of, pairs
 
 
 @pytest.fixture(scope="module")
 def signal():
-    process = stop_pair(900, 300)
-    batch = generate(process, 120, seed=11)
-    return process, batch, Record.of(batch.particles)
+    batch = generate(STOP, (900, 300), 120, seed=11)
+    return STOP, batch, Record.of(batch.particles)
 
 
 def particles(event, pdg_id, charge, pt, eta, phi):
@@ -52,6 +52,13 @@ def objects(event, pt, eta, phi, kind=2, identified=False):
     charge = np.where(kind == 2, 0, -1).astype(np.int8)
     identified = np.broadcast_to(identified, event.shape)
     return Objects(event, pt, eta, phi, charge, kind, identified, int(event.max()) + 1)
+
+
+def with_settings(process, *lines, **changes):
+    """A process with more lines for Pythia."""
+    return dataclasses.replace(
+        process, settings=lambda *numbers: (*process.settings(*numbers), *lines), **changes
+    )
 
 
 # --- Processes ---
@@ -76,15 +83,11 @@ def test_energy_and_momentum_are_conserved(signal):
 
 
 def test_cross_sections_have_a_plausible_and_smooth_k_factor():
-    factors = []
+    factors, hard = [], with_settings(STOP, "PartonLevel:all = off", wanted=every)
     for mass in (700, 900, 1050, 1200):
-        process = stop_pair(mass, 100)
-        process = dataclasses.replace(
-            process, settings=(*process.settings, "PartonLevel:all = off"), wanted=lambda _: True
-        )
-        value, error = generate(process, 1_500, seed=mass).cross_section
+        value, error = generate(hard, (mass, 100), 1_500, seed=mass).cross_section
         assert error < 0.03 * value
-        factors.append(stop_pair_cross_section(mass) / value)
+        factors.append(cross_section(mass) / value)
     assert all(1.2 < factor < 2.2 for factor in factors)
     assert np.abs(np.diff(factors)).max() < 0.15
 
@@ -113,7 +116,7 @@ def four_vector(p):
 
 def test_the_branching_fractions_are_open():
     # 1 - (hadronic fraction of the W)^2, with Pythia's leptonic fraction of 0.3257.
-    batch = generate(dataclasses.replace(ttbar(), veto_below=1e9), 3_000, seed=5)
+    batch = generate(dataclasses.replace(TTBAR, veto_below=1e9), (), 3_000, seed=5)
     expected = 1 - (1 - 0.3257) ** 2
     sigma = np.sqrt(expected * (1 - expected) / batch.tried)
     assert abs(batch.wanted / batch.tried - expected) < 4 * sigma
@@ -122,32 +125,54 @@ def test_the_branching_fractions_are_open():
 
 
 def test_a_chunk_depends_on_its_seed_alone():
-    first, again = (make_chunk(stop_pair(700, 100), 40, seed=3) for _ in range(2))
-    other = make_chunk(stop_pair(700, 100), 40, seed=4)
+    first, again = (make_chunk(STOP, (700, 100), 40, seed=3) for _ in range(2))
+    other = make_chunk(STOP, (700, 100), 40, seed=4)
     for name, column in first.columns.items():
         np.testing.assert_array_equal(column, again.columns[name])
     assert first.cut_flow == again.cut_flow
     assert len(other.columns["objects"]) != len(first.columns["objects"])
 
 
+@pytest.mark.parametrize("matches", [(), (6,), (NEUTRALINO,), (6, -6, NEUTRALINO)])
+def test_jets_are_matched_to_what_the_process_says(matches):
+    process = dataclasses.replace(STOP, role="background", matches=matches)
+    columns = make_chunk(process, (700, 100), 40, seed=3).columns
+    jets, particles = columns["AK14"], columns["truth"]
+    slots = [slot for slot in (0, 1, 8, 12) if particles["pdg_id"][0, slot] in matches]
+    distances = np.full((*jets.shape, 2 + len(slots)), 99.0)
+    for i, slot in enumerate(slots):
+        parton = particles[:, slot, None]
+        distance = np.hypot(jets["eta"] - parton["eta"], delta_phi(jets["phi"], parton["phi"]))
+        distances[..., i] = np.where(jets["pt"] > 0, distance, 99)
+    expected, found = np.sort(distances)[..., :2], np.sort(jets["delta_r"])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert (found < 0.5).any() == bool(matches)
+
+
+def test_a_process_may_keep_no_truth():
+    process = dataclasses.replace(STOP, role="background", truth=(), matches=())
+    columns = make_chunk(process, (700, 100), 40, seed=3).columns
+    assert columns["truth"].shape == (len(columns["lepton"]), 0)
+    assert len(columns["lepton"]) and (columns["AK10"]["delta_r"] == 99).all()
+
+
 def test_a_seed_that_pythia_would_ignore_is_refused():
     with pytest.raises(ValueError, match="seed 900000001"):
-        generate(ttbar(), 1, seed=900_000_001)
+        generate(TTBAR, (), 1, seed=900_000_001)
 
 
 def test_a_wrong_setting_is_not_passed_over():
     with pytest.raises(RuntimeError, match="Top:nonsense"):
-        generate(dataclasses.replace(ttbar(), settings=("Top:nonsense = on",)), 1, seed=1)
+        generate(with_settings(TTBAR, "Top:nonsense = on"), (), 1, seed=1)
 
 
 def test_each_shower_is_another_one():
     """Coupling and power showers do what they say; a setting that is the default does nothing."""
     at_partons = ("HadronLevel:all = off", "PartonLevel:MPI = off")
 
-    def partons(*shower: str) -> tuple[np.ndarray, np.ndarray]:
+    def partons(process: Process, *more: str) -> tuple[np.ndarray, np.ndarray]:
         """Final partons of each event, and the sum of the pT of those above 30 GeV."""
-        settings = (*ttbar().settings, *at_partons, *shower)
-        batch = generate(dataclasses.replace(ttbar(), settings=settings), 2_000, 7, veto=False)
+        batch = generate(with_settings(process, *at_partons, *more), (), 2_000, 7, veto=False)
         record = Record.of(batch.particles)
         final = record.rows(record.status > 0)
         ht = final.pt * (final.pt > 30)
@@ -158,14 +183,14 @@ def test_each_shower_is_another_one():
         variance = sum(values.var(ddof=1) / len(values) for values in (of_one, of_other))
         return (of_one.mean() - of_other.mean()) / np.sqrt(variance)
 
-    number, ht = partons()
-    showers = {name: partons(*shower) for name, shower in SHOWER_VARIATIONS.items()}
+    number, ht = partons(TTBAR)
+    showers = {name: partons(process) for name, process in of_role(VARIATION).items()}
     assert (
         above(showers["half_scale"][0], number) > 5 > -5 > above(showers["double_scale"][0], number)
     )
     assert above(showers["power_shower"][1], ht) > 5
     # The default is damped for top pairs already, which other processes are told to be by a 1.
-    same = partons("SpaceShower:pTdampMatch = 1")
+    same = partons(TTBAR, "SpaceShower:pTdampMatch = 1")
     assert np.array_equal(same[0], number) and np.array_equal(same[1], ht)
 
 
@@ -201,7 +226,8 @@ def test_everything_turns_with_the_event(signal):
     np.testing.assert_allclose(
         delta_phi(two.phi[order[1]], one.phi[order[0]]), delta_phi(turn, 0), atol=1e-9
     )
-    assert turned.cut_flow == chosen.cut_flow
+    for cut, left in chosen.left.items():
+        np.testing.assert_array_equal(turned.left[cut], left)
     np.testing.assert_allclose(turned.jets.pt, chosen.jets.pt, rtol=1e-9)
     np.testing.assert_array_equal(turned.tagged, chosen.tagged)
     assert len(chosen.jets.pt) > 100

@@ -140,3 +140,27 @@ def test_numbers_of_the_other_byte_order_are_refused(tmp_path, name):
         file[name] = numbers.astype(numbers.dtype.newbyteorder())
     with pytest.raises(InputError, match=f"{name}' has type >"):
         read_events(path)
+
+
+def test_weights_come_back_and_a_file_may_have_none(tmp_path):
+    events, path = toy_events(5, index=0), tmp_path / "ttbar_0.h5"
+    write_events(path, events)
+    assert read_events(path).weight is None
+    weight = np.array([1, -2, 0.1, 1e-300, 1e300])
+    write_events(path, dataclasses.replace(events, weight=weight))
+    np.testing.assert_array_equal(read_events(path).weight, weight)
+    np.testing.assert_array_equal(read_events(path).take(weight > 0.5).weight, [1, 1e300])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_weight_is_a_number(tmp_path, value):
+    events = dataclasses.replace(toy_events(5, index=0), weight=np.array([1, 1, 1, value, 1]))
+    with pytest.raises(InputError, match=r"dataset 'weight', row 3: found -?(nan|inf)"):
+        write_events(tmp_path / "ttbar_0.h5", events)
+
+
+def test_weights_are_of_a_known_number_of_events(tmp_path):
+    events = dataclasses.replace(toy_events(5, index=0), weight=np.ones(5))
+    events.attributes["cross_section_pb"] = 0.0
+    with pytest.raises(InputError, match=r"'cross_section_pb' is 0\.0, expected more than 0"):
+        write_events(tmp_path / "ttbar_0.h5", events)

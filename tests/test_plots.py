@@ -39,10 +39,10 @@ from figures import diagram, distributions, jet_images, limits, performance, sty
 from jets.images import dense
 from jets.packed import read_jets
 from jets.scores import Classifier
-from jets.split import HELD_OUT, STOP, events_in_two_splits
+from jets.split import HELD_OUT, events_in_two_splits, is_signal
 from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
+from processes.stop import cross_section
 from products import write_csv
-from sensitivity.cross_sections import stop_pair_cross_section
 from study import load_study
 
 SIGNAL, BACKGROUND = 50, 800  # held-out events, of a mass point and of background
@@ -233,7 +233,7 @@ def test_exclusion_plane_is_the_published_formula_of_the_yields(finished):
     rows = read(finished, "exclusion_plane")
     assert len(rows) == 5 * len(STOP_MASSES) * len(NEUTRALINO_MASSES)
     for row in rows:
-        pb = float(stop_pair_cross_section(row["stop_mass"]))
+        pb = float(cross_section(row["stop_mass"]))
         signal = pb * 1e3 * LUMINOSITY * SELECTION_EFFICIENCY * row["signal_efficiency"]
         background = EXPECTED_BACKGROUND * row["background_efficiency"]
         assert row["expected_signal"] == pytest.approx(signal, rel=1e-4)
@@ -439,7 +439,7 @@ def test_ratios_are_those_of_the_figures_of_merit(finished):
 def test_other_showers_shift_what_passes_the_cut(results):
     """A variation drawn from the same model shifts nothing; one nearer to signal passes more."""
     random = np.random.default_rng(5)
-    trees = results.trees.take(results.events["process"] != STOP)
+    trees = results.trees.take(~is_signal(results.events))
     shifts = {"half_scale": 0.0, "power_shower": 0.7}
     varied = {}
     for name, shift in shifts.items():
@@ -478,7 +478,7 @@ def test_auc_of_the_summary_is_the_closed_form(finished):
 
 def test_an_event_in_two_splits_is_counted(results):
     events = results.table.events.copy()
-    first, second = np.flatnonzero(events["process"] != STOP)[[0, -1]]
+    first, second = np.flatnonzero(~is_signal(events))[[0, -1]]
     assert events["split"][first] == HELD_OUT != events["split"][second]
     events["row"][second] = events["row"][first]
     assert events_in_two_splits(results.table.events, []) == 0
@@ -644,7 +644,7 @@ def _some(results: Results, definitions: Sequence[str], networks: Sequence[str])
 
 def test_one_jet_definition_and_one_mass_fill_their_figures(results):
     table = results.events["m_neutralino"]
-    rows = (table == 300) | (results.events["process"] != STOP)
+    rows = (table == 300) | ~is_signal(results.events)
     few = _some(
         dataclasses.replace(
             results, scores=results.scores.take(rows), trees=results.trees.take(rows)
@@ -788,7 +788,7 @@ def test_mass_points_of_one_event_give_limits_and_no_traceback(results):
     first = np.zeros(len(events), bool)
     points = events[["process", "m_stop", "m_neutralino"]]
     first[np.unique(points, return_index=True)[1]] = True
-    rows = first | (events["process"] != STOP)
+    rows = first | ~is_signal(events)
     few = dataclasses.replace(
         results, scores=results.scores.take(rows), trees=results.trees.take(rows)
     )
@@ -827,7 +827,7 @@ def test_resamplings_that_know_nothing_count_for_neither_side():
 
 
 def test_a_class_without_a_jet_is_one_sentence(results):
-    rows = results.events["process"] != STOP
+    rows = ~is_signal(results.events)
     few = dataclasses.replace(
         results, scores=results.scores.take(rows), trees=results.trees.take(rows)
     )

@@ -13,7 +13,7 @@ from evaluation.results import Classifiers, Results, read_results
 from event_level.fits import DS2, jet_mass, on_three_jets
 from figures import distributions
 from jets.scores import Classifier
-from jets.split import STOP
+from jets.split import is_signal
 from sensitivity.bootstrap import effective_count
 from study import load_study
 
@@ -86,7 +86,7 @@ def test_weight_2_is_an_event_twice(results):
     np.testing.assert_allclose(plane(found), plane(repeated), rtol=1e-12)
     # Of all mass points together each counts by its events, not by their weights: so one alone.
     events = results.events
-    signal, point = events["process"] == STOP, (events["m_stop"], events["m_neutralino"])
+    signal, point = is_signal(events), (events["m_stop"], events["m_neutralino"])
     rows = np.flatnonzero(~signal | ((point[0] == 900) & (point[1] == 300)))
     pair = taken(found, rows), taken(results, np.repeat(rows, times[rows]))
     np.testing.assert_allclose(*map(merits, pair), rtol=1e-12)
@@ -95,10 +95,10 @@ def test_weight_2_is_an_event_twice(results):
 def test_background_in_two_slices_is_the_same_background(results):
     """Of the events with a soft hardest jet one in three, of three times the weight."""
     soft = results.of_events.pt < np.median(results.of_events.pt)
-    signal = results.events["process"] == STOP
+    signal = is_signal(results.events)
     kept = signal | ~soft | (np.arange(len(signal)) % 3 == 0)
     sliced = taken(weighted(results, np.where(soft & ~signal, 3.0, 1.0)), kept)
-    weight = sliced.weight[sliced.events["process"] != STOP]
+    weight = sliced.weight[~is_signal(sliced.events)]
     n = sliced.of_events.effective_background
     assert n == pytest.approx(effective_count(weight.sum(), (weight**2).sum()))
     assert n < len(weight) < np.count_nonzero(~signal)
@@ -117,7 +117,7 @@ def test_histograms_are_sums_of_weights(results):
     times = np.random.default_rng(1).integers(1, 4, len(results.events))
     found = distributions.features(weighted(results, times.astype(float))).points
     value = results.table.observables[results.scores.event][:, 1]
-    rows = results.events["process"] != STOP
+    rows = ~is_signal(results.events)
     for point in (point for point in found if point["feature"] == "HT"):
         width = point["high"] - point["low"]
         inside = rows & (value >= point["low"]) & (value < point["high"])
@@ -133,4 +133,4 @@ def test_negative_weights_are_taken_and_sums_below_zero_refused(results):
     found, usual = merits(weighted(results, sign)), merits(results)
     np.testing.assert_allclose(found[:, 0], usual[:, 0], atol=0.03)
     with pytest.raises(InputError, match="add up to"):
-        merits(weighted(results, np.where(results.events["process"] == STOP, 1.0, -1.0)))
+        merits(weighted(results, np.where(is_signal(results.events), 1.0, -1.0)))

@@ -22,7 +22,7 @@ from checks.validation import (
     read_sample,
     ttbar_yield,
 )
-from collisions.processes import VETO_SCORE_MIN
+from processes.ttbar import VETO_SCORE_MIN
 
 FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
 
@@ -31,10 +31,12 @@ def test_the_sample_is_what_its_study_asks_for():
     demo = PRESETS["demo"]
     stops = [read_events(path) for path in FOLDER.glob("stop_*.h5")]
     points = {(events.m_stop, events.m_neutralino) for events in stops}
-    assert points == {(m, chi) for m in demo.stop_masses for chi in demo.neutralino_masses}
-    assert all(events.fully_selected.sum() >= demo.signal_events for events in stops)
+    assert points == {
+        (m, chi) for m in demo.sample.stop_masses for chi in demo.sample.neutralino_masses
+    }
+    assert all(events.fully_selected.sum() >= demo.simulation.signal_events for events in stops)
     background = read_sample(FOLDER, "ttbar")
-    assert background.fully_selected.sum() >= demo.background_events
+    assert background.fully_selected.sum() >= demo.simulation.background_events
     assert background.observables["n_jets"].min() == 5 < JETS_MIN
     assert (background.veto_score >= VETO_SCORE_MIN).all()
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 15e6

@@ -31,8 +31,8 @@ from jets.packed import (
 )
 from jets.published import write_published
 from jets.sources import Collisions
-from jets.split import HELD_OUT, STOP, TRAIN, TTBAR, VALIDATION, uniform
-from physics import JET_DEFINITIONS
+from jets.split import HELD_OUT, TRAIN, VALIDATION, is_background, is_signal, uniform
+from physics import JET_DEFINITIONS, LUMINOSITY
 from study import PRESETS, load_study
 
 STUDY = """
@@ -98,9 +98,9 @@ def test_the_table_of_events(prepared):
     ours = prepared.name == "tiny"
     assert table.source == ("collisions" if ours else "published files")
     events = table.events
-    assert np.count_nonzero(events["process"] == STOP) == (180 if ours else 150)
-    assert np.count_nonzero(events["process"] == TTBAR) == (190 if ours else 150)
-    assert (events["m_stop"] == -1).sum() == (events["process"] == TTBAR).sum()
+    assert np.count_nonzero(is_signal(events)) == (180 if ours else 150)
+    assert np.count_nonzero(is_background(events)) == (190 if ours else 150)
+    assert (events["m_stop"] == -1).sum() == is_background(events).sum()
     assert set(table.samples["events"]) == {50, 150}
     if ours:
         assert (events["n_jets"][events["split"] == HELD_OUT] >= 7).all()
@@ -123,7 +123,7 @@ def test_the_packed_jets(prepared, jet_definition):
     order = np.lexsort((jets["k"], jets["event"], jets["split"]))
     np.testing.assert_array_equal(order, np.arange(len(jets)))
     np.testing.assert_array_equal(jets["split"], events["split"][jets["event"]])
-    np.testing.assert_array_equal(jets["label"], events["process"][jets["event"]] == STOP)
+    np.testing.assert_array_equal(jets["label"], is_signal(events[jets["event"]]))
     assert (everything.images.counts() > 0).all()
     assert everything.side == 64
     trained = jets[jets["split"] != HELD_OUT]
@@ -188,12 +188,12 @@ def test_it_says_what_is_there_and_what_is_missing(folder, capsys):
     setup.main(["--study", "tiny.toml"])
     said = capsys.readouterr().out
     assert "source: collisions, train_data/tiny/, 4 files" in said
-    assert "missing: 1 of 4 mass points, 1 of 2 background files (0)" in said
-    assert "stop 800 GeV: neutralino 200 GeV" in said
+    assert "missing of ttbar: 1 of 2\n  index 0\n" in said
+    assert "missing of stop: 1 of 4\n  m_stop 800: m_neutralino 200\n" in said
     assert "events in two splits: 0 of 370" in said
     lines = {line.split("  ")[0]: line.split() for line in said.splitlines()}
-    assert lines["stop 700 GeV"][3:6] == ["2", "100", "20"]
-    assert lines["stop 700 GeV"][-1] == "120-120"  # two matched jets of 60 events
+    assert lines["stop 700"][2:5] == ["2", "100", "20"]
+    assert lines["stop 700"][-1] == "120-120"  # two matched jets of 60 events
     assert lines["ttbar 1"][2:4] == ["150", "40"]
     shutil.rmtree("train_data/tiny")
     setup.main(["--study", "tiny.toml"])
@@ -319,6 +319,16 @@ def copy_events(name: str, copy: str, **attributes) -> None:
     write_events(COLLISIONS / copy, changed)
 
 
+def weighted(name: str, picobarn: float, n: int, copy: str | None = None, **changes) -> None:
+    """A file of ours with the weights of n events begun at a cross section."""
+    events = read_events(COLLISIONS / name)
+    stated = {"generated": n, "normalised_to_pb": picobarn, "selected": 1}
+    weight = np.full(len(events), 1e3 * picobarn * LUMINOSITY / n)
+    attributes = events.attributes | stated | changes
+    changed = dataclasses.replace(events, attributes=attributes, weight=weight)
+    write_events(COLLISIONS / (copy or name), changed)
+
+
 def copy_one_definition() -> None:
     """Another published background file, which is the first in one jet definition."""
     write_events(Path("ttbar_0.h5"), toy_events(150, index=0))
@@ -389,6 +399,13 @@ FAULTS = {
     "nothing that is asked for": (
         lambda: [path.rename(path.with_stem(f"my {path.stem}")) for path in COLLISIONS.iterdir()],
         ["train_data/tiny: study 'tiny' asks for none of the 4 files", "my stop_700_100.h5"],
+    ),
+    "some weights": (
+        lambda: (
+            rewrite("stop_700_100.h5", lambda events: None),
+            weighted("stop_700_200.h5", 2.0, 100),
+        ),
+        ["stop_700_100.h5: dataset 'weight' is missing, expected it as in", "stop_700_200.h5"],
     ),
     "no background": (lambda: (COLLISIONS / "ttbar_1.h5").unlink(), ["no background"]),
 }
@@ -480,6 +497,34 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(folder, capsys, monke
     assert "train_data/tiny: no permission" in refusal(capsys, "--study", "tiny.toml")
 
 
+# --- Weights ------------------------------------------------------------------------------------
+
+
+def test_files_of_a_process_are_one_sample(folder, capsys):
+    """Two files of 100 and 700 events begun: each event stands for sigma L / 800."""
+    write_events(COLLISIONS / "ttbar_0.h5", toy_events(30, index=0))
+    for name, n in (("ttbar_0.h5", 100), ("ttbar_1.h5", 700)):
+        weighted(name, 832.0, n)
+    setup.main(["--study", "tiny.toml"])
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    assert set(events["weight"][is_signal(events)]) == {1}  # files without weights
+    [weight] = set(events["weight"][is_background(events)])
+    assert weight == pytest.approx(832e3 * LUMINOSITY / 800, rel=1e-14)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    printed = next(line for line in lines if line[:2] == ["ttbar", "0"])
+    assert float(printed[4]) == pytest.approx(30 * weight, rel=1e-5)
+
+
+def test_mass_points_keep_weights_of_their_own(folder):
+    for i, name in enumerate(("stop_700_100.h5", "stop_700_200.h5", "stop_800_100.h5")):
+        weighted(name, 1.0 + i, 1000)
+    setup.main(["--study", "tiny.toml"])
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    found = {tuple(row)[:2]: row["weight"] for row in events[["m_stop", "m_neutralino", "weight"]]}
+    assert found[700, 200] == 2 * found[700, 100] == LUMINOSITY * 2
+    assert found[800, 100] == pytest.approx(3 * found[700, 100])
+
+
 # --- A part of a sample -------------------------------------------------------------------------
 
 
@@ -509,7 +554,7 @@ def test_rows_of_other_masses_are_left_out_and_move_no_event(folder, capsys):
     whole, taken = (table.events for table in tables)
     kept = (whole["m_stop"] != 800) & (whole["m_neutralino"] != 100)
     np.testing.assert_array_equal(whole[kept], taken)
-    assert taken["row"][taken["process"] == STOP].tolist() == list(range(50, 100))
+    assert taken["row"][is_signal(taken)].tolist() == list(range(50, 100))
     both = [read_jets(Path(f"Data/{name}/AK14.h5"), HELD_OUT) for name in ("published", "part")]
     rows = np.flatnonzero(kept[both[0].jets["event"]])
     assert len(rows) > 100

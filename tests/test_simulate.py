@@ -1,5 +1,6 @@
 """simulate.py: the files depend on nothing but the seeds, and a second call goes on."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -18,13 +19,16 @@ pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
 import simulate
 from collisions import production
 from jets.events import read_events
+from physics import LUMINOSITY
+from processes import PROCESSES
+from processes.stop import STOP, cross_section
 from study import Study
 
 SCRIPT = Path(simulate.__file__)
 
 
 def stop_sample(folder: Path, target: int = 6) -> production.Sample:
-    return production.Sample("stop", (700, 100), -1, target, 0.5, True, folder, tries=80)
+    return production.Sample("stop", (700, 100), target, 0.5, True, folder, tries=80)
 
 
 def make(sample: production.Sample, workers: int) -> bytes:
@@ -81,6 +85,56 @@ def test_the_file_says_what_it_holds(reference):
     np.testing.assert_allclose(ht, events.observables["ht"], rtol=1e-3)
 
 
+def test_an_event_stands_for_as_many_as_are_expected(reference):
+    events = read_events(reference)
+    picobarn, n = float(cross_section(700)), events.attributes["generated"]
+    assert set(events.weight) == {1e3 * picobarn * LUMINOSITY / n}
+    flow = events.weighted_cut_flow
+    np.testing.assert_allclose(flow / flow[0], events.cut_flow["events"] / n, rtol=1e-12)
+    assert flow[0] == pytest.approx(1e3 * picobarn * LUMINOSITY)
+    assert flow[-1] == pytest.approx(events.weight[events.fully_selected].sum())
+
+
+def test_weighted_events_give_the_unweighted_sample(tmp_path, monkeypatch):
+    """Hard stops made more often, with weights: yield and spectrum stay, but for fluctuations."""
+    biased = dataclasses.replace(
+        STOP,
+        name="biased",
+        settings=lambda *masses: (
+            *STOP.settings(*masses),
+            "PhaseSpace:bias2Selection = on",
+            "PhaseSpace:bias2SelectionPow = 2",
+            "PhaseSpace:bias2SelectionRef = 400",
+        ),
+    )
+    monkeypatch.setitem(PROCESSES, "biased", biased)
+    found = []
+    for process in ("stop", "biased"):
+        sample = production.Sample(process, (700, 100), 1, 1.0, True, tmp_path, tries=200)
+        production.simulate_chunk(sample, 0)
+        found.append(read_events(sample.chunk_path(0)))
+    plain, weighted = found
+    assert np.ptp(plain.weight) == 0 < np.ptp(weighted.weight)
+    expected = 1e3 * float(cross_section(700)) * LUMINOSITY
+    for events in found:
+        assert events.weighted_cut_flow[0] == pytest.approx(expected)
+    efficiencies, errors = zip(
+        *(
+            (e.attributes["selection_efficiency"], e.attributes["selection_efficiency_error"])
+            for e in found
+        ),
+        strict=True,
+    )
+    assert abs(np.diff(efficiencies)) < 4 * np.hypot(*errors)
+    means = [np.average(e.pt_hat, weights=e.weight) for e in found]
+    errors = [
+        np.sqrt(np.sum((e.weight * (e.pt_hat - mean)) ** 2)) / e.weight.sum()
+        for e, mean in zip(found, means, strict=True)
+    ]
+    assert abs(np.diff(means)) < 4 * np.hypot(*errors)
+    assert weighted.pt_hat.mean() - plain.pt_hat.mean() > 3 * errors[0]  # it is biased
+
+
 def test_large_jets_are_the_sum_of_their_objects(reference):
     """The stored objects, fixed point and all, give back pT and mass of the stored jets."""
     events = read_events(reference)
@@ -109,7 +163,7 @@ def test_chunks_of_other_settings_are_refused(reference, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     shutil.copy(reference, folder)
-    sample = production.Sample("stop", (700, 100), -1, 6, 1.0, True, folder, tries=80)
+    sample = production.Sample("stop", (700, 100), 6, 1.0, True, folder, tries=80)
     with pytest.raises(InputError, match="loose_share"):
         production.take_up(sample)
 
@@ -128,7 +182,8 @@ def test_two_runs_do_not_make_the_same_file(tmp_path, monkeypatch):
 def test_another_installation_and_a_space_in_its_path_change_nothing(tmp_path):
     folder = tmp_path / "a folder"
     folder.mkdir()
-    code = "from collisions.processes import *; print(generate(stop_pair(700, 100), 2, 1).tried)"
+    code = "from collisions.generate import *; from processes.stop import STOP; "
+    code += "print(generate(STOP, (700, 100), 2, 1).tried)"
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=SCRIPT.parent,
@@ -152,4 +207,4 @@ def test_an_unknown_file_is_refused(tmp_path):
 def test_a_stop_too_light_for_its_decay_is_refused():
     study = Study("closed").changed(sample={"stop_masses": (700,), "neutralino_masses": (500, 600)})
     with pytest.raises(InputError, match="700 GeV cannot decay to a top and a neutralino of 600"):
-        production.samples_of(study, veto=True)
+        production.samples_of(study, study.sample.processes)

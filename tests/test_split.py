@@ -1,5 +1,7 @@
 """The event-level split: fractions, uniformity, independence, and that no event ever moves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,29 +10,33 @@ from command import InputError
 from jets.packed import EVENT_DTYPE, KINEMATICS
 from jets.split import (
     HELD_OUT,
-    STOP,
     TRAIN,
-    TTBAR,
     VALIDATION,
     assign_split,
     choose_training_jets,
+    is_background,
+    is_signal,
     mix,
+    relative_weights,
     shuffle_labels,
     uniform,
 )
+from processes import PROCESSES
+from processes.stop import STOP
+from processes.ttbar import TTBAR
 from study import PRESETS
 
 
 def background(n=60_000, index=0) -> np.ndarray:
     events = np.zeros(n, EVENT_DTYPE)
-    events["process"], events["index"], events["row"] = TTBAR, index, np.arange(n)
+    events["process"], events["index"], events["row"] = TTBAR.number, index, np.arange(n)
     events["m_stop"] = events["m_neutralino"] = -1
     return events
 
 
 def signal(n=1_000, m_stop=700, m_neutralino=100) -> np.ndarray:
     events = np.zeros(n, EVENT_DTYPE)
-    events["process"], events["index"], events["row"] = STOP, -1, np.arange(n)
+    events["process"], events["index"], events["row"] = STOP.number, -1, np.arange(n)
     events["m_stop"], events["m_neutralino"] = m_stop, m_neutralino
     return events
 
@@ -150,13 +156,13 @@ def test_training_jets_are_matched_limited_and_balanced():
     chosen = choose_training_jets(events, jets, per_mass_point=300)
     assert (events["split"][np.nonzero(chosen)[0]] != HELD_OUT).all()
     assert (jets["pt"][chosen] > 0).all()
-    of_signal = chosen & (events["process"] == STOP)[:, None]
+    of_signal = chosen & is_signal(events)[:, None]
     assert (jets["delta_r"][of_signal] < 0.5).all()
     candidates = (jets["pt"] > 0) & (jets["delta_r"] < 0.5) & (events["split"] != HELD_OUT)[:, None]
     for m_stop, m_neutralino in ((700, 100), (700, 200), (900, 100)):
         point = (events["m_stop"] == m_stop) & (events["m_neutralino"] == m_neutralino)
         assert chosen[point].sum() == min(300, candidates[point].sum())
-    assert chosen[events["process"] == TTBAR].sum() == of_signal.sum()
+    assert chosen[is_background(events)].sum() == of_signal.sum()
     shares = np.bincount(events["split"][np.nonzero(chosen)[0]]) / chosen.sum()
     assert shares[[TRAIN, VALIDATION]] == pytest.approx([5 / 7, 2 / 7], abs=0.06)
 
@@ -165,7 +171,7 @@ def test_all_background_is_taken_where_there_is_less():
     events = events_with_split(background(30), signal())
     jets = some_jets(events)
     chosen = choose_training_jets(events, jets, per_mass_point=300)
-    trains = (events["process"] == TTBAR) & (events["split"] != HELD_OUT)
+    trains = is_background(events) & (events["split"] != HELD_OUT)
     np.testing.assert_array_equal(chosen[trains], jets["pt"][trains] > 0)
 
 
@@ -192,3 +198,46 @@ def test_shuffled_labels_are_a_permutation_that_knows_nothing():
     assert stats.chi2_contingency(table).pvalue > 1e-3
     np.testing.assert_array_equal(shuffled, shuffle_labels(labels, classified, "AK14"))
     assert (shuffled != shuffle_labels(labels, classified, "AK08")).any()
+
+
+# --- Weights ------------------------------------------------------------------------------------
+
+
+def test_relative_weights_of_equal_ones_are_exactly_1():
+    events = np.concatenate([background(7), signal(11), signal(3, 900)])
+    events["weight"] = np.where(is_signal(events), events["m_stop"] / 7, 0.1)
+    assert (relative_weights(events) == 1).all()
+
+
+def test_mass_points_are_alternatives_and_backgrounds_a_mixture(monkeypatch):
+    other = dataclasses.replace(TTBAR, name="other", settings=lambda: ())
+    monkeypatch.setitem(PROCESSES, "other", other)
+    more = background(300)
+    more["process"] = other.number
+    events = np.concatenate([background(100), more, signal(50), signal(50, 900)])
+    random = np.random.default_rng(0)
+    events["weight"] = random.normal(3, 1, len(events)) * np.repeat(
+        [4, 1, 5, 1e-6], [100, 300, 50, 50]
+    )
+    relative = relative_weights(events)
+    for group in (is_background(events), events["m_stop"] == 700, events["m_stop"] == 900):
+        assert relative[group].mean() == pytest.approx(1, abs=1e-12)
+        ratio = relative[group] / events["weight"][group]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-12)
+    events["weight"] *= 2
+    np.testing.assert_array_equal(relative_weights(events), relative)
+
+
+def test_weights_that_add_up_to_nothing_are_refused():
+    events = np.concatenate([background(4), signal(4)])
+    events["weight"] = [1, 1, 1, 1, 1, 1, -1, -1]
+    with pytest.raises(InputError, match=r"4 stop events .* add up to 0, expected more than 0"):
+        relative_weights(events)
+
+
+def test_training_jets_are_drawn_without_looking_at_weights():
+    events = events_with_split(background(500), signal())
+    jets = some_jets(events)
+    chosen = choose_training_jets(events, jets, 100)
+    events["weight"] = np.random.default_rng(0).exponential(size=len(events))
+    np.testing.assert_array_equal(choose_training_jets(events, jets, 100), chosen)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # From the foot to the roof; rooms of one line do not know each other.
 STOREYS = (
     ("physics", "command", "environment"),
-    ("products",),
+    ("products", "processes"),
     ("study",),
     ("models", "sensitivity"),
     ("jets",),

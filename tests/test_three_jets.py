@@ -11,10 +11,11 @@ from toy_events import toy_events
 import setup
 import train
 from command import InputError
+from jets import split
 from jets.events import write_events
 from jets.preparation import look_through
 from jets.sources import find_source
-from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION
+from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import MODELS, create_model
 from studies.three_jets import score, with_options
 from study import Study, load_study
@@ -57,7 +58,7 @@ def test_as_many_top_pairs_as_signal_none_held_out(study):
     events = look_through(find_source(study), study).table.events
     chosen = choose_events(events, study.images.training_jets_per_mass_point)
     assert (events["split"][chosen] != HELD_OUT).all()
-    is_signal = events["process"] == STOP
+    is_signal = split.is_signal(events)
     assert np.sum(chosen & is_signal) == np.sum(chosen & ~is_signal) == 3 * 12
 
 

@@ -7,8 +7,9 @@ from toy_jets import SIDE, make_events, packed, write_study
 
 from command import InputError
 from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable, write_event_table
-from jets.split import STOP, TTBAR, relative_weights
+from jets.split import relative_weights
 from models import create_model
+from processes import PROCESSES
 from products import write_manifest
 from sensitivity.auc import auc
 from sensitivity.bootstrap import Scores
@@ -89,7 +90,7 @@ def weighted_events(weight: np.ndarray) -> np.ndarray:
     """Two mass points and two files of background, in turn."""
     events = np.zeros(len(weight), EVENT_DTYPE)
     number = np.arange(len(weight)) % 4
-    events["process"] = np.where(number < 2, STOP, TTBAR)
+    events["process"] = np.where(number < 2, PROCESSES["stop"].number, PROCESSES["ttbar"].number)
     events["m_stop"], events["index"] = np.where(number < 2, 700 + 100 * number, -1), number
     events["weight"] = weight
     return events
@@ -108,7 +109,7 @@ def test_a_mass_point_counts_as_its_events_and_the_background_as_a_whole():
     np.testing.assert_allclose(ratio, ratio[0])
     equal = weighted_events(np.tile([0.1, 0.3, 0.7, 0.7], 333))
     assert (relative_weights(equal) == 1).all()
-    with pytest.raises(InputError, match="stop 700 neutralino 0 GeV: the weights of 100 events"):
+    with pytest.raises(InputError, match="the weights of 100 stop events"):
         relative_weights(weighted_events(weight - 0.1 * (number == 0)))
 
 

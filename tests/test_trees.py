@@ -35,7 +35,7 @@ from event_level.trees import (
 from jets.angularities import ANGULARITIES
 from jets.packed import read_event_table
 from jets.scores import HELD_OUT_EVENTS, Classifier, read_scores, read_trees
-from jets.split import IDENTITY, STOP, TRAIN
+from jets.split import IDENTITY, TRAIN, is_signal
 from physics import JET_DEFINITIONS
 from products import fingerprints, write_manifest
 from sensitivity.auc import auc
@@ -146,16 +146,16 @@ def test_folds_are_even_of_all_classes_and_follow_from_the_event_alone():
     events = np.zeros(6000, [(name, "i8") for name in IDENTITY])
     events["row"] = np.arange(6000)
     events["process"] = np.arange(6000) % 2
-    events["m_stop"] = np.where(events["process"] == STOP, 900, -1)
+    events["m_stop"] = np.where(is_signal(events), 900, -1)
     study = Study("test").changed(trees={"folds": 5})
-    fold, offered = folds_and_offered(events, events["process"] == STOP, study)
-    counts = np.bincount(fold[events["process"] == STOP], minlength=5)
+    fold, offered = folds_and_offered(events, is_signal(events), study)
+    counts = np.bincount(fold[is_signal(events)], minlength=5)
     assert stats.chisquare(counts).pvalue > 1e-3
-    reversed_fold, _ = folds_and_offered(events[::-1], events["process"][::-1] == STOP, study)
+    reversed_fold, _ = folds_and_offered(events[::-1], is_signal(events[::-1]), study)
     assert np.array_equal(fold, reversed_fold[::-1])
-    assert offered[events["process"] != STOP].all()
+    assert offered[~is_signal(events)].all()
     # 3000 events of one mass point, 2000 offered; which ones has nothing to do with the fold.
-    signal = offered & (events["process"] == STOP)
+    signal = offered & is_signal(events)
     assert signal.sum() == 2000
     shares = np.bincount(fold[signal], minlength=5) / counts
     assert (abs(shares - 2 / 3) < 5 * np.sqrt(2 / 9 / counts)).all()
@@ -267,10 +267,10 @@ def test_trees_on_three_jets_approach_the_best_combination(finished):
     """
     trees = read_trees(finished / "Data/synthetic/trees.h5")
     with h5py.File(finished / "Data/synthetic/events.h5") as file:
-        is_signal = file["events"][()]["process"][trees.event] == STOP
+        signal = is_signal(file["events"][()][trees.event])
     score = trees.fits[on("AK14", "MaxViT")]
-    rank = stats.mannwhitneyu(score[is_signal], score[~is_signal]).statistic
-    auc = rank / is_signal.sum() / (~is_signal).sum()
+    rank = stats.mannwhitneyu(score[signal], score[~signal]).statistic
+    auc = rank / signal.sum() / (~signal).sum()
     one, three = stats.norm.cdf(OF_JETS["MaxViT"] * np.sqrt([1 / 2, 3 / 2]))
     assert one + 0.5 * (three - one) < auc < three + 0.01
 

@@ -12,7 +12,7 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
-from jets.split import HELD_OUT, STOP, TRAIN, VALIDATION
+from jets.split import HELD_OUT, TRAIN, VALIDATION
 from physics import JET_DEFINITIONS
 from products import write_manifest
 from study import Study
@@ -24,7 +24,7 @@ JETS_PER_EVENT = (3, 3, 2, 1, 0)  # in turn: not every event has three large-R j
 def make_events(n: int) -> np.ndarray:
     """Half signal, half background; 40 % train, 30 % validation, 30 % held out."""
     events = np.zeros(n, EVENT_DTYPE)
-    events["process"] = np.arange(n) % 2 * STOP
+    events["process"] = np.arange(n) % 2  # top pairs and stops
     events["row"] = np.arange(n)
     events["weight"] = 1
     events["split"] = np.array([TRAIN] * 4 + [VALIDATION] * 3 + [HELD_OUT] * 3)[

@@ -15,7 +15,17 @@ from jets.images import SparseImages, concatenate
 from jets.packed import JET_DTYPE, KINEMATICS, PackedJets
 from jets.preparation import at_side, look_through
 from jets.sources import find_source
-from jets.split import HELD_OUT, STOP, TRAIN, lowest, mass_point, shuffle_labels, uniform
+from jets.split import (
+    HELD_OUT,
+    TRAIN,
+    is_background,
+    is_signal,
+    is_variation,
+    lowest,
+    mass_point,
+    shuffle_labels,
+    uniform,
+)
 from physics import JETS_PER_EVENT
 from products import read_manifest
 from study import Study
@@ -77,10 +87,10 @@ class ThreeJetImages:
         mass = mass / GEV_PER_TEV
         mean, std = float(mass.mean()), float(mass.std())
 
-        chosen = trains | ((events["process"] <= STOP) & (events["split"] == HELD_OUT))
+        chosen = trains | (~is_variation(events) & (events["split"] == HELD_OUT))
         table = np.zeros(len(events), JET_DTYPE)
         table["event"], table["split"] = np.arange(len(events)), events["split"]
-        table["label"], table["classified"] = events["process"] == STOP, chosen
+        table["label"], table["classified"] = is_signal(events), chosen
         for name, _ in KINEMATICS:
             table[name] = kinematics[name][:, 0]
         table["shuffled_label"] = shuffle_labels(table["label"], chosen, jet_definition)
@@ -128,7 +138,7 @@ def choose_events(events: np.ndarray, per_mass_point: int) -> np.ndarray:
     """
     hashes = uniform(events, "three jets")
     chosen, n = np.zeros(len(events), bool), per_mass_point
-    for is_class in (events["process"] == STOP, events["process"] < STOP):
+    for is_class in (is_signal(events), is_background(events)):
         candidates = is_class & (events["split"] != HELD_OUT)
         chosen[candidates] = lowest(hashes[candidates], mass_point(events[candidates]), n)
         n = np.count_nonzero(chosen)

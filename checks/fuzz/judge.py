@@ -25,7 +25,7 @@ from jets import reader_process
 from jets.events import read_events, write_events
 from jets.packed import read_event_table, read_jets
 from jets.published import write_published
-from jets.split import STOP
+from jets.split import is_signal
 from physics import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS
 from study import PRESETS
 
@@ -167,7 +167,7 @@ class Bench:
         if layout == "collisions":
             return "failed"
         events = found["events"]
-        good = np.isin(events["m_neutralino"][events["process"] == STOP], MASSES).all()
+        good = np.isin(events["m_neutralino"][is_signal(events)], MASSES).all()
         for name, definition in JET_DEFINITIONS.items():
             jets, values = found[f"{name}/jets"], found[f"{name}/values"]
             good &= (found[f"{name}/pixels"] < len(CHANNELS) * definition.pixels**2).all()

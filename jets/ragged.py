@@ -1,4 +1,4 @@
-"""Rows of many events in one flat array: where an event begins, and pairs inside an event."""
+"""Rows of many events (jets, images) in one flat array: where each begins, pairs, distances."""
 
 import numpy as np
 
@@ -6,6 +6,26 @@ import numpy as np
 def offsets_of(event: np.ndarray, n_events: int) -> np.ndarray:
     """Offsets (n_events + 1,) of rows whose event numbers `event` (n,) are sorted."""
     return np.searchsorted(event, np.arange(n_events + 1))
+
+
+def offsets_from(counts: np.ndarray) -> np.ndarray:
+    """Offsets (n + 1,) of events with so many rows (n,) each.
+
+    >>> offsets_from(np.array([2, 0, 3]))
+    array([0, 2, 2, 5])
+    """
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def take(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of chosen events, a mask or numbers in any order, and their offsets.
+
+    >>> take(np.array([0, 2, 2, 5]), np.array([2, 0]))
+    (array([2, 3, 4, 0, 1]), array([0, 3, 5]))
+    """
+    counts = np.diff(offsets)[chosen]
+    taken = offsets_from(counts)
+    return np.arange(taken[-1]) + np.repeat(offsets[:-1][chosen] - taken[:-1], counts), taken
 
 
 def events_of(offsets: np.ndarray) -> np.ndarray:

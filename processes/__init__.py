@@ -1,0 +1,180 @@
+"""What collides: one file per process. Every `Process` that a file in this folder makes is known.
+
+A process says what Pythia is told, which of its events are worth finishing, what truth is kept, and
+which jets are signal. Nothing here imports Pythia, or numpy at the top: planning needs neither.
+"""
+
+import hashlib
+import importlib
+import math
+import pkgutil
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from physics import BEAM_ENERGY
+
+SIGNAL, BACKGROUND, VARIATION = ROLES = ("signal", "background", "variation")
+PARAMETERS_MAX = 2
+STATED = ("m_stop", "m_neutralino")  # parameters whose values are settings of a study
+NONE = -1  # a parameter of a process without any; the index of one with parameters
+# The first processes have these numbers; those of all others follow from their names.
+_FIRST = ("ttbar", "stop", "half_scale", "double_scale", "power_shower")
+
+
+def every(hard_process: Any) -> bool:
+    """Any event is worth finishing."""
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class Process:
+    """One process.
+
+    A file of a process is numbered by the values of its parameters, `stop_900_300`, or by an
+    index where it has none, `ttbar_0`.
+
+    Attributes:
+        name: in file names and in the attribute `process` of files.
+        role: `signal`, `background`, or `variation` of a process: events to be held out whole,
+            which measure what another modelling changes.
+        settings: parameters -> lines for `Pythia.readString`, beams aside.
+        truth: PDG ids of the particles whose last copies are kept, and how many daughters of each.
+        varies: the process of which this is a variation. Its files have that process's name, in a
+            folder of their own.
+        parameters: names of up to two whole numbers.
+        values: of each parameter, those that are simulated; a study states its own of `STATED`.
+        spectrum: parameters -> an SLHA file's text, None if Pythia needs none.
+        wanted: of Pythia's hard process with its resonance decays, whether to go on.
+        cut: what `wanted` is called in the cut flow.
+        veto_below: the least `collisions.generate.veto_score` of an event worth finishing.
+        matches: PDG ids among `truth`; a jet of signal is one within `physics.MATCHING_RADIUS` of
+            such a particle.
+        cross_section: parameters -> pb. Where there is none, or it raises a ValueError, Pythia's
+            own normalises the weights of events.
+        tries: events begun in a chunk of the simulation, some ten seconds' worth.
+        title: in figures, LaTeX.
+    """
+
+    name: str
+    role: str
+    settings: Callable[..., tuple[str, ...]]
+    truth: tuple[tuple[int, int], ...] = ()
+    varies: str = ""
+    parameters: tuple[str, ...] = ()
+    values: tuple[Sequence[int], ...] = ()
+    spectrum: Callable[..., str] | None = None
+    wanted: Callable[[Any], bool] = every
+    cut: str = "wanted"
+    veto_below: float = -math.inf
+    matches: tuple[int, ...] = ()
+    cross_section: Callable[..., float] | None = None
+    tries: int = 1_000
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        kept = {pdg_id for pdg_id, _ in self.truth}
+        for good, rule in (
+            (re.fullmatch(r"[A-Za-z]\w*(?<!_\d)", self.name), "is a word that ends in no number"),
+            (self.role in ROLES, f"has one of the roles {', '.join(ROLES)}"),
+            ((self.role == VARIATION) == bool(self.varies), "names what it varies if a variation"),
+            (len(self.parameters) <= PARAMETERS_MAX, f"has up to {PARAMETERS_MAX} parameters"),
+            (
+                set(self.parameters) <= set(STATED) or len(self.values) == len(self.parameters),
+                "states the values of its parameters",
+            ),
+            (set(self.matches) <= kept, "keeps the truth that its jets are matched to"),
+            (self.matches or self.role != SIGNAL, "says what jets of signal match"),
+        ):
+            if not good:
+                raise ValueError(f"process {self.name!r}: expected one that {rule}")
+
+    @property
+    def number(self) -> int:
+        """By which the split and the table of events know the process; it must never change.
+
+        >>> PROCESSES["ttbar"].number, PROCESSES["stop"].number
+        (0, 1)
+        """
+        if self.name in _FIRST:
+            return _FIRST.index(self.name)
+        return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=4).digest()) >> 1
+
+    def sample_name(self, *numbers: int) -> str:
+        """The name of one file, without its suffix.
+
+        >>> PROCESSES["ttbar"].sample_name(0), PROCESSES["stop"].sample_name(900, 300)
+        ('ttbar_0', 'stop_900_300')
+        """
+        return "_".join(map(str, (self.varies or self.name, *numbers)))
+
+    def identity(self, *numbers: int) -> tuple[int, int, int]:
+        """Both parameters and the index of one file, -1 for what it has not.
+
+        >>> PROCESSES["ttbar"].identity(0), PROCESSES["stop"].identity(900, 300)
+        ((-1, -1, 0), (900, 300, -1))
+        """
+        if not self.parameters:
+            return NONE, NONE, *numbers
+        return *numbers, *(NONE,) * (PARAMETERS_MAX - len(numbers)), NONE
+
+    def pythia_settings(self, *parameters: int) -> tuple[str, ...]:
+        """All lines for `Pythia.readString` that make the physics."""
+        return f"Beams:eCM = {BEAM_ENERGY}", *self.settings(*parameters)
+
+
+def of_role(*roles: str) -> dict[str, Process]:
+    """The processes of some roles.
+
+    >>> list(of_role(SIGNAL))
+    ['stop']
+    """
+    return {name: process for name, process in PROCESSES.items() if process.role in roles}
+
+
+def numbered(number: int) -> Process:
+    """The process of this number; KeyError if there is none."""
+    return {process.number: process for process in PROCESSES.values()}[number]
+
+
+def parsed(name: str) -> tuple[str, tuple[int, ...]] | None:
+    """The process (known or not) and the numbers that a file's name states, None if it is no such.
+
+    >>> parsed("stop_900_300"), parsed("zprime_1"), parsed("notes"), parsed("ttbar_01")
+    (('stop', (900, 300)), ('zprime', (1,)), None, None)
+    """
+    found = re.fullmatch(r"([A-Za-z]\w*?)((?:_(?:0|[1-9]\d*))+)", name)
+    return found and (found[1], tuple(map(int, found[2].split("_")[1:])))
+
+
+def unregistered(name: str) -> str:
+    """What to do about a process that is not known."""
+    known = ", ".join(of_role(SIGNAL, BACKGROUND))
+    return (
+        f"process {name!r} is not registered (known: {known}); state it in a file of processes/, "
+        "as doc/structure.md says"
+    )
+
+
+def discovered() -> dict[str, Process]:
+    """Every process that a file of this folder makes, by its name, in the order of the files.
+
+    Raises:
+        ValueError: two processes of one name or number, or a variation of none that is known.
+    """
+    found: dict[str, Process] = {}
+    for module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        for process in vars(importlib.import_module(f"{__name__}.{module}")).values():
+            if isinstance(process, Process) and found.setdefault(process.name, process) != process:
+                raise ValueError(f"two processes are called {process.name!r}; rename one")
+    numbers = [process.number for process in found.values()]
+    for process in found.values():
+        if numbers.count(process.number) > 1:
+            raise ValueError(f"process {process.name!r} has the number of another; rename it")
+        if process.varies and process.varies not in found:
+            raise ValueError(f"process {process.name!r} varies {process.varies!r}, which is none")
+    return found
+
+
+PROCESSES: dict[str, Process] = discovered()
