@@ -85,7 +85,9 @@ class Summary:
         """The printed form: one block a table, level and spectrum, one line a classifier."""
         blocks: dict[str, list[Mapping]] = {}
         for row in self.rows:
-            weighted = f", background weighted to the {row['spectrum']}" if row["spectrum"] else ""
+            jet = " of the hardest jet" if row["level"] == "events" else ""
+            spectrum = f"{row['spectrum']}{jet}"
+            weighted = f", background weighted to the {spectrum}" if row["spectrum"] else ""
             title = self.titles.get(row["table"], row["table"])
             heading = f"{LEVELS[row['level']].capitalize()}{weighted}: {title}"
             blocks.setdefault(heading, []).append(row)

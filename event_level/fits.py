@@ -24,10 +24,7 @@ def jet_mass(jet_definition: str) -> Classifier:
 
 
 def trees_on_one_jet(jet_definition: str) -> list[Classifier]:
-    """On masses and pT alone no trees are needed.
-
-    The last are grown on the jets that train the networks.
-    """
+    """Trees on more than one number; the last are grown on the jets that train the networks."""
     kinds = [(seen, HELD_OUT_JETS) for seen in CLASSICAL[2:]] + [(CLASSICAL[-1], TRAINING_JETS)]
     return [Classifier((jet_definition,), (), *kind) for kind in kinds]
 
