@@ -31,7 +31,9 @@ def test_the_sample_is_what_its_study_asks_for():
     demo = PRESETS["demo"]
     stops = [read_events(path) for path in FOLDER.glob("stop_*.h5")]
     points = {(events.m_stop, events.m_neutralino) for events in stops}
-    assert points == {(m, chi) for m in demo.sample.stop_masses for chi in demo.sample.neutralino_masses}
+    assert points == {
+        (m, chi) for m in demo.sample.stop_masses for chi in demo.sample.neutralino_masses
+    }
     assert all(events.fully_selected.sum() >= demo.simulation.signal_events for events in stops)
     background = read_sample(FOLDER, "ttbar")
     assert background.fully_selected.sum() >= demo.simulation.background_events
