@@ -18,7 +18,6 @@ from typing import Any
 
 from command import InputError
 
-START_METHOD = "spawn"
 # Limits of processor time and of memory for one file, each more than ten times what a good one
 # needs (0.04 s a MB; its size in memory).
 SECONDS, SECONDS_PER_MB = 1.0, 1.0
@@ -65,7 +64,9 @@ class ReaderProcess:
         return answer
 
     def _start(self) -> None:
-        context = multiprocessing.get_context(START_METHOD)
+        # Unless the program has chosen how to start processes, one that shares nothing with it.
+        method = multiprocessing.get_start_method(allow_none=True) or "spawn"
+        context = multiprocessing.get_context(method)
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()

@@ -3,6 +3,7 @@
 import errno
 import faulthandler
 import fcntl
+import multiprocessing
 import os
 import resource
 import signal
@@ -14,7 +15,7 @@ import toy_jets
 
 from command import InputError
 from event_level.fits import DS2
-from jets import hdf5, reader_process
+from jets import hdf5
 from jets.packed import (
     EVENT_DTYPE,
     SAMPLE_DTYPE,
@@ -124,7 +125,7 @@ def end_by(path, number) -> None:
     [(signal.SIGKILL, "was ended (Killed)"), (signal.SIGSEGV, "crashed while reading it")],
 )
 def test_a_process_that_is_killed_blames_no_file(path, monkeypatch, number, words):
-    monkeypatch.setattr(reader_process, "START_METHOD", "fork")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "fork")
     with pytest.raises(InputError) as refused:
         ReaderProcess().call(end_by, path, number)
     assert words in str(refused.value)

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from checks.fuzz.damage import Damage
-from jets import reader_process
 from jets.events import read_events, write_events
 from jets.packed import read_event_table, read_jets
 from jets.published import write_published
@@ -196,6 +195,6 @@ def _setup(folder: Path, layout: str, said: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     signal.alarm(WAIT_MAX)
-    reader_process.START_METHOD = "fork"  # has imported everything, too
+    multiprocessing.set_start_method("fork", force=True)  # has imported everything, too
     sys.argv = ["setup.py", "--study", f"{layout}.toml"]
     runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
