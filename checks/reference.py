@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command import InputError, run
-from jets.scores import COLUMNS
+from jets.classifier import COLUMNS
 from products import read_csv
 from study import load_study
 

@@ -16,7 +16,7 @@ import numpy as np
 from command import InputError
 from evaluation.results import Results
 from event_level.fits import with_observables
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from jets.split import is_signal
 from physics import EXPECTED_BACKGROUND
 from sensitivity.bootstrap import CONFIDENCE, is_fewer

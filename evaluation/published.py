@@ -7,7 +7,7 @@ alone; trees on three jets are digitised to 0.5 %. No more than that may be read
 import json
 from pathlib import Path
 
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from products import read_csv
 
 _NUMBERS = {
@@ -26,7 +26,7 @@ def published(
         neutralino_mass: GeV; empty for numbers of all masses together.
 
     Example:
-        >>> from jets.scores import HELD_OUT_EVENTS
+        >>> from jets.classifier import HELD_OUT_EVENTS
         >>> published(Classifier(("AK14",), ("MaxViT",), (), HELD_OUT_EVENTS), "AUC")
         0.9795
     """

@@ -8,8 +8,9 @@ import numpy as np
 
 from command import InputError
 from event_level.fits import fits, trees_on_one_jet
+from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import EventTable, read_event_table
-from jets.scores import HELD_OUT_EVENTS, BaseScores, Classifier, TreeScores, read_scores, read_trees
+from jets.scores import BaseScores, TreeScores, read_scores, read_trees
 from jets.split import is_signal, is_variation, relative_weights
 from processes import BACKGROUND, SIGNAL, STATED, VARIATION, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs

@@ -19,8 +19,8 @@ from event_level.fits import (
     with_observables,
     without_network,
 )
+from jets.classifier import Classifier
 from jets.packed import read_jet_table
-from jets.scores import Classifier
 from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
 from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count

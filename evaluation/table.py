@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from sensitivity.bootstrap import Estimate, printed_count
 
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV

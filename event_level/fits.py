@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from jets.angularities import ANGULARITIES
+from jets.classifier import HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS, Classifier
 from jets.packed import OBSERVABLES, EventTable
-from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS, BaseScores, Classifier
+from jets.scores import BaseScores
 from physics import JET_DEFINITIONS
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")

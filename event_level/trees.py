@@ -10,8 +10,9 @@ from tqdm import tqdm
 from command import InputError
 from event_level.fits import columns, jet_columns, null_check, reason_against, repeats
 from jets.angularities import ANGULARITIES, angularities
+from jets.classifier import TRAINING_JETS, Classifier
 from jets.packed import PackedJets, read_event_table, read_jets
-from jets.scores import TRAINING_JETS, Classifier, TreeScores, read_scores
+from jets.scores import TreeScores, read_scores
 from jets.split import (
     HELD_OUT,
     TRAIN,

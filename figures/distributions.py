@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from evaluation.results import Results
 from figures import style
+from jets.classifier import Classifier
 from jets.packed import OBSERVABLES
-from jets.scores import Classifier
 from jets.split import is_signal
 
 FEATURE_LABELS = {

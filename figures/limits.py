@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from evaluation.exclusions import Exclusion, gain_over
 from event_level.fits import DS2
 from figures import style
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from sensitivity.exclusion import CONTOUR_LEVELS, EXCLUSION_LEVEL, INSIDE
 
 COLOUR_STEP = 5  # GeV, of the coloured plane; the contours follow every GeV

@@ -17,7 +17,7 @@ from event_level.fits import (
     without_network,
 )
 from figures import style
-from jets.scores import TRAINING_JETS, Classifier
+from jets.classifier import TRAINING_JETS, Classifier
 from physics import JET_DEFINITIONS
 from sensitivity.bootstrap import printed_count
 from sensitivity.sic import SICCurve, SICPoint

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jets.scores import TRAINING_JETS, Classifier
+from jets.classifier import TRAINING_JETS, Classifier
 from physics import BEAM_ENERGY, LUMINOSITY
 from products import atomic_write, write_csv
 

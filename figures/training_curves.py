@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from command import InputError
 from evaluation.results import Results
 from figures import style
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from products import read_csv
 
 

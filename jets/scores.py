@@ -3,105 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from command import InputError
 from jets import hdf5
+from jets.classifier import COLUMNS, Classifier
 from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
-from study import SHUFFLED
 
 # Of the jets, besides their angularities.
 JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
-HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS = "held-out events", "held-out jets", "training jets"
-COLUMNS = ("jet_definition", "network", "features", "trees")  # of tables: a classifier's key
-_BETWEEN = " + "  # names in one of these columns
 _LABEL = "shuffled_label"
-
-
-class Classifier(NamedTuple):
-    """Which classifier a score or a number is of. Its names are for people, and never read back.
-
-    Attributes:
-        jet_definitions: of the jets that it sees.
-        networks: whose scores of these jets it is, or sees.
-        features: what else it sees: `mass`, `pt`, `angularities` of jets; `DS1`, `DS2` of an event.
-        trees: what its trees were grown on, "" without trees.
-        seed: of the training; None: the one that stands for a network, of the study's first seed.
-        permuted: trained and to be tested on permuted labels, a null check.
-    """
-
-    jet_definitions: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    trees: str = ""
-    seed: int | None = None
-    permuted: bool = False
-
-    @property
-    def level(self) -> str:
-        """What it classifies: `jets` or `events`."""
-        return "events" if self.trees == HELD_OUT_EVENTS else "jets"
-
-    @property
-    def words(self) -> str:
-        """In words, without the jet definition.
-
-        >>> Classifier(("AK14",), ("CNN",), ("DS2",), HELD_OUT_EVENTS).words
-        'CNN + DS2'
-        >>> Classifier(("AK14",), (), ("mass", "pt"), HELD_OUT_JETS).words
-        'trees on (mass, pT)'
-        """
-        seen = ["pT" if name == "pt" else name for name in self.features]
-        if len(self.networks) > 2:
-            definition, *others = self.jet_definitions
-            return "all scores" if others else f"{definition}, all networks"
-        if self.networks or not self.jet_definitions:
-            return " + ".join([*filter(None, [" and ".join(self.networks)]), *seen])
-        if not self.trees:
-            return f"jet {seen[0]}"
-        if self.trees == TRAINING_JETS:
-            return "trees on the networks' jets"
-        joined = ", ".join(seen)
-        return f"trees on ({joined})" if len(seen) > 1 else f"trees on {joined}"
-
-    @property
-    def label(self) -> str:
-        """In words, with the jet definition.
-
-        >>> Classifier(("AK08", "AK10"), ("CoAtNet", "MaxViT"), (), HELD_OUT_EVENTS).label
-        'AK08 + AK10 CoAtNet and MaxViT'
-        """
-        definitions = () if len(self.networks) > 2 else self.jet_definitions
-        seed = "" if self.seed is None else str(self.seed)
-        return " ".join(filter(None, [" + ".join(definitions), self.words, seed]))
-
-    @property
-    def dataset(self) -> str:
-        """The name of its scores on disk."""
-        features = (*self.features, *(["training_jets"] if self.trees == TRAINING_JETS else []))
-        seed = "" if self.seed is None else str(self.seed)
-        names = [*map("_".join, (self.jet_definitions, self.networks, features)), seed]
-        between = "_" if self.level == "events" else "/"
-        return between.join(filter(None, names)) + SHUFFLED * self.permuted
-
-    def row(self) -> dict[str, str]:
-        """Its part of a row in a table: its name in words and `COLUMNS`, empty if there is none."""
-        key = (*map(_BETWEEN.join, self[:3]), self.trees)
-        return {"classifier": self.words} | dict(zip(COLUMNS, key, strict=True))
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, str], prefix: str = "") -> "Classifier":
-        """The classifier of a row of a table, whose columns may have a prefix.
-
-        >>> classifier = Classifier(("AK08", "AK10"), ("CNN",), (), HELD_OUT_EVENTS)
-        >>> Classifier.of_row(classifier.row()) == classifier
-        True
-        """
-        *names, trees = (row[prefix + column] for column in COLUMNS)
-        return cls(*(tuple(filter(None, name.split(_BETWEEN))) for name in names), trees)
 
 
 @dataclass(frozen=True)

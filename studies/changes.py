@@ -29,7 +29,7 @@ from scipy.stats import chi2
 
 from command import InputError, call, run
 from evaluation.results import read_results
-from jets.scores import HELD_OUT_EVENTS
+from jets.classifier import HELD_OUT_EVENTS
 from jets.split import TRAIN, VALIDATION
 from products import atomic_write, read_csv, write_csv
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs

@@ -23,8 +23,8 @@ import torch
 
 from command import InputError, run
 from evaluation.results import Classifiers, read_results
+from jets.classifier import Classifier
 from jets.packed import PackedJets, read_event_table
-from jets.scores import Classifier
 from jets.split import HELD_OUT, TRAIN, mass_point, relative_weights
 from physics import JETS_MIN
 from products import write_csv

@@ -25,8 +25,8 @@ import numpy as np
 
 from command import InputError, call, run
 from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
+from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from jets.events import read_events
-from jets.scores import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, Rows, environment, page_of, show

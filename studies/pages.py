@@ -6,7 +6,7 @@ from pathlib import Path
 
 from command import InputError
 from evaluation.table import Summary, cell
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from products import atomic_write, machine, versions
 from sensitivity.bootstrap import Estimate
 from study import Study

@@ -20,7 +20,7 @@ import torch
 
 from command import InputError, call, run
 from evaluation.results import Results, read_results
-from jets.scores import HELD_OUT_EVENTS
+from jets.classifier import HELD_OUT_EVENTS
 from jets.split import HELD_OUT
 from products import atomic_write, write_csv
 from sensitivity.bootstrap import mean_of_seeds

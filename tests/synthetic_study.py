@@ -15,6 +15,7 @@ from scipy.special import expit
 from event_level.fits import EVENT_FEATURES, fits, null_check, repeats
 from jets import split
 from jets.angularities import ANGULARITIES
+from jets.classifier import Classifier
 from jets.events import OBJECT_DTYPE, TABLES, Events, write_events
 from jets.images import SparseImages
 from jets.packed import (
@@ -25,14 +26,7 @@ from jets.packed import (
     jet_writer,
     write_event_table,
 )
-from jets.scores import (
-    JET_COLUMNS,
-    Classifier,
-    TreeScores,
-    read_scores,
-    write_scores,
-    write_trees,
-)
+from jets.scores import JET_COLUMNS, TreeScores, read_scores, write_scores, write_trees
 from jets.split import HELD_OUT, TRAIN
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
 from processes import numbered

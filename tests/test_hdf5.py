@@ -16,6 +16,7 @@ import toy_jets
 from command import InputError
 from event_level.fits import DS2
 from jets import hdf5
+from jets.classifier import Classifier
 from jets.packed import (
     EVENT_DTYPE,
     SAMPLE_DTYPE,
@@ -26,14 +27,7 @@ from jets.packed import (
     write_event_table,
 )
 from jets.reader_process import ReaderProcess
-from jets.scores import (
-    Classifier,
-    TreeScores,
-    read_scores,
-    read_trees,
-    write_scores,
-    write_trees,
-)
+from jets.scores import TreeScores, read_scores, read_trees, write_scores, write_trees
 
 REMEDY = "fetch it again"
 BLAME = ("complete", REMEDY, "damaged")

@@ -15,9 +15,9 @@ import pytest
 from command import InputError, call, run
 from evaluation.results import Classifiers
 from evaluation.table import SIGNAL_PT, Summary
+from jets.classifier import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier
 from jets.events import read_events
 from jets.packed import EVENT_DTYPE
-from jets.scores import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier
 from products import read_csv, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
 from studies import leakage, ordering

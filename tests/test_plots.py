@@ -36,9 +36,9 @@ from evaluation.table import Summary, label, trainings
 from event_level.fits import DS2 as ON_DS2
 from event_level.fits import fits, reason_against, trees_on_one_jet
 from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
+from jets.classifier import Classifier
 from jets.images import dense
 from jets.packed import read_jets
-from jets.scores import Classifier
 from jets.split import HELD_OUT, events_in_two_splits, is_signal
 from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
 from processes.stop import cross_section

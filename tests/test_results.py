@@ -12,7 +12,7 @@ from evaluation.exclusions import exclusions
 from evaluation.results import Classifiers, Results, read_results
 from event_level.fits import DS2, jet_mass, on_three_jets
 from figures import distributions
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from jets.split import is_signal
 from sensitivity.bootstrap import effective_count
 from study import load_study

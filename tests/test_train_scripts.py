@@ -20,8 +20,9 @@ import plots
 import predict_base_model_mass
 import train
 from command import run
+from jets.classifier import Classifier
 from jets.packed import read_jets
-from jets.scores import Classifier, read_scores
+from jets.scores import read_scores
 from jets.split import HELD_OUT
 from models import create_model
 from physics import JET_DEFINITIONS, MISSING_DELTA_R

@@ -33,8 +33,9 @@ from event_level.trees import (
     weights_to_grow_with,
 )
 from jets.angularities import ANGULARITIES
+from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import read_event_table
-from jets.scores import HELD_OUT_EVENTS, Classifier, read_scores, read_trees
+from jets.scores import read_scores, read_trees
 from jets.split import IDENTITY, TRAIN, is_signal
 from physics import JET_DEFINITIONS
 from products import fingerprints, write_manifest

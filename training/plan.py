@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command import InputError
-from jets.scores import Classifier
+from jets.classifier import Classifier
 from models import MODELS, create_model, model_name
 from physics import JET_DEFINITIONS
 from study import Study

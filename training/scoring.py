@@ -12,8 +12,9 @@ from scipy.special import expit
 
 from command import InputError
 from jets.angularities import angularities
+from jets.classifier import Classifier
 from jets.packed import read_event_table
-from jets.scores import JET_COLUMNS, Classifier, read_array
+from jets.scores import JET_COLUMNS, read_array
 from jets.split import HELD_OUT
 from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
 from products import read_manifest, require_settings
