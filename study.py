@@ -112,8 +112,8 @@ class TrainingSettings:
     learning_rate_decay: float = 0.7  # per epoch
     cosine_schedule: bool = False  # instead: a warm-up, then a cosine down to 0
     weight_decay: float = 0.0  # decoupled from the gradient (AdamW)
-    reflect: bool = False  # every second jet at random, anew in each epoch
-    rotate: bool = False  # every jet about its axis by a random angle, anew in each epoch
+    reflect: bool = False  # every second jet at random, other ones in each epoch
+    rotate: bool = False  # every jet about its axis, by another random angle in each epoch
 
 
 @dataclass(frozen=True)
