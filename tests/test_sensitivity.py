@@ -1,28 +1,14 @@
 """AUC, SIC and their uncertainties against closed forms, brute force and other implementations."""
 
-import doctest
-import importlib
-import pkgutil
-
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-import sensitivity
 from sensitivity.auc import auc, correlated_aucs
 from sensitivity.bootstrap import Scores, poisson_counts
 from sensitivity.reweighting import BINS, spectrum_weights
 from sensitivity.sic import clopper_pearson, cut_at, max_sic, sic_at, sic_curve
-
-MODULES = [module.name for module in pkgutil.iter_modules(sensitivity.__path__)]
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_doctests(name):
-    result = doctest.testmod(importlib.import_module(f"sensitivity.{name}"))
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def exponential(size: int, scale: float) -> np.ndarray:

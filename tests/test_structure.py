@@ -1,6 +1,8 @@
-"""The house: imports only go down, and doc/structure.md names every file."""
+"""The house: imports only go down, doc/structure.md names every file, examples are right."""
 
 import ast
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -50,6 +52,15 @@ def test_imports_only_go_down(path):
     assert not {"torch", "timm"} & imported(ROOT / path) or room in (
         "models", "training", "train", "predict_base_model_mass", "tag", "studies", "checks"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [one for one in FILES if ">>> " in (ROOT / one).read_text()], ids=str
+)
+def test_the_examples_of_docstrings_are_right(path):
+    module = importlib.import_module(".".join(path.with_suffix("").parts))
+    result = doctest.testmod(module)
+    assert result.attempted and not result.failed
 
 
 def test_the_page_names_every_file_once():

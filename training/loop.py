@@ -210,7 +210,8 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
         n_jets: of an epoch.
         epoch, step: from 0; the step counts within the epoch.
 
-    >>> study = Study("x", epochs=2, batch_size=10, cosine_schedule=True, learning_rate=1.0)
+    >>> cosine = {"epochs": 2, "batch_size": 10, "cosine_schedule": True, "learning_rate": 1.0}
+    >>> study = Study("x").changed(training=cosine)
     >>> [round(scheduled(study, 200, *at), 3) for at in ((0, 0), (0, 1), (1, 1), (1, 19))]
     [0.5, 1.0, 0.5, 0.002]
     """

@@ -23,7 +23,7 @@ def evaluate(
         study: states the cuts considered for max SIC and the number of resamplings.
 
     Example:
-        >>> study = Study("example", background_jets_min=1)
+        >>> study = Study("example").changed(figures={"background_jets_min": 1})
         >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 0.5], [0.0, 3.0]])
         >>> metrics = evaluate(logits, np.array([0, 1, 0, 1]), np.ones(4), np.arange(4), study)
         >>> {name: round(metric.value, 3) for name, metric in metrics.items()}
