@@ -157,9 +157,9 @@ def test_all_fits_are_made(from_collisions):
     folder, _ = from_collisions
     manifest = json.loads((folder / "Data/few/trees.json").read_text())
     assert not manifest["left_out"]
-    assert (
-        len(manifest["settings"]["fits"]) == 23 + 4 + 12 + 9
-    )  # the paper's, ViT's, of three jets, of one
+    of_paper, of_vit, of_three_jets, of_one_jet = 23, 4, 12, 9
+    n_fits = of_paper + of_vit + of_three_jets + of_one_jet
+    assert len(manifest["settings"]["fits"]) == n_fits
 
 
 def test_a_second_run_changes_nothing(from_collisions, capsys):
