@@ -1,7 +1,7 @@
 """The input of networks of an event: images and masses of its three hardest jets.
 
 Trained on all three jets of as many events of each mass point as the study trains on jets, and of
-as many top pairs: setup.py packs other jets, so these are drawn from the sample again.
+as many background events: setup.py packs other jets, so these are drawn from the sample again.
 """
 
 import hashlib
@@ -131,15 +131,16 @@ class ThreeJetImages:
 
 
 def choose_events(events: np.ndarray, per_mass_point: int) -> np.ndarray:
-    """Which events (n,) train and validate: up to a number of each mass point, as many top pairs.
+    """Which events (n,) train and validate: up to a number of each mass point, as much background.
 
     Args:
         events: structured (n,) with the fields of `IDENTITY` and `split`.
     """
     hashes = uniform(events, "three jets")
+    points = np.where(is_signal(events), mass_point(events), np.uint64(0))
     chosen, n = np.zeros(len(events), bool), per_mass_point
     for is_class in (is_signal(events), is_background(events)):
         candidates = is_class & (events["split"] != HELD_OUT)
-        chosen[candidates] = lowest(hashes[candidates], mass_point(events[candidates]), n)
+        chosen[candidates] = lowest(hashes[candidates], points[candidates], n)
         n = np.count_nonzero(chosen)
     return chosen
