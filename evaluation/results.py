@@ -14,7 +14,7 @@ from jets.scores import BaseScores, TreeScores, read_scores, read_trees
 from jets.split import is_signal, is_variation, relative_weights
 from processes import BACKGROUND, SIGNAL, STATED, VARIATION, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
-from sensitivity.bootstrap import Scores, effective_count
+from sensitivity.bootstrap import Estimate, Scores, effective_count, poisson_counts
 from sensitivity.reweighting import spectrum_weights
 from sensitivity.sic import Cut, MaximumSIC, SICCurve, SICPoint, cut_at, max_sic, sic_at, sic_curve
 from study import Study
@@ -90,6 +90,17 @@ class Classifiers:
     def sic_curve(self, one: Classifier) -> SICCurve:
         """Of a classifier."""
         return sic_curve(*self.pair(one), **self._counted)
+
+    def background_efficiency(
+        self, one: Classifier, threshold: float, rows: np.ndarray
+    ) -> Estimate:
+        """Share of the background in the (n,) mask `rows` that a fixed cut keeps."""
+        rows = rows & ~self.is_signal
+        weight = self.weight[rows]
+        passing = weight * (self.score[one][rows] >= threshold)
+        counts = poisson_counts(self.event[rows], self.study.figures.bootstraps, seed=0)
+        share, *resampled = ((n * passing).sum() / (n * weight).sum() for n in (1, *counts))
+        return Estimate(float(share), float(np.std(resampled, ddof=1)))
 
     @property
     def _counted(self) -> dict[str, int]:

@@ -23,6 +23,7 @@ from jets.classifier import Classifier
 from jets.packed import read_jet_table
 from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
+from processes import PROCESSES
 from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
 from sensitivity.sic import SICPoint, efficiency_interval, ratio_of_means
@@ -238,22 +239,27 @@ def _modelling(summary: Summary, results: Results) -> None:
     classifiers = results.of_events
     if is_fewer(classifiers.effective_background, classifiers.background_min):
         return  # no cut can be placed; `exclusions` says so
+    number = results.events["process"]
     for one in classifiers.score if results.varied else ():
         cut = classifiers.cut_at(one)
-        nominal, status = cut.background_efficiency, LOOSENED if cut.is_loosened else MEASURED
         error = float(np.std(cut.resampled_background_efficiency, ddof=1))
         summary.add_estimate(
-            "modelling", one, "eps_B", Estimate(nominal, error), status=status,
+            "modelling", one, "eps_B", Estimate(cut.background_efficiency, error),
+            status=LOOSENED if cut.is_loosened else MEASURED,
             effective_background=cut.effective_background,
         )  # fmt: skip
         for variation, trees in results.varied.items():
+            varied = number == PROCESSES[PROCESSES[variation].varies].number
+            nominal = classifiers.background_efficiency(one, cut.threshold, varied)
+            if not nominal.value > 0:  # what passes is of other backgrounds
+                continue
             weight = relative_weights(results.table.events[trees.event])
             passing = weight * (trees.fits[one] >= cut.threshold)
             effective, of_all = (effective_count(w.sum(), (w**2).sum()) for w in (passing, weight))
             share = passing.sum() / weight.sum()
             ends = efficiency_interval(share, effective, of_all)
-            low, ratio, high = (x / nominal for x in (ends[0], share, ends[1]))
-            spread = ratio * error / nominal
+            low, ratio, high = (x / nominal.value for x in (ends[0], share, ends[1]))
+            spread = ratio * nominal.error / nominal.value
             summary.add(
                 "modelling", one, "shift of eps_B", ratio - 1,
                 ratio - 1 - np.hypot(ratio - low, spread),
