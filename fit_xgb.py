@@ -13,7 +13,7 @@ compared with: trees on mass, pT and angularities of the three jets and of one j
 also grown on the very jets that train the networks, and trees grown and tested on permuted labels.
 Fits whose inputs do not exist are left out, each with its reason.
 
-    python fit_xgb.py --study demo            # 38 s on two cores
+    python fit_xgb.py --study demo            # 35 s on two cores
     python fit_xgb.py --device cuda           # study readme
 """
 

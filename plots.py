@@ -9,7 +9,7 @@ bootstraps and the least background behind a point are settings of the study. Th
 hold no event observables and no efficiencies: with them the figures that need either are left out,
 each with its reason.
 
-    python plots.py --study demo              # 38 s on two cores
+    python plots.py --study demo              # 37 s on two cores
     python plots.py --format pdf              # study readme, every figure as PDF too
 """
 
