@@ -27,23 +27,20 @@ from studies.pages import environment
 def fuzz(bench: Bench, cases: int, seed: int) -> list[dict[str, object]]:
     """Every kind once, the random ones `cases` times: a row for each kind and layout."""
     rows = []
-    plan = [(layout, kind, [KINDS[layout][kind]]) for layout in KINDS for kind in KINDS[layout]]
-    plan += [(layout, kind, [RANDOM[kind]] * cases) for layout in KINDS for kind in RANDOM]
-    progress = tqdm(total=sum(len(damages) for *_, damages in plan), unit="case", disable=None)
-    for layout, kind, damages in plan:
-        verdicts = []
-        for number, damage in enumerate(damages):
-            verdicts.append(bench.judge(layout, damage, seed + number, kind in RANDOM))
-            progress.update()
-            if verdicts[-1].outcome == "failed":
-                tqdm.write(f"{layout}, {kind}, seed {seed + number}: {verdicts[-1].said}")
+    plan = [(layout, kind, 1) for layout in KINDS for kind in KINDS[layout]]
+    plan += [(layout, kind, cases) for layout in KINDS for kind in RANDOM]
+    for layout, kind, n in tqdm(plan, unit="kind", disable=None):
+        damage = (KINDS[layout] | RANDOM)[kind]
+        verdicts = [bench.judge(layout, damage, seed + i, kind in RANDOM) for i in range(n)]
+        for i, verdict in enumerate(verdicts):
+            if verdict.outcome == "failed":
+                tqdm.write(f"{layout}, {kind}, seed {seed + i}: {verdict.said}")
         counts = collections.Counter(verdict.outcome for verdict in verdicts)
         rows.append(
-            {"kind": kind, "layout": layout, "cases": len(verdicts)}
+            {"kind": kind, "layout": layout, "cases": n}
             | {outcome: counts[outcome] for outcome in OUTCOMES}
             | {"slowest [s]": f"{max(verdict.seconds for verdict in verdicts):.2f}"}
         )
-    progress.close()
     return rows
 
 
