@@ -18,7 +18,6 @@ Parts:
     simulation  events a second of simulate.py in one process, and what Pythia leaves to the rest
 """
 
-import argparse
 import contextlib
 import dataclasses
 import gc
@@ -36,7 +35,7 @@ from torch import nn
 from torch.utils.benchmark import timer  # in seconds, once the device has done all it was given
 from torch.utils.flop_counter import FlopCounterMode
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from event_level.fits import PUBLISHED_NETWORKS
 from jets.events import read_events
 from jets.images import concatenate
@@ -132,8 +131,8 @@ def demo_jets(jet_definition: str) -> PackedJets:
 def repeated(jets: PackedJets, n: int) -> PackedJets:
     """n of these jets, over and over if need be, in an order that does not repeat."""
     generator = np.random.default_rng(0)
-    rows = generator.permutation(np.resize(generator.permutation(len(jets)), n))
-    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
+    rows = np.resize(generator.permutation(len(jets)), n)
+    return jets.take(generator.permutation(rows))
 
 
 def sample_of(jets: PackedJets, device: torch.device) -> Sample:
@@ -432,9 +431,7 @@ def print_row(row: Row) -> None:
 
 def main() -> None:
     """Parse options, time, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     usual = [part.__name__ for part in USUAL]
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
     parser.add_argument("--networks", nargs="+", choices=OF_ONE_JET, default=OF_ONE_JET)

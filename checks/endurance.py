@@ -15,7 +15,6 @@ Soaks: 200 epochs, 50 chunks of collisions and 200 predictions, each in one proc
 files after the first quarter are compared with those at the end.
 """
 
-import argparse
 import contextlib
 import hashlib
 import multiprocessing
@@ -34,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from products import machine, read_csv, versions, write_csv
 from study import PRESETS
 
@@ -273,9 +272,7 @@ def soak(name: str, folder: Path) -> str:
 
 def main() -> None:
     """Parse options, kill and soak, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     checks = [*SCRIPTS, *SOAKS]
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"(default: {' '.join(checks)})")
     parser.add_argument("--kills", type=int, default=100, help="of each script (default: 100)")

@@ -10,12 +10,11 @@ Takes   a second.
 The column `rule` of the reference file says where a tolerance comes from; REPRODUCE.md explains it.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from jets.classifier import COLUMNS
 from products import read_csv
 from study import load_study
@@ -68,9 +67,7 @@ def compare(
 
 def main() -> None:
     """Compare, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--study", default="demo", help="preset or TOML file (default: demo)")
     study = load_study(parser.parse_args().study)
     path = Path(f"doc/results/reference_{study.name}.csv")

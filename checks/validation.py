@@ -8,7 +8,6 @@ Takes   about 5 minutes on one core.
     python -m checks.validation
 """
 
-import argparse
 import dataclasses
 import functools
 import itertools
@@ -24,7 +23,7 @@ from collisions import detector
 from collisions.chunk import make_chunk
 from collisions.generate import generate
 from collisions.particles import Record, visible
-from command import InputError, run
+from command import InputError, parser_of, run
 from jets.events import Events, merge, read_events
 from jets.ragged import delta_r
 from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
@@ -331,9 +330,7 @@ def write_table(name: str, rows: Rows) -> None:
 
 def main() -> None:
     """Make all tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add_study_options(parser)
     parser.set_defaults(study="demo")
     folder = study_of(parser.parse_args()).sample_dir

@@ -1,18 +1,40 @@
-"""Tables in the Markdown pages that show them."""
+"""What the studies share: their options, steps of the pipeline, tables in Markdown pages."""
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from command import InputError
+from command import InputError, call, parser_of
 from evaluation.table import Summary, cell
 from jets.classifier import Classifier
-from products import atomic_write, machine, versions
+from products import atomic_write, machine, versions, write_csv
 from sensitivity.bootstrap import Estimate
-from study import Study
+from study import Study, to_toml
 
 Rows = Sequence[Mapping[str, object]]
 PAGE = Path("doc/ordering.md")
+
+
+def options_of(doc: str | None) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    parser = parser_of(doc)
+    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
+    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
+    return parser
+
+
+def write_toml(path: Path, study: Study) -> None:
+    """The study as a file that scripts read."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_toml(study), encoding="utf-8")
+
+
+def call_with(study: Path | str, command: Sequence[str], device: str | None) -> None:
+    """Run a step of the pipeline or a study, `-m` and its module, of this study file."""
+    takes_device = command[0] in ("train.py", "predict_base_model_mass.py", "-m")
+    chosen = ["--device", device] if device and takes_device else []
+    call([*command, "--study", str(study), *chosen])
 
 
 def page_of(study: Study, is_main: bool = False) -> Path:
@@ -92,10 +114,22 @@ def show(page: Path, name: str, rows: Rows) -> None:
         by_name = {row[first]: row for row in rows}
         missing = dict.fromkeys(rows[0], "missing")
         rows = [by_name.get(name, missing | {first: name}) for name in mark[1].split("; ")]
+    text = f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}"
     with atomic_write(page) as temporary:
-        temporary.write_text(
-            f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}", encoding="utf-8"
-        )
+        temporary.write_text(text, encoding="utf-8")
+
+
+def publish(study: Study, tables: Mapping[str, Rows], marks: str = "") -> Path:
+    """Write tables as results/<study>_<name>.csv beside the study's page, and show them on it.
+
+    Args:
+        marks: what their names begin with on the page.
+    """
+    page = page_of(study)
+    for name, rows in tables.items():
+        write_csv(page.parent / f"results/{study.name}_{name}.csv", rows)
+        show(page, f"{marks}{name}", rows)
+    return page
 
 
 def written(estimate: Estimate) -> str:

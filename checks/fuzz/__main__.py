@@ -9,7 +9,6 @@ Takes   14 minutes on one of two busy cores, for 120 cases of each random kind.
     python -m checks.fuzz
 """
 
-import argparse
 import collections
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from checks.fuzz.damage import KINDS, RANDOM
 from checks.fuzz.judge import OUTCOMES, Bench
-from command import run
+from command import parser_of, run
 from products import write_csv
 from studies.pages import environment
 
@@ -46,9 +45,7 @@ def fuzz(bench: Bench, cases: int, seed: int) -> list[dict[str, object]]:
 
 def main() -> None:
     """Judge all kinds and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=120, help="of each random kind and layout")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
