@@ -142,6 +142,19 @@ def sample_of(jets: PackedJets, device: torch.device) -> Sample:
     )
 
 
+def learner_of(name: str, sample: Sample, batch_size: int, way: str = "fast") -> Learner:
+    """A new network for these jets, on their device, with the settings of the study `readme`."""
+    torch.manual_seed(0)
+    network = create_model(name, sample.inputs.size).to(sample.inputs.device)
+    study = README.changed(training={"batch_size": batch_size})
+    return Learner(network, study, way == "plain")
+
+
+def train(learner: Learner, sample: Sample) -> None:
+    """One epoch."""
+    train_epoch(learner, sample, 0, Progress(), Watch())
+
+
 # --- Parts --------------------------------------------------------------------------------------
 
 
@@ -263,10 +276,7 @@ def one_training(
     row = partial(Row, "training", name, sample.inputs.size, batch_size, way)
     device = sample.inputs.device
     torch.compiler.reset()  # the CUDA graphs of the last one hold memory
-    torch.manual_seed(0)
-    network = create_model(name, sample.inputs.size).to(device)
-    study = README.changed(training={"batch_size": batch_size})
-    learner = Learner(network, study, way == "plain")
+    learner = learner_of(name, sample, batch_size, way)
     learner.network.train()
     steps = 40 if device.type == "cuda" else 2
     rows = np.resize(np.arange(len(sample)), steps * batch_size)
@@ -284,7 +294,7 @@ def one_training(
 
     alone = timed(partial(run_through, sample.inputs, rows, batch_size))
     network = timed(network_alone)
-    together = timed(lambda: train_epoch(learner, sample, 0, Progress(), Watch()))
+    together = timed(partial(train, learner, sample))
     if way == "fast":
         yield row("first three steps, compilation included", first, unit="s")
     jets = steps * batch_size
@@ -308,11 +318,10 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
     if device.type != "cuda":
         return  # there is one path only
     sample = sample_of(demo_jets("AK10"), device)
-    label, study = sample.label.cpu().numpy(), README.changed(training={"batch_size": 256})
+    label = sample.label.cpu().numpy()
     for name in networks:
-        torch.manual_seed(0)
-        learner = Learner(create_model(name, 64).to(device), study)
-        train_epoch(learner, sample, 0, Progress(), Watch())
+        learner = learner_of(name, sample, batch_size=256)
+        train(learner, sample)
         logits = logits_of(learner.network, sample.inputs, name)
         compiled = torch.compile(learner.network)
         _, inputs = next(sample.inputs.batches(np.arange(1024), np.array([1024])))
@@ -325,10 +334,8 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 yield row(way, "largest difference of logits", largest)
         with torch.autocast(device.type, torch.bfloat16):
             fast = logits_of(learner.network, sample.inputs, name)
-        areas = [
-            auc(s[label == 1], s[label == 0], bootstraps=2).value
-            for s in (np.diff(logits)[:, 0], np.diff(fast)[:, 0])
-        ]
+        scores = (np.diff(one)[:, 0] for one in (logits, fast))
+        areas = [auc(s[label == 1], s[label == 0], bootstraps=2).value for s in scores]
         yield row("bfloat16", "difference of AUC", abs(areas[1] - areas[0]))
 
 
@@ -344,15 +351,12 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
         for name, batch_size in itertools.product(networks, total):
             if name not in PUBLISHED_NETWORKS:
                 continue
-            torch.manual_seed(0)
-            network = create_model(name, side).to(device)
-            learner = Learner(network, README.changed(training={"batch_size": batch_size}))
-            few = dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size])
+            learner = learner_of(name, learning, batch_size)
             begin = timer()
-            train_epoch(learner, few, 0, Progress(), Watch())
+            train(learner, dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size]))
             compiled = timer()
-            train_epoch(learner, learning, 0, Progress(), Watch())
-            logits = logits_of(network, validating.inputs, name)
+            train(learner, learning)
+            logits = logits_of(learner.network, validating.inputs, name)
             evaluate(logits, *truth, validating.inputs.table["event"], README)
             seconds = timer() - compiled
             total[batch_size] += definitions * README.training.epochs * seconds
@@ -436,12 +440,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
     parser.add_argument("--networks", nargs="+", choices=OF_ONE_JET, default=OF_ONE_JET)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("plots/bench"),
-        help="of the table (default: plots/bench; doc/results keeps those that pages cite)",
-    )
+    described = "of the table (default: plots/bench; doc/results keeps those that pages cite)"
+    parser.add_argument("--folder", type=Path, default=Path("plots/bench"), help=described)
     options = parser.parse_args()
     if unknown := [name for name in options.parts if name not in PARTS]:
         raise InputError(f"unknown part {unknown[0]!r}; known are {', '.join(PARTS)}")

@@ -108,41 +108,25 @@ STEPS: dict[str, Callable[[Study], Study]] = {
 
 @dataclass(frozen=True)
 class Trained:
-    """What one training found.
+    """What one training found."""
 
-    Attributes:
-        validation: (n,) scores of the validation jets by the best epoch.
-        best_epoch: from 1.
-        sees_images: or no more than the mass, for a layer is dead.
-        seconds: of the whole training.
-        auc, maximum: of single held-out jets.
-        points: SIC at the working point of what was tested, `jets` and `events`.
-    """
-
-    validation: np.ndarray
-    best_epoch: int
-    sees_images: bool
-    seconds: float
-    auc: Estimate
-    maximum: MaximumSIC
-    points: dict[str, SICPoint]
+    validation: np.ndarray  # (n,) scores of the validation jets by the best epoch
+    best_epoch: int  # from 1
+    sees_images: bool  # False: no more than the mass, because a layer is dead
+    seconds: float  # of the whole training
+    auc: Estimate  # of single held-out jets
+    maximum: MaximumSIC  # of single held-out jets
+    points: dict[str, SICPoint]  # at the working point of what was tested, `jets` and `events`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step gave.
+    """What one step gave."""
 
-    Attributes:
-        jets: trained on.
-        validation: structured (n,), the validation jets.
-        trained: network -> of each seed.
-        ahead: AUC of held-out jets, the last network's minus the first's, means of those seeing.
-    """
-
-    jets: int
-    validation: np.ndarray
-    trained: dict[str, list[Trained]]
-    ahead: Estimate
+    jets: int  # trained on
+    validation: np.ndarray  # structured (n,), the validation jets
+    trained: dict[str, list[Trained]]  # network -> of each seed
+    ahead: Estimate  # AUC of held-out jets, last network minus first, means of those seeing
 
     def seconds(self, network: str) -> float:
         """Of one training, mean over seeds."""
