@@ -30,11 +30,11 @@ from command import InputError, run
 from evaluation.results import read_results
 from jets.classifier import HELD_OUT_EVENTS
 from jets.split import TRAIN, VALIDATION
-from products import read_csv
+from products import read_csv, write_text
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
-from studies.pages import Rows, call_with, options_of, publish, write_toml, written
+from studies.pages import Rows, call_with, options_of, publish, written
 from study import Study, load_study, to_toml
 from training.jet_images import JetImages, read_split
 from training.learner import choose_device
@@ -150,7 +150,7 @@ def variant(study: Study, step: str) -> Study:
 def run_scripts(study: Study, device: str | None) -> None:
     """All steps of the analysis, each of which skips what is done."""
     stated = study.data_dir / "study.toml"
-    write_toml(stated, study)
+    write_text(stated, to_toml(study))
     each = [f"train.py {training}" for training in trainings(study)]
     for command in ("setup.py", *each, "predict_base_model_mass.py", "fit_xgb.py"):
         call_with(stated, command.split(), device)

@@ -8,9 +8,9 @@ from pathlib import Path
 from command import InputError, call, parser_of
 from evaluation.table import Summary, cell
 from jets.classifier import Classifier
-from products import atomic_write, machine, versions, write_csv
+from products import machine, versions, write_csv, write_text
 from sensitivity.bootstrap import Estimate
-from study import Study, to_toml
+from study import Study
 
 Rows = Sequence[Mapping[str, object]]
 PAGE = Path("doc/ordering.md")
@@ -22,12 +22,6 @@ def options_of(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
     parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     return parser
-
-
-def write_toml(path: Path, study: Study) -> None:
-    """The study as a file that scripts read."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(to_toml(study), encoding="utf-8")
 
 
 def call_with(study: Path | str, command: Sequence[str], device: str | None) -> None:
@@ -69,8 +63,7 @@ def page_of(study: Study, is_main: bool = False) -> Path:
             elif line.startswith("<!-- ") and line != shown[0]:
                 name = line.split()[1].rstrip(":")
                 kept.append(f"Table: {name.replace('_', ' ')}\n\n<!-- {name} -->\nnot run")
-        with atomic_write(page) as temporary:
-            temporary.write_text("\n\n".join(kept) + "\n", encoding="utf-8")
+        write_text(page, "\n\n".join(kept) + "\n")
     return page
 
 
@@ -114,9 +107,7 @@ def show(page: Path, name: str, rows: Rows) -> None:
         by_name = {row[first]: row for row in rows}
         missing = dict.fromkeys(rows[0], "missing")
         rows = [by_name.get(name, missing | {first: name}) for name in mark[1].split("; ")]
-    text = f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}"
-    with atomic_write(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(page, f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}")
 
 
 def publish(study: Study, tables: Mapping[str, Rows], marks: str = "") -> Path:

@@ -21,10 +21,11 @@ from command import InputError, run
 from evaluation.results import Results, read_results
 from jets.classifier import HELD_OUT_EVENTS
 from jets.split import HELD_OUT
+from products import write_text
 from sensitivity.bootstrap import mean_of_seeds
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
-from studies.pages import Rows, call_with, options_of, publish, write_toml, written
-from study import Study, load_study
+from studies.pages import Rows, call_with, options_of, publish, written
+from study import Study, load_study, to_toml
 from training.learner import choose_device
 from training.plan import Training
 from training.scoring import read_trained, signal_probability
@@ -44,7 +45,7 @@ def with_options(study: Study) -> Study:
 def train(study: Study, device: str | None) -> None:
     """Train all seeds; train.py skips what is finished."""
     stated = study.data_dir / "three_jets.toml"
-    write_toml(stated, study)
+    write_text(stated, to_toml(study))
     for seed in study.classifiers.seeds:
         call_with(stated, ["train.py", DEFINITION, OF_THREE, str(seed), "--plain"], device)
 
