@@ -108,7 +108,7 @@ def timed(call: Callable[[], object], repeats: int = 4) -> Timing:
 
 def peak_memory() -> float:
     """GiB of a GPU that were taken at most since the last reset, unused parts included."""
-    return torch.accelerator.max_memory_reserved() / GIB
+    return torch.cuda.max_memory_reserved() / GIB
 
 
 # --- Jets ---------------------------------------------------------------------------------------
@@ -171,7 +171,8 @@ def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
             begin = timer()
             jets = read_jets(path, TRAIN)
             yield row(quantity="read", value=timer() - begin, unit="s")
-        torch.accelerator.reset_peak_memory_stats()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         begin = timer()
         images = sample_of(jets, device).inputs
         yield row(quantity="put on the device", value=timer() - begin, unit="s")
@@ -262,7 +263,7 @@ def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
                     held = torch.cuda.get_device_properties(device).total_memory / GIB
                     yield row(batch_size, way, "out of memory: more than", held, "", "GiB")
                 gc.collect()
-                torch.accelerator.empty_cache()
+                torch.cuda.empty_cache()
 
 
 def one_training(
@@ -282,7 +283,8 @@ def one_training(
     rows = np.resize(np.arange(len(sample)), steps * batch_size)
     sample = dataclasses.replace(sample, rows=rows)
     batch = next(sample.batches(rows, np.full(steps, batch_size)))
-    torch.accelerator.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     begin = timer()
     for _ in range(3):  # compile, record a CUDA graph, replay it
         learner.step(batch)
@@ -308,7 +310,7 @@ def one_training(
     yield row("utilisation", 100 * at_best * jets / together.median, unit="%")
     if device.type == "cuda":
         yield row("peak memory", peak_memory(), unit="GiB")
-        torch.accelerator.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats()
         logits_of(learner.network, sample.inputs, name)
         yield row("peak memory of scoring", peak_memory(), unit="GiB")
 
