@@ -1,5 +1,6 @@
 """How a script runs: the one input error, in a sentence, and signals."""
 
+import argparse
 import contextlib
 import errno
 import os
@@ -19,6 +20,13 @@ REMEDIES = {
 
 class InputError(Exception):
     """Something the user can mend, in one sentence: file, dataset, row, expected, found, remedy."""
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """The parser of a script, whose --help shows the script's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def run(main: Callable[[], None]) -> None:

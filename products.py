@@ -112,6 +112,12 @@ def alone(path: Path) -> Iterator[None]:
             beside.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_csv(
     path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()
 ) -> None:
@@ -244,8 +250,7 @@ def write_manifest(
         "machine": machine(),
         **facts,
     }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(record, indent=1, default=str) + "\n")
 
 
 def read_manifest(

@@ -18,16 +18,12 @@ Parts:
     simulation  events a second of simulate.py in one process, and what Pythia leaves to the rest
 """
 
-import argparse
 import contextlib
-import copy
 import dataclasses
 import gc
-import math
+import itertools
 import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -36,8 +32,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.benchmark import timer  # in seconds, once the device has done all it was given
+from torch.utils.flop_counter import FlopCounterMode
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from event_level.fits import PUBLISHED_NETWORKS
 from jets.events import read_events
 from jets.images import concatenate
@@ -46,7 +44,7 @@ from jets.preparation import choose, jets_of, look_through, pack
 from jets.sources import Collisions
 from jets.split import TRAIN
 from models import create_model
-from models.__main__ import OF_ONE_JET, forward_cost
+from models.__main__ import OF_ONE_JET, forward_cost, parameters
 from physics import JET_DEFINITIONS
 from processes import PROCESSES
 from products import cores, read_csv, versions, write_csv
@@ -73,14 +71,14 @@ class Row(NamedTuple):
     """One measured quantity; `spread` is half the range of the repeats."""
 
     part: str
-    network: str
-    pixels: int | str
-    batch_size: int | str
-    way: str
-    quantity: str
-    value: float
-    spread: float | str
-    unit: str
+    network: str = ""
+    pixels: int | str = ""
+    batch_size: int | str = ""
+    way: str = ""
+    quantity: str = ""
+    value: float | str = ""
+    spread: float | str = ""
+    unit: str = ""
 
 
 class Timing(NamedTuple):
@@ -89,40 +87,28 @@ class Timing(NamedTuple):
     median: float
     spread: float
 
-    def rate(self, n: float) -> tuple[float, float]:
-        """n a second, and half the range."""
-        return n / self.median, n / self.median * self.spread / self.median
+    def rate(self, n: float) -> dict[str, float | str]:
+        """n jets in this time: columns of a row."""
+        value = n / self.median
+        return {"value": value, "spread": value * self.spread / self.median, "unit": "jets/s"}
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def timed(call: Callable[[], object], device: torch.device, repeats: int = 4) -> Timing:
+def timed(call: Callable[[], object], repeats: int = 4) -> Timing:
     """How long a call takes once it has run for a second."""
-    seconds = []
-    begin = time.perf_counter()
-    while time.perf_counter() - begin < 1.0:
+    begin = timer()
+    while timer() - begin < 1.0:
         call()
-        synchronise(device)
+    times = [timer()]
     for _ in range(repeats):
-        begin = time.perf_counter()
         call()
-        synchronise(device)
-        seconds.append(time.perf_counter() - begin)
-    return Timing(statistics.median(seconds), (max(seconds) - min(seconds)) / 2)
+        times.append(timer())
+    seconds = np.diff(times)
+    return Timing(float(np.median(seconds)), float(np.ptp(seconds)) / 2)
 
 
-def peak_memory(device: torch.device) -> float:
+def peak_memory() -> float:
     """GiB of a GPU that were taken at most since the last reset, unused parts included."""
-    return torch.cuda.max_memory_reserved(device) / GIB
-
-
-def memory_of(device: torch.device) -> float:
-    """GiB of a GPU in all."""
-    return torch.cuda.get_device_properties(device).total_memory / GIB
+    return torch.cuda.max_memory_reserved() / GIB
 
 
 # --- Jets ---------------------------------------------------------------------------------------
@@ -145,13 +131,28 @@ def demo_jets(jet_definition: str) -> PackedJets:
 def repeated(jets: PackedJets, n: int) -> PackedJets:
     """n of these jets, over and over if need be, in an order that does not repeat."""
     generator = np.random.default_rng(0)
-    rows = generator.permutation(np.resize(generator.permutation(len(jets)), n))
-    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
+    rows = np.resize(generator.permutation(len(jets)), n)
+    return jets.take(generator.permutation(rows))
 
 
 def sample_of(jets: PackedJets, device: torch.device) -> Sample:
     """Jets on a device, as the study `readme` has them."""
-    return make_sample(JetImages(jets, README.pixel_scale, README.standardised_mass, device))
+    return make_sample(
+        JetImages(jets, README.training.pixel_scale, README.training.standardised_mass, device)
+    )
+
+
+def learner_of(name: str, sample: Sample, batch_size: int, way: str = "fast") -> Learner:
+    """A new network for these jets, on their device, with the settings of the study `readme`."""
+    torch.manual_seed(0)
+    network = create_model(name, sample.inputs.size).to(sample.inputs.device)
+    study = README.changed(training={"batch_size": batch_size})
+    return Learner(network, study, way == "plain")
+
+
+def train(learner: Learner, sample: Sample) -> None:
+    """One epoch."""
+    train_epoch(learner, sample, 0, Progress(), Watch())
 
 
 # --- Parts --------------------------------------------------------------------------------------
@@ -160,33 +161,32 @@ def sample_of(jets: PackedJets, device: torch.device) -> Sample:
 def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
     """Batches alone, and reading packed jets."""
     for side, definition in PIXELS.items():
-        row = partial(Row, "data", "", side)
+        row = partial(Row, "data", pixels=side)
         jets = repeated(demo_jets(definition), JETS)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "jets.h5"
             with jet_writer(path, definition, side) as writer:
                 writer.add(jets.jets, jets.images)
                 writer.finish()
-            begin = time.perf_counter()
+            begin = timer()
             jets = read_jets(path, TRAIN)
-            yield row("", "", "read", time.perf_counter() - begin, "", "s")
+            yield row(quantity="read", value=timer() - begin, unit="s")
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        begin = time.perf_counter()
+            torch.cuda.reset_peak_memory_stats()
+        begin = timer()
         images = sample_of(jets, device).inputs
-        synchronise(device)
-        yield row("", "", "put on the device", time.perf_counter() - begin, "", "s")
-        yield row("", "", "pixels a jet", len(images.values) / len(images), "", "")
+        yield row(quantity="put on the device", value=timer() - begin, unit="s")
+        yield row(quantity="pixels a jet", value=len(images.values) / len(images))
         tensors = (images.values, images.pixels, images.offsets, images.mass)
         held = sum(tensor.nbytes for tensor in tensors) / GIB
-        yield row("", "", "held on the device", held, "", "GiB")
+        yield row(quantity="held on the device", value=held, unit="GiB")
         order = np.random.default_rng(1).permutation(len(images))
         for batch_size in BATCHES[device.type]:
             some = order[: 512 * batch_size]
-            timing = timed(partial(run_through, images, some, batch_size), device)
-            yield row(batch_size, "", "batches alone", *timing.rate(len(some)), "jets/s")
+            rate = timed(partial(run_through, images, some, batch_size)).rate(len(some))
+            yield row(batch_size=batch_size, quantity="batches alone", **rate)
         if device.type == "cuda":
-            yield row("", "", "peak memory on the device", peak_memory(device), "", "GiB")
+            yield row(quantity="peak memory on the device", value=peak_memory(), unit="GiB")
 
 
 def run_through(images: Inputs, rows: np.ndarray, batch_size: int) -> None:
@@ -199,7 +199,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a large square matrix product."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / timed(lambda: a @ b, device).median
+    return 2 * side**3 / timed(lambda: a @ b).median
 
 
 def needed_gib(network: nn.Module, inputs: dict[str, torch.Tensor]) -> float:
@@ -221,120 +221,98 @@ def needed_gib(network: nn.Module, inputs: dict[str, torch.Tensor]) -> float:
     return (sum(sizes) + 2 * max(sizes)) / GIB
 
 
-def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """Data alone, network alone, both together; utilisation, memory, compile seconds."""
-    ways = {"plain": True, "fast": False} if device.type == "cuda" else {"plain": True}
-    rates = {
-        "plain": matrix_rate(device, torch.float32),
-        "fast": matrix_rate(device, torch.bfloat16),
-    }
-    for way in ways:
-        yield Row("training", "", "", "", way, "matrix rate", rates[way] / 1e12, "", "TFLOP/s")
-    for side, definition in PIXELS.items():
-        jets = repeated(demo_jets(definition), 40 * max(BATCHES[device.type]))
-        sample = sample_of(jets, device)
-        for name in networks:
-            network = create_model(name, side)
-            # Backward is twice the forward, but for the gradient of the images, which nobody needs.
-            cost = 3 * forward_cost(create_model(name, side), side)
-            cost -= cost_of_first_layer(network, side)
-            _, eight = next(sample.inputs.batches(np.arange(8), np.array([8])))
-            per_jet = needed_gib(network.to(device), eight) / 8
-            fixed = 16 * sum(p.numel() for p in network.parameters()) / GIB
-            for batch_size in (64, 256, 1024):
-                yield Row(
-                    "training",
-                    name,
-                    side,
-                    batch_size,
-                    "plain",
-                    "memory of any device, estimated",
-                    fixed + batch_size * per_jet,
-                    "",
-                    "GiB",
-                )
-            for batch_size in BATCHES[device.type]:
-                for way, plain in ways.items():
-                    row = partial(Row, "training", name, side, batch_size, way)
-                    try:
-                        yield from one_training(
-                            row, name, sample, batch_size, plain, cost, rates[way]
-                        )
-                    except torch.OutOfMemoryError:
-                        yield row("out of memory: more than", memory_of(device), "", "GiB")
-                    gc.collect()
-                    if device.type == "cuda":
-                        torch.cuda.empty_cache()
-
-
 def cost_of_first_layer(network: nn.Module, side: int) -> int:
     """Floating-point operations of the convolution that sees the image; a product-sum is two.
 
     0 where none does, as in ViT: before its first product comes a norm, which needs the gradient.
     """
-    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
-    if first is None:
-        return 0
-    with torch.device("meta"):
-        output = copy.deepcopy(first).to("meta")(torch.empty(1, first.in_channels, side, side))
-    return 2 * output.numel() * first.in_channels * math.prod(first.kernel_size)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                layer(torch.zeros(1, layer.in_channels, side, side))
+            return counter.get_total_flops()
+    return 0
+
+
+def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    """Data alone, network alone, both together; utilisation, memory, compile seconds."""
+    dtypes = {"plain": torch.float32, "fast": torch.bfloat16}
+    ways = list(dtypes) if device.type == "cuda" else ["plain"]
+    rates = {way: matrix_rate(device, dtypes[way]) for way in ways}
+    for way, rate in rates.items():
+        row = partial(Row, "training", way=way)
+        yield row(quantity="matrix rate", value=rate / 1e12, unit="TFLOP/s")
+    for side, definition in PIXELS.items():
+        jets = repeated(demo_jets(definition), 40 * max(BATCHES[device.type]))
+        sample = sample_of(jets, device)
+        _, eight = next(sample.inputs.batches(np.arange(8), np.array([8])))
+        for name in networks:
+            network = create_model(name, side)
+            # Backward is twice the forward, but for the images, whose gradient nobody needs.
+            cost = 3 * forward_cost(network, side) - cost_of_first_layer(network, side)
+            per_jet = needed_gib(network.train().to(device), eight) / 8
+            fixed = 16 * parameters(network) / GIB
+            row = partial(Row, "training", name, side)
+            for batch_size in BATCHES["cuda"]:
+                needed = fixed + batch_size * per_jet
+                yield row(batch_size, "plain", "memory of any device, estimated", needed, "", "GiB")
+            for batch_size, way in itertools.product(BATCHES[device.type], ways):
+                try:
+                    yield from one_training(name, sample, batch_size, way, cost / rates[way])
+                except torch.OutOfMemoryError:
+                    held = torch.cuda.get_device_properties(device).total_memory / GIB
+                    yield row(batch_size, way, "out of memory: more than", held, "", "GiB")
+                gc.collect()
+                torch.cuda.empty_cache()
 
 
 def one_training(
-    row: Callable[..., Row],
-    name: str,
-    sample: Sample,
-    batch_size: int,
-    plain: bool,
-    cost: float,
-    matrix_rate: float,
+    name: str, sample: Sample, batch_size: int, way: str, at_best: float
 ) -> Iterator[Row]:
-    """One network, image size, batch size and way of running it."""
+    """One network, image size, batch size and way of running it.
+
+    Args:
+        at_best: seconds a jet if the device did nothing but matrix products.
+    """
+    row = partial(Row, "training", name, sample.inputs.size, batch_size, way)
     device = sample.inputs.device
     torch.compiler.reset()  # the CUDA graphs of the last one hold memory
-    torch.manual_seed(0)
-    network = create_model(name, sample.inputs.size).to(device)
-    learner = Learner(network, README.changed(training={"batch_size": batch_size}), plain)
+    learner = learner_of(name, sample, batch_size, way)
     learner.network.train()
     steps = 40 if device.type == "cuda" else 2
     rows = np.resize(np.arange(len(sample)), steps * batch_size)
     sample = dataclasses.replace(sample, rows=rows)
     batch = next(sample.batches(rows, np.full(steps, batch_size)))
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    begin = time.perf_counter()
+        torch.cuda.reset_peak_memory_stats()
+    begin = timer()
     for _ in range(3):  # compile, record a CUDA graph, replay it
         learner.step(batch)
-    synchronise(device)
-    first = time.perf_counter() - begin
+    first = timer() - begin
 
     def network_alone() -> None:
         for _ in range(steps):
             learner.step(batch)
 
-    def both() -> None:
-        train_epoch(learner, sample, 0, Progress(), Watch())
-
-    alone, network, together = (
-        timed(call, device)
-        for call in (partial(run_through, sample.inputs, rows, batch_size), network_alone, both)
-    )
-    if not plain:
-        yield row("first three steps, compilation included", first, "", "s")
+    alone = timed(partial(run_through, sample.inputs, rows, batch_size))
+    network = timed(network_alone)
+    together = timed(partial(train, learner, sample))
+    if way == "fast":
+        yield row("first three steps, compilation included", first, unit="s")
     jets = steps * batch_size
-    yield row("batches alone", *alone.rate(jets), "jets/s")
-    yield row("network alone", *network.rate(jets), "jets/s")
-    yield row("training", *together.rate(jets), "jets/s")
+    yield row(quantity="batches alone", **alone.rate(jets))
+    yield row(quantity="network alone", **network.rate(jets))
+    yield row(quantity="training", **together.rate(jets))
     yield row("step", 1000 * together.median / steps, 1000 * together.spread / steps, "ms")
     # On a GPU the host makes the next batch while the device is busy with this one.
     waiting = min(alone.median, max(together.median - network.median, 0.0))
-    yield row("waiting for data", 100 * waiting / together.median, "", "%")
-    yield row("utilisation", 100 * cost * jets / together.median / matrix_rate, "", "%")
+    yield row("waiting for data", 100 * waiting / together.median, unit="%")
+    yield row("utilisation", 100 * at_best * jets / together.median, unit="%")
     if device.type == "cuda":
-        yield row("peak memory", peak_memory(device), "", "GiB")
-        torch.cuda.reset_peak_memory_stats(device)
+        yield row("peak memory", peak_memory(), unit="GiB")
+        torch.cuda.reset_peak_memory_stats()
         logits_of(learner.network, sample.inputs, name)
-        yield row("peak memory of scoring", peak_memory(device), "", "GiB")
+        yield row("peak memory of scoring", peak_memory(), unit="GiB")
 
 
 def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -342,11 +320,10 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
     if device.type != "cuda":
         return  # there is one path only
     sample = sample_of(demo_jets("AK10"), device)
-    label, study = sample.label.cpu().numpy(), README.changed(training={"batch_size": 256})
+    label = sample.label.cpu().numpy()
     for name in networks:
-        torch.manual_seed(0)
-        learner = Learner(create_model(name, 64).to(device), study)
-        train_epoch(learner, sample, 0, Progress(), Watch())
+        learner = learner_of(name, sample, batch_size=256)
+        train(learner, sample)
         logits = logits_of(learner.network, sample.inputs, name)
         compiled = torch.compile(learner.network)
         _, inputs = next(sample.inputs.batches(np.arange(1024), np.array([1024])))
@@ -356,14 +333,12 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
                 with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
                     fast = compiled(**inputs).float().cpu().numpy()
                 largest = float(np.abs(fast - logits[:1024]).max())
-                yield row(way, "largest difference of logits", largest, "", "")
+                yield row(way, "largest difference of logits", largest)
         with torch.autocast(device.type, torch.bfloat16):
             fast = logits_of(learner.network, sample.inputs, name)
-        areas = [
-            auc(s[label == 1], s[label == 0], bootstraps=2).value
-            for s in (np.diff(logits)[:, 0], np.diff(fast)[:, 0])
-        ]
-        yield row("bfloat16", "difference of AUC", abs(areas[1] - areas[0]), "", "")
+        scores = (np.diff(one)[:, 0] for one in (logits, fast))
+        areas = [auc(s[label == 1], s[label == 0], bootstraps=2).value for s in scores]
+        yield row("bfloat16", "difference of AUC", abs(areas[1] - areas[0]))
 
 
 def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -375,39 +350,26 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
         learning, validating = (sample_of(repeated(jets, size), device) for size in (n, JETS - n))
         truth = validating.label.cpu().numpy(), np.ones(len(validating))
         definitions = sum(d.pixels == side for d in JET_DEFINITIONS.values())
-        for name in [name for name in networks if name in PUBLISHED_NETWORKS]:
-            for batch_size in total:
-                torch.manual_seed(0)
-                network = create_model(name, side).to(device)
-                learner = Learner(network, README.changed(training={"batch_size": batch_size}))
-                few = dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size])
-                begin = time.perf_counter()
-                train_epoch(learner, few, 0, Progress(), Watch())
-                synchronise(device)
-                compiling = time.perf_counter() - begin
-                begin = time.perf_counter()
-                train_epoch(learner, learning, 0, Progress(), Watch())
-                logits = logits_of(network, validating.inputs, name)
-                evaluate(logits, *truth, validating.inputs.table["event"], README)
-                seconds = time.perf_counter() - begin
-                total[batch_size] += definitions * README.epochs * seconds
-                row = partial(Row, "trainings", name, side, batch_size, learner.way)
-                yield row("an epoch, with validation and its metrics", seconds, "", "s")
-                yield row("first three steps, compilation included", compiling, "", "s")
-    if not set(networks) >= set(PUBLISHED_NETWORKS):
-        return
-    for batch_size, seconds in total.items():
-        yield Row(
-            "trainings",
-            "nine trainings",
-            "",
-            batch_size,
-            "",
-            "computed: 5 epochs each, without compilation",
-            seconds / 60,
-            "",
-            "min",
-        )
+        for name, batch_size in itertools.product(networks, total):
+            if name not in PUBLISHED_NETWORKS:
+                continue
+            learner = learner_of(name, learning, batch_size)
+            begin = timer()
+            train(learner, dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size]))
+            compiled = timer()
+            train(learner, learning)
+            logits = logits_of(learner.network, validating.inputs, name)
+            evaluate(logits, *truth, validating.inputs.table["event"], README)
+            seconds = timer() - compiled
+            total[batch_size] += definitions * README.training.epochs * seconds
+            row = partial(Row, "trainings", name, side, batch_size, learner.way)
+            yield row("an epoch, with validation and its metrics", seconds, unit="s")
+            yield row("first three steps, compilation included", compiled - begin, unit="s")
+    if set(networks) >= set(PUBLISHED_NETWORKS):
+        row = partial(Row, "trainings", "nine trainings", unit="min")
+        for batch_size, seconds in total.items():
+            quantity = "computed: 5 epochs each, without compilation"
+            yield row(batch_size=batch_size, quantity=quantity, value=seconds / 60)
 
 
 def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -415,16 +377,16 @@ def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
     collisions = Collisions(DEMO.sample_dir.resolve(), DEMO)
     study = DEMO.changed("bench", images={"pixels_max": 128, "training_jets_per_mass_point": 10**9})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        begin = time.perf_counter()
+        begin = timer()
         overview = look_through(collisions, study)
         chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
-        looked = time.perf_counter()
+        looked = timer()
         pack(collisions, overview, chosen, study)
-        packed = time.perf_counter()
-    n = sum(len(rows) for _, rows in chosen.values())
-    row, n_events = partial(Row, "packing", "", "", "", ""), len(overview.table.events)
-    yield row("events read and validated", n_events / (looked - begin), "", "events/s")
-    yield row("jets drawn and packed", n / (packed - looked), "", "jets/s")
+        packed = timer()
+    read = len(overview.table.events) / (looked - begin)
+    drawn = sum(len(rows) for _, rows in chosen.values()) / (packed - looked)
+    yield Row("packing", quantity="events read and validated", value=read, unit="events/s")
+    yield Row("packing", quantity="jets drawn and packed", value=drawn, unit="jets/s")
 
 
 def sic(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -432,8 +394,8 @@ def sic(device: torch.device, networks: list[str]) -> Iterator[Row]:
     generator = np.random.default_rng(0)
     signal, background = generator.normal(1.5, 1.0, 125_000), generator.normal(0.0, 1.0, 125_000)
     for name, call in (("SIC curve and band", sic_curve), ("max SIC and error", max_sic)):
-        timing = timed(lambda call=call: call(signal, background, bootstraps=100), device)
-        yield Row("sic", "", "", "", "", name, *timing, "s")
+        seconds, spread = timed(partial(call, signal, background, bootstraps=100))
+        yield Row("sic", quantity=name, value=seconds, spread=spread, unit="s")
 
 
 def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
@@ -441,18 +403,16 @@ def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
     # Not at the top: Pythia and FastJet are not everywhere.
     from collisions.chunk import make_chunk
 
-    for name, parameters, tries in (("ttbar", (), 5_000), ("stop", (900, 300), 500)):
-        seconds = make_chunk(PROCESSES[name], parameters, tries, seed=1).seconds
+    for name, masses, tries in (("ttbar", (), 5_000), ("stop", (900, 300), 500)):
+        seconds = make_chunk(PROCESSES[name], masses, tries, seed=1).seconds
         total = sum(seconds.values())
-        row = partial(Row, "simulation", "", "", "", name)
-        yield row("events begun", tries / total, "", "events/s")
-        yield row("all but Pythia / Pythia", 100 * (total / seconds["Pythia"] - 1), "", "%")
+        row, rest = partial(Row, "simulation", way=name), total / seconds["Pythia"] - 1
+        yield row(quantity="events begun", value=tries / total, unit="events/s")
+        yield row(quantity="all but Pythia / Pythia", value=100 * rest, unit="%")
 
 
-PARTS = {
-    part.__name__: part for part in (data, training, agreement, packing, sic, simulation, trainings)
-}
-SLOW = ("trainings",)
+USUAL = (data, training, agreement, packing, sic, simulation)
+PARTS = {part.__name__: part for part in (*USUAL, trainings)}
 
 
 # --- The table ----------------------------------------------------------------------------------
@@ -477,35 +437,25 @@ def print_row(row: Row) -> None:
 
 def main() -> None:
     """Parse options, time, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    usual = [name for name in PARTS if name not in SLOW]
+    parser = parser_of(__doc__)
+    usual = [part.__name__ for part in USUAL]
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
     parser.add_argument("--networks", nargs="+", choices=OF_ONE_JET, default=OF_ONE_JET)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("plots/bench"),
-        help="of the table (default: plots/bench; doc/results keeps those that pages cite)",
-    )
+    described = "of the table (default: plots/bench; doc/results keeps those that pages cite)"
+    parser.add_argument("--folder", type=Path, default=Path("plots/bench"), help=described)
     options = parser.parse_args()
-    for name in options.parts:
-        if name not in PARTS:
-            raise InputError(f"unknown part {name!r}; known are {', '.join(PARTS)}")
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        raise InputError(f"unknown part {unknown[0]!r}; known are {', '.join(PARTS)}")
     device = choose_device(options.device)
+    hardware = f"{platform.machine()} {torch.get_num_threads()} cores"
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
-    else:
-        hardware = f"{platform.machine()} {torch.get_num_threads()} cores"
     release = torch.__version__.partition("+")[0]
     path = options.folder / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
     described = versions() | {"hardware": hardware, "cores": str(cores())}
-    rows = [
-        Row("environment", "", "", "", name, found, "", "", "") for name, found in described.items()
-    ]
-    write_rows(path, rows)
+    row = partial(Row, "environment")
+    write_rows(path, [row(quantity=name, value=found) for name, found in described.items()])
     for name in options.parts or usual:
         rows = []
         for row in PARTS[name](device, options.networks):

@@ -15,7 +15,6 @@ Soaks: 200 epochs, 50 chunks of collisions and 200 predictions, each in one proc
 files after the first quarter are compared with those at the end.
 """
 
-import argparse
 import contextlib
 import hashlib
 import multiprocessing
@@ -23,19 +22,18 @@ import os
 import random
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from products import machine, read_csv, versions, write_csv
 from study import PRESETS
 
@@ -71,54 +69,65 @@ neutralino_masses = [300]
 background_files = 1
 """
 FILES = ("ttbar_0", "stop_700_100", "stop_1100_500")
-TRAINING = "AK14_MaxViT_0"
 PRELOADED = ["setup", "simulate", "train", "predict_base_model_mass", "fit_xgb", "models.maxvit"]
+SMALL = ("--study", "small.toml")
 # Script -> its options, and the products that must be the same.
 SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
     "train.py": (
-        ("AK14", "MaxViT", "--every-minutes", "0.002", "--device", "cpu"),
-        f"Data/small/models/{TRAINING}",
+        (*SMALL, "AK14", "MaxViT", "--every-minutes", "0.002", "--device", "cpu"),
+        "Data/small/models/AK14_MaxViT_0",
     ),
-    "simulate.py": (("--workers", "1", "--tries", "400"), "train_data/collisions"),
-    "predict_base_model_mass.py": (("--device", "cpu"), "Data/small/scores.h5"),
-    "fit_xgb.py": ((), "Data/small/trees.h5"),
+    "simulate.py": (
+        ("--study", "collisions.toml", "--workers", "1", "--tries", "400"),
+        "train_data/collisions",
+    ),
+    "predict_base_model_mass.py": ((*SMALL, "--device", "cpu"), "Data/small/scores.h5"),
+    "fit_xgb.py": (SMALL, "Data/small/trees.h5"),
 }
 
 
-def start(script: str, options: tuple[str, ...], folder: Path) -> BaseProcess:
-    """A script begun in a fork of a process that has imported it."""
+# --- Processes ----------------------------------------------------------------------------------
+
+
+def start(folder: Path, name: str, task: Callable[..., None], *arguments: object) -> BaseProcess:
+    """A task begun in a folder, in a fork of a process that has imported all; NAME.log is of it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    child = context.Process(target=_in_folder, args=(partial(_call, script, options), folder))
+    child = context.Process(target=_in_folder, args=(folder, name, task, *arguments))
     child.start()
     return child
 
 
-def _in_folder(task: Callable[[Path], None], folder: Path) -> None:
+def _in_folder(folder: Path, name: str, task: Callable[..., None], *arguments: object) -> None:
     os.chdir(folder)
-    name = task.args[0] if isinstance(task, partial) else task.__name__
     log = os.open(f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    task(folder)
+    task(*arguments)
 
 
-def _call(script: str, options: tuple[str, ...], folder: Path | None = None) -> None:
+def call(script: str, *options: str) -> None:
+    """A script, in this process."""
     sys.argv = [script, *options]
-    module = import_module(script.removesuffix(".py"))
-    run(module.main)
+    run(import_module(script.removesuffix(".py")).main)
+
+
+def said(folder: Path, name: str) -> str:
+    """The end of what a task printed."""
+    return (folder / f"{name}.log").read_text(encoding="utf-8")[-2000:]
 
 
 def finish(script: str, options: tuple[str, ...], folder: Path) -> float:
     """Run a script to its end; the seconds it took."""
     begin = time.monotonic()
-    child = start(script, options, folder)
+    child = start(folder, script, call, script, *options)
     child.join()
     if child.exitcode:
-        raise AssertionError(
-            f"{script}: {(folder / f'{script}.log').read_text(encoding='utf-8')[-2000:]}"
-        )
+        raise AssertionError(f"{script}: {said(folder, script)}")
     return time.monotonic() - begin
+
+
+# --- Kills --------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path) -> None:
@@ -129,50 +138,32 @@ def prepare(folder: Path) -> None:
         shutil.copy(PRESETS["demo"].sample_dir / f"{name}.h5", sample)
     (folder / "small.toml").write_text(STUDY, encoding="utf-8")
     (folder / "collisions.toml").write_text(COLLISIONS, encoding="utf-8")
-    finish("setup.py", ("--study", "small.toml"), folder)
+    finish("setup.py", SMALL, folder)
 
 
-def options_of(script: str) -> tuple[str, ...]:
-    """How a script is called here."""
-    study = "collisions.toml" if script == "simulate.py" else "small.toml"
-    return ("--study", study, *SCRIPTS[script][0])
-
-
-def contents(folder: Path, script: str) -> dict[str, str]:
+def contents(product: Path) -> dict[str, str]:
     """What a script left: the SHA-256 of each file, of checkpoints what they hold but times."""
-    product = folder / SCRIPTS[script][1]
-    files = sorted(product.rglob("*")) if product.is_dir() else [product]
-    found = {}
-    for path in files:
-        if path.suffix == ".pt":
-            found[path.name] = _digest_of_checkpoint(path)
-        elif path.suffix == ".h5":
-            found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+    files = product.rglob("*") if product.is_dir() else [product]
+    read = {".pt": checkpoint, ".h5": Path.read_bytes}
+    return {
+        path.name: hashlib.sha256(read[path.suffix](path)).hexdigest()
+        for path in sorted(files)
+        if path.suffix in read
+    }
 
 
-def _digest_of_checkpoint(path: Path) -> str:
+def checkpoint(path: Path) -> bytes:
+    """What a checkpoint holds but times."""
     import torch
 
-    held = torch.load(path, weights_only=True)
-    digest = hashlib.sha256()
-
-    def add(value: object) -> None:
+    def timeless(value: object) -> object:
         if isinstance(value, dict):
-            for key in value:
-                if "second" not in str(key):
-                    digest.update(str(key).encode())
-                    add(value[key])
-        elif isinstance(value, list):
-            for item in value:
-                add(item)
-        elif isinstance(value, torch.Tensor):
-            digest.update(value.numpy().tobytes())
-        else:
-            digest.update(repr(value).encode())
+            return [(k, timeless(v)) for k, v in value.items() if "second" not in str(k)]
+        if isinstance(value, list):
+            return [timeless(item) for item in value]
+        return value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
 
-    add(held)
-    return digest.hexdigest()
+    return repr(timeless(torch.load(path, weights_only=True))).encode()
 
 
 def survives(script: str, kills: int, folder: Path, seed: int = 0) -> float:
@@ -188,36 +179,34 @@ def survives(script: str, kills: int, folder: Path, seed: int = 0) -> float:
     Raises:
         AssertionError: what is left differs from what an undisturbed run leaves, or it failed.
     """
-    options, product = options_of(script), folder / SCRIPTS[script][1]
+    options, product = SCRIPTS[script][0], folder / SCRIPTS[script][1]
     seconds = finish(script, options, folder)
-    expected = contents(folder, script)
-    _remove(product)
+    expected = contents(product)
+
+    def compare() -> None:
+        if (found := contents(product)) != expected:
+            end = said(folder, script)
+            raise AssertionError(f"{script}: expected {expected}, found {found}; {end}")
+
+    remove(product)
     generator = random.Random(seed)
     for _ in tqdm(range(kills), desc=script, unit=" kills", disable=None):
-        while not _killed(start(script, options, folder), generator.uniform(0.0, seconds)):
-            _compare(script, folder, expected)  # done before the kill: begin anew
-            _remove(product)
+        while True:
+            child = start(folder, script, call, script, *options)
+            child.join(generator.uniform(0.0, seconds))
+            child.kill()
+            child.join()
+            if child.exitcode == -signal.SIGKILL:
+                break
+            compare()  # done before the kill: begin anew
+            remove(product)
     finish(script, options, folder)
-    _compare(script, folder, expected)
+    compare()
     return seconds
 
 
-def _killed(child: BaseProcess, seconds: float) -> bool:
-    """Whether a kill after this time still found the script at work."""
-    child.join(seconds)
-    child.kill()
-    child.join()
-    return child.exitcode == -signal.SIGKILL
-
-
-def _compare(script: str, folder: Path, expected: dict[str, str]) -> None:
-    found = contents(folder, script)
-    if found != expected:
-        log = (folder / f"{script}.log").read_text(encoding="utf-8")[-2000:]
-        raise AssertionError(f"{script}: expected {expected}, found {found}; {log}")
-
-
-def _remove(product: Path) -> None:
+def remove(product: Path) -> None:
+    """A folder, or a file with its manifest."""
     if product.is_dir():
         shutil.rmtree(product)
     else:
@@ -228,15 +217,12 @@ def _remove(product: Path) -> None:
 # --- Soaks --------------------------------------------------------------------------------------
 
 
-def many_epochs(folder: Path) -> None:
+def many_epochs() -> None:
     """200 epochs of one training."""
-    _call(
-        "train.py",
-        (*options_of("train.py")[:2], "AK14", "MaxViT", "1", "--set", "training.epochs=200"),
-    )
+    call("train.py", *SMALL, "AK14", "MaxViT", "1", "--set", "training.epochs=200")
 
 
-def many_chunks(folder: Path) -> None:
+def many_chunks() -> None:
     """50 chunks of collisions."""
     from collisions.production import samples_of, simulate_chunk
     from study import load_study
@@ -246,27 +232,26 @@ def many_chunks(folder: Path) -> None:
         simulate_chunk(background, chunk)
 
 
-def many_predictions(folder: Path) -> None:
+def many_predictions() -> None:
     """200 predictions of all held-out events with all networks."""
+    options, product = SCRIPTS["predict_base_model_mass.py"]
     for _ in range(200):
-        _call("predict_base_model_mass.py", options_of("predict_base_model_mass.py"))
-        _remove(folder / SCRIPTS["predict_base_model_mass.py"][1])
+        call("predict_base_model_mass.py", *options)
+        remove(Path(product))
 
 
-SOAKS: tuple[Callable[[Path], None], ...] = (many_epochs, many_chunks, many_predictions)
+SOAKS = {task.__name__: task for task in (many_epochs, many_chunks, many_predictions)}
 
 
-def soak(task: Callable[[Path], None], folder: Path) -> tuple[float, int, int]:
+def soak(name: str, folder: Path) -> str:
     """Watch the memory and the open files of one process from outside.
 
     Returns:
-        Growth of the resident memory from the second quarter of the time to the last, in per
-        cent; open files in the second quarter and in the last, medians.
+        Growth of the resident memory from the second quarter of the time to the last, and open
+        files in the second quarter and in the last; of medians.
     """
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=_in_folder, args=(task, folder))
-    child.start()
-    seen: list[tuple[int, int]] = []
+    child = start(folder, name, SOAKS[name])
+    seen = []
     while child.exitcode is None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             process = Path(f"/proc/{child.pid}")
@@ -274,13 +259,12 @@ def soak(task: Callable[[Path], None], folder: Path) -> tuple[float, int, int]:
             seen.append((pages, len(list((process / "fd").iterdir()))))
         child.join(0.05)
     if child.exitcode:
-        raise AssertionError((folder / f"{task.__name__}.log").read_text(encoding="utf-8")[-2000:])
+        raise AssertionError(said(folder, name))
     quarter = len(seen) // 4
-    (early, files), (late, files_late) = (
-        [statistics.median(column) for column in zip(*part, strict=True)]
-        for part in (seen[quarter : 2 * quarter], seen[-quarter:])
-    )
-    return 100 * (late / early - 1), int(files), int(files_late)
+    early, files = np.median(seen[quarter : 2 * quarter], axis=0)
+    late, files_late = np.median(seen[-quarter:], axis=0)
+    growth = 100 * (late / early - 1)
+    return f"memory {growth:+.2f} %, open files {int(files)} -> {int(files_late)}"
 
 
 # --- The script ---------------------------------------------------------------------------------
@@ -288,10 +272,8 @@ def soak(task: Callable[[Path], None], folder: Path) -> tuple[float, int, int]:
 
 def main() -> None:
     """Parse options, kill and soak, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    checks = [*SCRIPTS, *(task.__name__ for task in SOAKS)]
+    parser = parser_of(__doc__)
+    checks = [*SCRIPTS, *SOAKS]
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"(default: {' '.join(checks)})")
     parser.add_argument("--kills", type=int, default=100, help="of each script (default: 100)")
     options = parser.parse_args()
@@ -304,27 +286,21 @@ def main() -> None:
         for script in SCRIPTS:
             if script in wanted:
                 seconds = survives(script, options.kills, folder)
-                write_row(
-                    script,
-                    f"identical after {options.kills} kills at random moments "
-                    f"within {seconds:.1f} s",
-                )
+                kills = f"{options.kills} kills at random moments within {seconds:.1f} s"
+                write_row(script, f"identical after {kills}")
             else:
-                finish(script, options_of(script), folder)
+                finish(script, SCRIPTS[script][0], folder)
             if script == "train.py":
-                finish(script, (*options_of(script)[:2], "--all"), folder)
-        for task in SOAKS:
-            if task.__name__ in wanted:
-                growth, early, late = soak(task, folder)
-                write_row(task.__name__, f"memory {growth:+.2f} %, open files {early} -> {late}")
+                finish(script, (*SMALL, "--all"), folder)
+        for name in SOAKS:
+            if name in wanted:
+                write_row(name, soak(name, folder))
 
 
 def write_row(check: str, result: str) -> None:
     """Print a result, and put it into doc/results/endurance.csv in place of an earlier one."""
     path = Path("doc/results/endurance.csv")
-    rows = {}
-    if path.is_file():
-        rows = {row["check"]: row for row in read_csv(path)}
+    rows = {row["check"]: row for row in read_csv(path)} if path.is_file() else {}
     found = versions()
     rows[check] = {
         "check": check,

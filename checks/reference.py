@@ -10,12 +10,11 @@ Takes   a second.
 The column `rule` of the reference file says where a tolerance comes from; REPRODUCE.md explains it.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from jets.classifier import COLUMNS
 from products import read_csv
 from study import load_study
@@ -44,37 +43,31 @@ def numbers(path: Path) -> dict[tuple[str, ...], str]:
     return {tuple(row.get(key, "") for key in KEYS): row["value"] for row in rows}
 
 
-def compare(folder: Path, references: Sequence[dict[str, str]]) -> list[dict[str, object]]:
-    """Each reference number beside that of the tables in `folder`.
+def compare(
+    folder: Path, references: Sequence[dict[str, str]]
+) -> list[tuple[str, float, float, float]]:
+    """Of each reference number its name, the value in the tables in `folder`, itself, tolerance.
 
     Raises:
         InputError: a table or a number is missing.
     """
     tables = {name: numbers(folder / name) for name in {row["file"] for row in references}}
     rows = []
-    for reference in references:
-        key = tuple(reference[name] for name in KEYS)
-        name = " ".join(filter(None, key))
-        if key not in tables[reference["file"]]:
+    for row in references:
+        key = tuple(row[name] for name in KEYS)
+        name, file = " ".join(filter(None, key)), row["file"]
+        if key not in tables[file]:
             raise InputError(
-                f"{folder / reference['file']}: no {name}, expected {reference['value']}; "
-                "run plots.py again"
+                f"{folder / file}: no {name}, expected {row['value']}; run plots.py again"
             )
-        row = {
-            "number": name,
-            "value": float(tables[reference["file"]][key]),
-            "reference": float(reference["value"]),
-            "tolerance": float(reference["tolerance"]),
-        }
-        rows.append(row | {"ok": abs(row["value"] - row["reference"]) <= row["tolerance"]})
+        value, reference, tolerance = tables[file][key], row["value"], row["tolerance"]
+        rows.append((name, float(value), float(reference), float(tolerance)))
     return rows
 
 
 def main() -> None:
     """Compare, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--study", default="demo", help="preset or TOML file (default: demo)")
     study = load_study(parser.parse_args().study)
     path = Path(f"doc/results/reference_{study.name}.csv")
@@ -82,12 +75,14 @@ def main() -> None:
         raise InputError(f"{path}: not there; only the demo has reference numbers")
     rows = compare(study.plots_dir, read_csv(path))
     print(f"{'number':<60}{'value':>12}{'reference':>12}{'tolerance':>12}  ok")
-    for row in rows:
-        line = "{number:<60}{value:>12.6g}{reference:>12.6g}{tolerance:>12.2g}".format(**row)
-        print(f"{line}  {'yes' if row['ok'] else 'NO'}")
-    outside = sum(not row["ok"] for row in rows)
-    print(f"{len(rows) - outside} of {len(rows)} numbers are within their tolerances")
-    sys.exit(1 if outside else 0)
+    agree = 0
+    for name, value, reference, tolerance in rows:
+        is_ok = abs(value - reference) <= tolerance
+        agree += is_ok
+        verdict = "yes" if is_ok else "NO"
+        print(f"{name:<60}{value:>12.6g}{reference:>12.6g}{tolerance:>12.2g}  {verdict}")
+    print(f"{agree} of {len(rows)} numbers are within their tolerances")
+    sys.exit(agree < len(rows))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Takes   about 5 minutes on one core.
     python -m checks.validation
 """
 
-import argparse
 import dataclasses
 import functools
 import itertools
@@ -18,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import vector
+from scipy.stats import iqr
 
 from collisions import detector
 from collisions.chunk import make_chunk
 from collisions.generate import generate
 from collisions.particles import Record, visible
-from command import InputError, run
+from command import InputError, parser_of, run
 from jets.events import Events, merge, read_events
 from jets.ragged import delta_r
 from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
@@ -42,6 +42,7 @@ SMALL = "R = 0.4 jets"
 # Places in the truth (doc/data-format.md): each top's W, and the neutralinos.
 W_SLOTS = {0: 2, 1: 5}
 NEUTRALINO_SLOTS = (8, 12)
+STOP_900 = ("stop 900, χ 300 GeV", STOP, (900, 300))
 SEED = 2024
 
 
@@ -126,9 +127,10 @@ def from_one_jet(events: Events, quarks: np.ndarray, definition: str) -> np.ndar
     radius = JET_DEFINITIONS[definition].radius
     jets = events.large_r[definition]
     near = _distance(jets, quarks) < QUARKS_INSIDE * radius
-    partons = _distance(jets, _partons(events)) < radius
-    # All that is inside is what should be: counting is enough, for quarks are among the partons.
-    alone = partons.sum(axis=2) == near.sum(axis=2)
+    tops = [_of_top(events.truth, top) for top in W_SLOTS]
+    partons = np.concatenate([*tops, *_of_neutralinos(events.truth)], axis=1)
+    # Counting is enough, because the quarks are among the partons.
+    alone = (_distance(jets, partons) < radius).sum(axis=2) == near.sum(axis=2)
     return jets["mass"][near.all(axis=2) & alone & (jets["pt"] > 0)]
 
 
@@ -162,39 +164,32 @@ def _vectors(p: np.ndarray) -> vector.MomentumNumpy4D:
     return vector.array({name: p[name].astype(float) for name in ("pt", "eta", "phi", "mass")})
 
 
-def _bottom(truth: np.ndarray, top: int) -> np.ndarray:
-    """The direction (n, 1) of a top's b quark, from t - W."""
-    bottom = _vectors(truth[:, top]).subtract(_vectors(truth[:, W_SLOTS[top]]))
-    direction = np.zeros((len(truth), 1), truth.dtype)
-    direction["eta"][:, 0], direction["phi"][:, 0] = bottom.eta, bottom.phi
-    return direction
+def _of_top(truth: np.ndarray, top: int) -> np.ndarray:
+    """Directions (n, 3) of a top's b quark, from t - W, and of what its W decays to."""
+    w = W_SLOTS[top]
+    quarks = truth[:, [top, w + 1, w + 2]]
+    bottom = _vectors(truth[:, top]).subtract(_vectors(truth[:, w]))
+    quarks["eta"][:, 0], quarks["phi"][:, 0] = bottom.eta, bottom.phi
+    return quarks
 
 
-def _partons(events: Events) -> np.ndarray:
-    """Directions (n, 6 or 12) of all that tops and neutralinos decay to."""
-    table = events.truth
-    parts = [_bottom(table, top) for top in W_SLOTS]
-    parts += [table[:, w + 1 : w + 3] for w in W_SLOTS.values()]
-    if table.shape[1] > max(NEUTRALINO_SLOTS):
-        parts += [table[:, slot + 1 : slot + 4] for slot in NEUTRALINO_SLOTS]
-    return np.concatenate(parts, axis=1)
+def _of_neutralinos(truth: np.ndarray) -> list[np.ndarray]:
+    """The three quarks (n, 3) of each neutralino; of top pairs none."""
+    return [truth[:, i + 1 : i + 4] for i in NEUTRALINO_SLOTS if i < truth.shape[1]]
 
 
 def peak_masses(
     events: Events, particle: str, reconstruct: Callable[[Events, np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Masses of hadronic W's, tops or neutralinos, each from its quarks by `reconstruct`."""
-    masses = []
     if particle == "neutralino":
-        for slot in NEUTRALINO_SLOTS:
-            masses.append(reconstruct(events, events.truth[:, slot + 1 : slot + 4]))
+        masses = [reconstruct(events, quarks) for quarks in _of_neutralinos(events.truth)]
         return np.concatenate(masses)
+    masses = []
     for top, w in W_SLOTS.items():
         hadronic = events.take(np.abs(events.truth["pdg_id"][:, w + 1]) < 6)
-        quarks = hadronic.truth[:, w + 1 : w + 3]
-        if particle == "top":
-            quarks = np.concatenate([quarks, _bottom(hadronic.truth, top)], axis=1)
-        masses.append(reconstruct(hadronic, quarks))
+        quarks = _of_top(hadronic.truth, top)
+        masses.append(reconstruct(hadronic, quarks if particle == "top" else quarks[:, 1:]))
     return np.concatenate(masses)
 
 
@@ -204,46 +199,41 @@ def peak(masses: np.ndarray) -> tuple[float, float]:
     A Gaussian kernel in the logarithm of the mass with Silverman's width of the inner half, so
     that tails of wrongly assigned jets do not smooth the peak away.
     """
-    generator = np.random.default_rng(SEED)
     logarithm = np.log(masses)
-    low, high = np.quantile(logarithm, [0.25, 0.75])
-    width = 0.9 * (high - low) / 1.34 * len(masses) ** -0.2
+    width = 0.9 * iqr(logarithm) / 1.34 * len(masses) ** -0.2
     grid = np.linspace(*np.quantile(logarithm, [0.02, 0.98]), 400)
     kernels = np.exp(-(((grid[:, None] - logarithm) / width) ** 2) / 2)
-    counts = generator.poisson(1.0, (len(masses), 200))
+    counts = np.random.default_rng(SEED).poisson(1.0, (len(masses), 200))
     modes = np.exp(grid[(kernels @ counts).argmax(axis=0)])
     return float(np.exp(grid[kernels.sum(axis=1).argmax()])), float(modes.std())
 
 
 def mass_peaks(folder: Path) -> Rows:
     """Reconstructed mass peaks of truth-matched jets."""
-    background, signal = read_sample(folder, "ttbar"), {}
+    background, signal = [read_sample(folder, "ttbar")], {}
     for path in sorted(folder.glob("stop_*.h5")):
         events = read_events(path)
         signal.setdefault(events.m_neutralino, []).append(events)
     lightest = min(signal)
     cases = [
-        ("W", 80.4, [background], "AK08"),
-        ("W", 80.4, [background], SMALL),
-        ("top", 172.5, [background], "AK14"),
-        ("top", 172.5, [background], SMALL),
+        ("W", 80.4, background, "AK08"),
+        ("W", 80.4, background, SMALL),
+        ("top", 172.5, background, "AK14"),
+        ("top", 172.5, background, SMALL),
         ("neutralino", lightest, signal[lightest], "AK14"),
         *(("neutralino", mass, parts, SMALL) for mass, parts in sorted(signal.items())),
     ]
     rows = []
-    for particle, nominal, parts, definition in cases:
-        reconstruct = (
-            from_small_jets
-            if definition == SMALL
-            else functools.partial(from_one_jet, definition=definition)
-        )
+    for particle, nominal, parts, jets in cases:
+        one_jet = functools.partial(from_one_jet, definition=jets)
+        reconstruct = from_small_jets if jets == SMALL else one_jet
         masses = np.concatenate([peak_masses(part, particle, reconstruct) for part in parts])
         value, error = peak(masses)
         rows.append(
             {
                 "particle": particle,
                 "mass [GeV]": f"{nominal:g}",
-                "from": definition if definition == SMALL else f"one {definition} jet",
+                "from": jets if jets == SMALL else f"one {jets} jet",
                 "candidates": len(masses),
                 "peak [GeV]": f"{value:.1f} ± {error:.1f}",
                 "peak / mass": f"{value / nominal:.3f} ± {error / nominal:.3f}",
@@ -259,11 +249,10 @@ def veto_loss(folder: Path) -> Rows:
         raise InputError(f"{folder}: made with the early veto; see studies/control.toml")
     rows = []
     for n_jets in (JETS_MIN, 6, 5):
-        chosen = events.observables["n_jets"] >= n_jets
-        if n_jets < JETS_MIN and not (events.observables["n_jets"] < JETS_MIN).any():
+        if n_jets < JETS_MIN and events.observables["n_jets"].min() >= JETS_MIN:
             continue
-        n = int(chosen.sum())
-        lost = int((events.veto_score[chosen] < VETO_SCORE_MIN).sum())
+        score = events.veto_score[events.observables["n_jets"] >= n_jets]
+        n, lost = len(score), int((score < VETO_SCORE_MIN).sum())
         low, high = clopper_pearson(lost, n)
         rows.append(
             {
@@ -302,10 +291,7 @@ def veto_speed(tries: int = 6_000, rounds: int = 3) -> Rows:
 def stage_shares() -> Rows:
     """Time of every stage relative to Pythia."""
     rows = []
-    for name, process, parameters in (
-        ("tt̄, early veto", TTBAR, ()),
-        ("stop 900, χ 300 GeV", STOP, (900, 300)),
-    ):
+    for name, process, parameters in (("tt̄, early veto", TTBAR, ()), STOP_900):
         seconds = make_chunk(process, parameters, process.tries, SEED).seconds
         pythia = seconds.pop("Pythia")
         shares = {stage: f"{spent / pythia:.3f}" for stage, spent in seconds.items()}
@@ -317,10 +303,7 @@ def stage_shares() -> Rows:
 def hadronic_share(tries: int = 1_000) -> Rows:
     """Mean share of pT in neutral hadrons, for both significances seen in versions of the card."""
     rows = []
-    for name, process, parameters in (
-        ("tt̄", TTBAR, ()),
-        ("stop 900, χ 300 GeV", STOP, (900, 300)),
-    ):
+    for name, process, parameters in (("tt̄", TTBAR, ()), STOP_900):
         particles = visible(Record.of(generate(process, parameters, tries, SEED).particles))
         row: dict[str, object] = {"process": name}
         for significance in (1.0, 2.0):
@@ -347,9 +330,7 @@ def write_table(name: str, rows: Rows) -> None:
 
 def main() -> None:
     """Make all tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add_study_options(parser)
     parser.set_defaults(study="demo")
     folder = study_of(parser.parse_args()).sample_dir

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -139,6 +139,10 @@ class PackedJets:
 
     def __len__(self) -> int:
         return len(self.jets)
+
+    def take(self, rows: np.ndarray) -> "PackedJets":
+        """The jets of these numbers, in their order."""
+        return replace(self, jets=self.jets[rows], images=self.images.take(rows))
 
 
 class JetWriter:

@@ -18,7 +18,6 @@ Writes  Data/<study>_<step>/, a study of its own each; two tables of the study's
     python -m studies.changes --study studies/changes_cpu.toml --steps "as it stands" reflection
 """
 
-import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,15 +26,15 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import chi2
 
-from command import InputError, call, run
+from command import InputError, run
 from evaluation.results import read_results
 from jets.classifier import HELD_OUT_EVENTS
 from jets.split import TRAIN, VALIDATION
-from products import atomic_write, read_csv, write_csv
+from products import read_csv, write_text
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
-from studies.pages import Rows, page_of, show, written
+from studies.pages import Rows, call_with, options_of, publish, written
 from study import Study, load_study, to_toml
 from training.jet_images import JetImages, read_split
 from training.learner import choose_device
@@ -49,9 +48,7 @@ JUDGED = NETWORKS[-1]
 def _longer(study: Study) -> Study:
     """Three times the epochs, the learning rate falling as much over all of them."""
     decay = study.training.learning_rate_decay ** (1 / 3)
-    return study.changed(
-        training={"epochs": 3 * study.training.epochs, "learning_rate_decay": decay}
-    )
+    return _training(study, epochs=3 * study.training.epochs, learning_rate_decay=decay)
 
 
 def _published(option: str, study: Study) -> Study:
@@ -59,7 +56,7 @@ def _published(option: str, study: Study) -> Study:
     of_networks = dict(study.training.network_options)
     options = {name: v for name, v in of_networks.pop(JUDGED, {}).items() if name != option}
     of_networks |= {JUDGED: options} if options else {}
-    return study.changed(training={"network_options": of_networks})
+    return _training(study, network_options=of_networks)
 
 
 def _jets(factor: float, study: Study) -> Study:
@@ -74,13 +71,12 @@ def _rotated(study: Study) -> Study:
 
 def _larger_batch(study: Study) -> Study:
     """The learning rate rises with the square root of the batch, the rule for Adam."""
-    training = study.training
-    return study.changed(
-        training={
-            "batch_size": 4 * training.batch_size,
-            "learning_rate": 2 * training.learning_rate,
-        }
-    )
+    rate = 2 * study.training.learning_rate
+    return _training(study, batch_size=4 * study.training.batch_size, learning_rate=rate)
+
+
+def _training(study: Study, **settings: object) -> Study:
+    return study.changed(training=settings)
 
 
 AS_IT_STANDS = "as it stands"
@@ -92,63 +88,45 @@ STEPS: dict[str, Callable[[Study], Study]] = {
         lambda study: _jets(3, study).changed(images={"split": (0.5, 0.2, 0.3)})
     ),
     "three times the epochs": _longer,
-    "published preprocessing": (
-        lambda study: study.changed(training={"pixel_scale": "linear", "standardised_mass": False})
-    ),
-    "published networks": lambda study: study.changed(training={"network_options": {}}),
+    "published preprocessing": partial(_training, pixel_scale="linear", standardised_mass=False),
+    "published networks": partial(_training, network_options={}),
     "published momentum": partial(_published, "batch_norm_momentum"),
     "published eps": partial(_published, "batch_norm_eps"),
     "published attention scale": partial(_published, "attention_scale"),
     # What may raise SIC.
-    "reflection": lambda study: study.changed(training={"reflect": True}),
+    "reflection": partial(_training, reflect=True),
     "rotation": _rotated,
     "rotation and three times the epochs": lambda study: _longer(_rotated(study)),
-    "linear pixels": lambda study: study.changed(training={"pixel_scale": "linear"}),
-    "square roots": lambda study: study.changed(training={"pixel_scale": "sqrt"}),
-    "logarithms": lambda study: study.changed(training={"pixel_scale": "log"}),
-    "cosine schedule": lambda study: study.changed(training={"cosine_schedule": True}),
-    "weight decay": lambda study: study.changed(training={"weight_decay": 0.05}),
+    "linear pixels": partial(_training, pixel_scale="linear"),
+    "square roots": partial(_training, pixel_scale="sqrt"),
+    "logarithms": partial(_training, pixel_scale="log"),
+    "cosine schedule": partial(_training, cosine_schedule=True),
+    "weight decay": partial(_training, weight_decay=0.05),
     "batch times 4": _larger_batch,
 }
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What one training found.
+    """What one training found."""
 
-    Attributes:
-        validation: (n,) scores of the validation jets by the best epoch.
-        best_epoch: from 1.
-        sees_images: or no more than the mass, for a layer is dead.
-        seconds: of the whole training.
-        auc, maximum: of single held-out jets.
-        points: SIC at the working point of what was tested, `jets` and `events`.
-    """
-
-    validation: np.ndarray
-    best_epoch: int
-    sees_images: bool
-    seconds: float
-    auc: Estimate
-    maximum: MaximumSIC
-    points: dict[str, SICPoint]
+    validation: np.ndarray  # (n,) scores of the validation jets by the best epoch
+    best_epoch: int  # from 1
+    sees_images: bool  # False: no more than the mass, because a layer is dead
+    seconds: float  # of the whole training
+    auc: Estimate  # of single held-out jets
+    maximum: MaximumSIC  # of single held-out jets
+    points: dict[str, SICPoint]  # at the working point of what was tested, `jets` and `events`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step gave.
+    """What one step gave."""
 
-    Attributes:
-        jets: trained on.
-        validation: structured (n,), the validation jets.
-        trained: network -> of each seed.
-        ahead: AUC of held-out jets, the last network's minus the first's, means of those seeing.
-    """
-
-    jets: int
-    validation: np.ndarray
-    trained: dict[str, list[Trained]]
-    ahead: Estimate
+    jets: int  # trained on
+    validation: np.ndarray  # structured (n,), the validation jets
+    trained: dict[str, list[Trained]]  # network -> of each seed
+    ahead: Estimate  # AUC of held-out jets, last network minus first, means of those seeing
 
     def seconds(self, network: str) -> float:
         """Of one training, mean over seeds."""
@@ -172,23 +150,16 @@ def variant(study: Study, step: str) -> Study:
 def run_scripts(study: Study, device: str | None) -> None:
     """All steps of the analysis, each of which skips what is done."""
     stated = study.data_dir / "study.toml"
-    with atomic_write(stated) as temporary:
-        temporary.write_text(to_toml(study), encoding="utf-8")
-    chosen = ["--device", device] if device else []
-    commands = [["setup.py"]]
-    for training in trainings(study):
-        commands.append(["train.py", *str(training).split(), *chosen])
-    commands += [["predict_base_model_mass.py", *chosen], ["fit_xgb.py"]]
-    for command in commands:
-        call([*command, "--study", str(stated)])
+    write_text(stated, to_toml(study))
+    each = [f"train.py {training}" for training in trainings(study)]
+    for command in ("setup.py", *each, "predict_base_model_mass.py", "fit_xgb.py"):
+        call_with(stated, command.split(), device)
 
 
 def is_done(study: Study) -> bool:
     """Whether all scripts have run, with the study as it is now."""
-    stated = study.data_dir / "study.toml"
-    return (study.data_dir / "trees.json").is_file() and stated.read_text(
-        encoding="utf-8"
-    ) == to_toml(study)
+    stated, trees = study.data_dir / "study.toml", study.data_dir / "trees.json"
+    return trees.is_file() and stated.read_text(encoding="utf-8") == to_toml(study)
 
 
 def measure(study: Study, device: str | None) -> Outcome:
@@ -196,13 +167,7 @@ def measure(study: Study, device: str | None) -> Outcome:
     results = read_results(study, {})
     jets, events = results.repeats_of_jets(DEFINITION), results.repeats_of_events(DEFINITION)
     names, aucs = list(jets.score), jets.aucs()
-    validation = read_split(study, DEFINITION, VALIDATION)
-    images = JetImages(
-        validation,
-        study.training.pixel_scale,
-        study.training.standardised_mass,
-        choose_device(device),
-    )
+    images = JetImages.read(study, DEFINITION, VALIDATION, choose_device(device))
 
     def found(training: Training) -> Trained:
         folder, one = training.directory(study), training.classifier
@@ -220,22 +185,17 @@ def measure(study: Study, device: str | None) -> Outcome:
             },
         )
 
-    trained = {
-        n: [found(Training(DEFINITION, n, seed)) for seed in study.classifiers.seeds]
-        for n in NETWORKS
-    }
+    seeds = study.classifiers.seeds
+    trained = {n: [found(Training(DEFINITION, n, seed)) for seed in seeds] for n in NETWORKS}
     worse, better = (
-        [
-            names.index(Training(DEFINITION, n, study.classifiers.seeds[i]).classifier)
-            for i in seeing(trained[n])
-        ]
+        [names.index(Training(DEFINITION, n, seeds[i]).classifier) for i in seeing(trained[n])]
         for n in NETWORKS
     )
     return Outcome(
-        len(read_split(study, DEFINITION, TRAIN)),
-        validation.jets[["event", "k", "label"]],
-        trained,
-        aucs.difference_of_means(better, worse),
+        jets=len(read_split(study, DEFINITION, TRAIN)),
+        validation=images.table[["event", "k", "label"]],
+        trained=trained,
+        ahead=aucs.difference_of_means(better, worse),
     )
 
 
@@ -347,12 +307,8 @@ def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
 
 def main() -> None:
     """Run the steps, show all that are done."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
+    parser = options_of(__doc__)
     parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS), metavar="STEP")
-    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
     study = load_study(options.study)
     for step in options.steps:
@@ -371,10 +327,7 @@ def main() -> None:
         )
     outcomes = {step: measure(one, options.device) for step, one in done.items()}
     tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study)}
-    page = page_of(study)
-    for name, rows in tables.items():
-        write_csv(page.parent / f"results/{study.name}_{name}.csv", rows)
-        show(page, f"changes_{name}", rows)
+    page = publish(study, tables, marks="changes_")
     print(f"{page}: {len(outcomes)} of {len(STEPS)} steps")
 
 

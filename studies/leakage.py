@@ -13,7 +13,6 @@ Writes  a table of the study's page, also as results/<study>_leakage.csv beside 
     python -m studies.leakage --study studies/ordering_cpu.toml
 """
 
-import argparse
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -27,9 +26,8 @@ from jets.classifier import Classifier
 from jets.packed import PackedJets, read_event_table
 from jets.split import HELD_OUT, TRAIN, mass_point, relative_weights
 from physics import JETS_MIN
-from products import write_csv
 from sensitivity.sic import MaximumSIC, ratio_of_means
-from studies.pages import Rows, page_of, show, written
+from studies.pages import Rows, options_of, publish, written
 from study import Study, load_study
 from training import checkpoint
 from training.jet_images import JetImages, read_split
@@ -47,8 +45,8 @@ def trained_on(study: Study) -> PackedJets:
     """Signal jets of the training split, of fully selected events."""
     jets = read_split(study, DEFINITION, TRAIN)
     n_jets = read_event_table(study.data_dir / "events.h5").events["n_jets"]
-    rows = np.flatnonzero((jets.jets["label"] == 1) & (n_jets[jets.jets["event"]] >= JETS_MIN))
-    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
+    is_selected = n_jets[jets.jets["event"]] >= JETS_MIN
+    return jets.take(np.flatnonzero((jets.jets["label"] == 1) & is_selected))
 
 
 def held_out(study: Study, classifiers: Classifiers) -> PackedJets:
@@ -60,13 +58,13 @@ def held_out(study: Study, classifiers: Classifiers) -> PackedJets:
     jets = read_split(study, DEFINITION, HELD_OUT)
     is_among = jets.jets["classified"] & np.isin(jets.jets["event"], classifiers.event)
     rows = np.flatnonzero(is_among)
-    rows = rows[np.lexsort((jets.jets["k"][rows], jets.jets["event"][rows]))]
-    if not np.array_equal(jets.jets["mass"][rows], classifiers.score[MASS]):
+    chosen = jets.take(rows[np.argsort(jets.jets[["event", "k"]][rows])])
+    if not np.array_equal(chosen.jets["mass"], classifiers.score[MASS]):
         raise InputError(
             f"{study.data_dir}/scores.h5: not of the jets of {DEFINITION}.h5; run "
             "predict_base_model_mass.py again"
         )
-    return dataclasses.replace(jets, jets=jets.jets[rows], images=jets.images.take(rows))
+    return chosen
 
 
 def scores_of(
@@ -79,13 +77,13 @@ def scores_of(
     """
     images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, device)
     found = {}
-    for trained, epoch in itertools.product(finished_trainings(study), epochs):
+    for trained in finished_trainings(study):
         one = trained.training
+        last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
+        of = {"": trained, LAST: dataclasses.replace(trained, best=last)}
         if one.jet_definition == DEFINITION and not one.shuffled_labels:
-            if epoch == LAST:
-                last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
-                trained = dataclasses.replace(trained, best=last)
-            found[one.classifier, epoch] = signal_probability(trained, study, images)
+            for epoch in epochs:
+                found[one.classifier, epoch] = signal_probability(of[epoch], study, images)
     return found
 
 
@@ -116,16 +114,14 @@ def with_signal_seen(
     def joined(of_signal: np.ndarray, of_all: np.ndarray) -> np.ndarray:
         return np.concatenate([of_signal, of_all[background]])
 
+    weight = weights_to(point[wanted], point[event]) * relative_weights(events)[event]
     return dataclasses.replace(
         classifiers,
         score={name: joined(seen[name], score) for name, score in classifiers.score.items()},
         event=joined(event, classifiers.event),
         is_signal=joined(np.ones(len(event), bool), classifiers.is_signal),
         pt=joined(seen[PT], classifiers.pt),
-        weight=joined(
-            weights_to(point[wanted], point[event]) * relative_weights(events)[event],
-            classifiers.weight,
-        ),
+        weight=joined(weight, classifiers.weight),
     )
 
 
@@ -136,33 +132,27 @@ def compare(of_signal: dict[str, Classifiers]) -> Rows:
         of_signal: kind of the signal -> the same classifiers.
     """
     rows: dict[str, dict[str, str]] = {}
-    maxima: dict[str, dict[str, list[MaximumSIC]]] = {}
+    maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
     for kind, classifiers in of_signal.items():
         for scored, area in zip(classifiers.score, classifiers.aucs(), strict=True):
             found, (one, epoch) = classifiers.max_sic(scored), scored
             name = f"{one.words}{epoch}" + ("" if one.seed is None else f"/{one.seed}")
             row = rows.setdefault(name, {"classifier": name})
             row |= {f"AUC, signal {kind}": written(area), f"max SIC, signal {kind}": written(found)}
-            maxima.setdefault(kind, {}).setdefault(f"{one.words}{epoch}", []).append(found)
+            maxima.setdefault((kind, f"{one.words}{epoch}"), []).append(found)
     empty = dict.fromkeys(next(iter(rows.values())), "")
-    for epoch in ("", LAST):
+    for epoch, kind in itertools.product(("", LAST), of_signal):
         better, worse, ratio = BETTER + epoch, WORSE + epoch, f"{BETTER} / {WORSE}{epoch}"
-        for kind, some in maxima.items():
-            if {better, worse} <= set(some):
-                quotient = written(ratio_of_means(some[better], some[worse]))
-                row = rows.setdefault(ratio, empty | {"classifier": ratio})
-                row[f"max SIC, signal {kind}"] = quotient
+        if {(kind, better), (kind, worse)} <= set(maxima):
+            quotient = written(ratio_of_means(maxima[kind, better], maxima[kind, worse]))
+            row = rows.setdefault(ratio, empty | {"classifier": ratio})
+            row[f"max SIC, signal {kind}"] = quotient
     return list(rows.values())
 
 
 def main() -> None:
     """Score, compare, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
-    parser.add_argument("--device", help="of scoring (default: a GPU if there is one)")
-    options = parser.parse_args()
+    options = options_of(__doc__).parse_args()
     study, device = load_study(options.study), choose_device(options.device)
     results = read_results(study, {})
     classifiers = results.repeats_of_jets(DEFINITION)
@@ -176,9 +166,7 @@ def main() -> None:
     seen |= scores_of(jets, study, device, ["", LAST])
     again = with_signal_seen(classifiers, seen, jets.jets["event"], results.table.events)
     rows = compare({"held out": classifiers, "trained on": again})
-    page = page_of(study)
-    write_csv(page.parent / f"results/{study.name}_leakage.csv", rows)
-    show(page, "leakage", rows)
+    page = publish(study, {"leakage": rows})
     print(f"{page}: {len(jets)} signal jets that were trained on")
 
 

@@ -14,7 +14,6 @@ Takes   about eleven hours of two cores for the study `ordering_cpu`, added up f
     python -m studies.ordering --study studies/ordering_cpu.toml --changes studies/changes_cpu.toml
 """
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -23,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from command import InputError, call, run
+from command import InputError, run
 from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
 from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from jets.events import read_events
 from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
-from studies.pages import PAGE, Rows, environment, page_of, show
+from studies.pages import PAGE, Rows, call_with, environment, options_of, page_of, show
 from study import PRESETS, Study, load_study
 from training import plan
 from training.learner import choose_device
@@ -45,7 +44,6 @@ STEPS = {
     "plots": ["plots.py"],
 }
 WHY = ("changes", "three_jets", "leakage")  # files beside this one
-USE_A_DEVICE = ("train", "predict", *WHY)
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
 TABLES = ("ratios", "added", "excluded", "gain", "modelling", "null_check")  # of the summary
 
@@ -160,27 +158,29 @@ def headline(rows: Iterable[dict]) -> Rows:
         if (row["table"], row["jet_definition"]) == ("merits", DEFINITION)
     }
 
-    def value(*key: object) -> str:
-        number = found.get(key)
-        return cell(number | {"published": "", "effective_background": ""}) if number else ""
-
-    def published(*key: object) -> str:
-        return found.get(key, {}).get("published", "")
+    def cells(*key: object) -> tuple[str, str]:
+        """The number, and the published one."""
+        if key not in found:
+            return "", ""
+        number = found[key] | {"published": "", "effective_background": ""}
+        return cell(number), found[key]["published"]
 
     lines = []
     for spectrum, one, quantity in found:
         if (spectrum, one.level, quantity) != ("", "jets", "AUC"):
             continue
         fit = one._replace(trees=HELD_OUT_EVENTS) if one.trees != TRAINING_JETS else None
+        of_jets, published = cells("", one, "max SIC")
+        of_events, published_of_events = cells("", fit, "max SIC")
         lines.append(
             {
                 f"{DEFINITION} jets": one.words,
-                "AUC": value("", one, "AUC"),
-                "AUC, background with the signal's pT": value(SIGNAL_PT, one, "AUC"),
-                "max SIC": value("", one, "max SIC"),
-                "published": published("", one, "max SIC"),
-                "max SIC over events, trees on three jets": value("", fit, "max SIC"),
-                "published, over events": published("", fit, "max SIC"),
+                "AUC": cells("", one, "AUC")[0],
+                "AUC, background with the signal's pT": cells(SIGNAL_PT, one, "AUC")[0],
+                "max SIC": of_jets,
+                "published": published,
+                "max SIC over events, trees on three jets": of_events,
+                "published, over events": published_of_events,
             }
         )
     return lines
@@ -208,17 +208,13 @@ def claims(rows: Iterable[dict]) -> Rows:
 
 def main() -> None:
     """Run the steps, show what they found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
+    parser = options_of(__doc__)
     parser.add_argument(
         "--changes", metavar="FILE", help="study whose settings are changed (default: the same)"
     )
     parser.add_argument(
         "--skip", nargs="+", choices=(*STEPS, *WHY), default=[], help="steps to leave out"
     )
-    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
     options = parser.parse_args()
     study = load_study(options.study)
     # What would end the last steps is told before the first, not after hours.
@@ -234,24 +230,19 @@ def main() -> None:
         choose_device(options.device)
     page = page_of(study, is_main=True)
 
-    def step(name: str, command: list[str], of_study: str) -> None:
-        device = ["--device", options.device] if options.device and name in USE_A_DEVICE else []
-        if name not in options.skip:
-            call([*command, "--study", of_study, *device])
-
     for name, command in STEPS.items():
-        step(name, command, options.study)
+        if name not in options.skip:
+            call_with(options.study, command, options.device)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
     rows = read_csv(study.data_dir / "summary.csv")
     of_training = trained(study)
-    files = {
-        "summary": rows,
-        "trainings": of_training,
-        "sample": sample(study),
-        "settings": settings(study),
-        "environment": environment(),
-    }
-    for name, found in files.items():
+    for name, found in (
+        ("summary", rows),
+        ("trainings", of_training),
+        ("sample", sample(study)),
+        ("settings", settings(study)),
+        ("environment", environment()),
+    ):
         write_csv(page.parent / f"results/ordering_{name}.csv", found)
     tables = {
         "trainings": of_training,
@@ -271,9 +262,9 @@ def main() -> None:
             shutil.copy(path, folder / f"ordering_{path.name}")
     print(f"{page}: {len(tables)} tables; {folder}/ordering_*: {len(FIGURES)} figures")
     for name in WHY:
-        is_of_changes = name != "leakage" and options.changes
-        command = ["-m", f"studies.{name}"]
-        step(name, command, options.changes if is_of_changes else options.study)
+        if name not in options.skip:
+            of_changes = name != "leakage" and options.changes
+            call_with(of_changes or options.study, ["-m", f"studies.{name}"], options.device)
 
 
 if __name__ == "__main__":

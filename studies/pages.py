@@ -1,18 +1,34 @@
-"""Tables in the Markdown pages that show them."""
+"""What the studies share: their options, steps of the pipeline, tables in Markdown pages."""
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from command import InputError
+from command import InputError, call, parser_of
 from evaluation.table import Summary, cell
 from jets.classifier import Classifier
-from products import atomic_write, machine, versions
+from products import machine, versions, write_csv, write_text
 from sensitivity.bootstrap import Estimate
 from study import Study
 
 Rows = Sequence[Mapping[str, object]]
 PAGE = Path("doc/ordering.md")
+
+
+def options_of(doc: str | None) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    parser = parser_of(doc)
+    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
+    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
+    return parser
+
+
+def call_with(study: Path | str, command: Sequence[str], device: str | None) -> None:
+    """Run a step of the pipeline or a study, `-m` and its module, of this study file."""
+    takes_device = command[0] in ("train.py", "predict_base_model_mass.py", "-m")
+    chosen = ["--device", device] if device and takes_device else []
+    call([*command, "--study", str(study), *chosen])
 
 
 def page_of(study: Study, is_main: bool = False) -> Path:
@@ -47,8 +63,7 @@ def page_of(study: Study, is_main: bool = False) -> Path:
             elif line.startswith("<!-- ") and line != shown[0]:
                 name = line.split()[1].rstrip(":")
                 kept.append(f"Table: {name.replace('_', ' ')}\n\n<!-- {name} -->\nnot run")
-        with atomic_write(page) as temporary:
-            temporary.write_text("\n\n".join(kept) + "\n", encoding="utf-8")
+        write_text(page, "\n\n".join(kept) + "\n")
     return page
 
 
@@ -92,10 +107,20 @@ def show(page: Path, name: str, rows: Rows) -> None:
         by_name = {row[first]: row for row in rows}
         missing = dict.fromkeys(rows[0], "missing")
         rows = [by_name.get(name, missing | {first: name}) for name in mark[1].split("; ")]
-    with atomic_write(page) as temporary:
-        temporary.write_text(
-            f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}", encoding="utf-8"
-        )
+    write_text(page, f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}")
+
+
+def publish(study: Study, tables: Mapping[str, Rows], marks: str = "") -> Path:
+    """Write tables as results/<study>_<name>.csv beside the study's page, and show them on it.
+
+    Args:
+        marks: what their names begin with on the page.
+    """
+    page = page_of(study)
+    for name, rows in tables.items():
+        write_csv(page.parent / f"results/{study.name}_{name}.csv", rows)
+        show(page, f"{marks}{name}", rows)
+    return page
 
 
 def written(estimate: Estimate) -> str:

@@ -7,11 +7,10 @@ Writes  models/weights/<jet definition>_<network>.safetensors, and the tables of
     python -m studies.ship AK14 MaxViT 0 --study studies/weights_cpu.toml
 """
 
-import argparse
 import json
 from pathlib import Path
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
@@ -28,9 +27,7 @@ CARD = Path("models/weights/README.md")
 
 def main() -> None:
     """Parse options, write weights and tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("jet_definition", help="AK08, AK10 or AK14")
     parser.add_argument("network", help="a name in models.MODELS, in any case")
     parser.add_argument("seed", type=int)

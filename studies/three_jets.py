@@ -12,20 +12,19 @@ Writes  Data/<study>_as_it_stands/models/AK14_MaxViT3_<seed>/ (train.py does); a
     python -m studies.three_jets --study studies/changes_cpu.toml
 """
 
-import argparse
 import dataclasses
 
 import numpy as np
 import torch
 
-from command import InputError, call, run
+from command import InputError, run
 from evaluation.results import Results, read_results
 from jets.classifier import HELD_OUT_EVENTS
 from jets.split import HELD_OUT
-from products import atomic_write, write_csv
+from products import write_text
 from sensitivity.bootstrap import mean_of_seeds
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
-from studies.pages import Rows, page_of, show, written
+from studies.pages import Rows, call_with, options_of, publish, written
 from study import Study, load_study, to_toml
 from training.learner import choose_device
 from training.plan import Training
@@ -33,25 +32,22 @@ from training.scoring import read_trained, signal_probability
 from training.three_jets import ThreeJetImages
 
 OF_ONE, OF_THREE, DEFINITION = "MaxViT", "MaxViT3", "AK14"
-AT_ONCE, BY_TREES = "three jets at once", "trees on three scores"
 
 
 def with_options(study: Study) -> Study:
     """The study in which the network of three jets has the options of that of one jet."""
-    options = study.training.network_options.get(OF_ONE, {})
+    options = study.training.network_options
     return study.changed(
-        training={"network_options": study.training.network_options | {OF_THREE: options}}
+        training={"network_options": {**options, OF_THREE: options.get(OF_ONE, {})}}
     )
 
 
 def train(study: Study, device: str | None) -> None:
     """Train all seeds; train.py skips what is finished."""
     stated = study.data_dir / "three_jets.toml"
-    with atomic_write(stated) as temporary:
-        temporary.write_text(to_toml(study), encoding="utf-8")
-    chosen = ["--study", str(stated), "--plain", *(["--device", device] if device else [])]
+    write_text(stated, to_toml(study))
     for seed in study.classifiers.seeds:
-        call(["train.py", DEFINITION, OF_THREE, str(seed), *chosen])
+        call_with(stated, ["train.py", DEFINITION, OF_THREE, str(seed), "--plain"], device)
 
 
 def score(study: Study, device: torch.device) -> tuple[list[np.ndarray], np.ndarray]:
@@ -74,23 +70,18 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
             f"{study.data_dir}/trees.h5: not of the held-out events and all seeds; run "
             "studies.changes again"
         )
-    kinds = {
-        BY_TREES: [trees.score[one] for one in wanted],
-        AT_ONCE: found,
-    }
-    rows, usual = [], None
-    for kind, scores in kinds.items():
-        classifiers = dataclasses.replace(trees, score=dict(enumerate(scores)))
-        points = [classifiers.sic_at(i) for i in classifiers.score]
-        usual = usual or points
-        sic, ratio = sic_of_seeds(points, usual)
+    rows, usual = [], trees.only(wanted)
+    at_once = dataclasses.replace(trees, score=dict(zip(wanted, found, strict=True)))
+    before = [usual.sic_at(one) for one in wanted]
+    for kind, classifiers in (("trees on three scores", usual), ("three jets at once", at_once)):
+        sic, ratio = sic_of_seeds([classifiers.sic_at(one) for one in wanted], before)
         rows.append(
             {
                 "": f"{OF_ONE}, {kind}",
-                "seeds": len(scores),
+                "seeds": len(wanted),
                 "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
                 f"SIC at eps_S = {study.figures.working_point:g}": sic,
-                "relative": "" if points is usual else ratio,
+                "relative": "" if classifiers is usual else ratio,
             }
         )
     return rows
@@ -98,21 +89,13 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
 
 def main() -> None:
     """Train, test, compare, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--study", required=True, metavar="FILE", help="the study's TOML file")
-    parser.add_argument("--device", help="of training and scoring (default: a GPU if there is one)")
-    options = parser.parse_args()
+    options = options_of(__doc__).parse_args()
     given = load_study(options.study)
     stands = variant(given, AS_IT_STANDS)
     results, study = read_results(stands, {}), with_options(stands)
     train(study, options.device)
     rows = compare(results, *score(study, choose_device(options.device)))
-    page = page_of(given)
-    write_csv(page.parent / f"results/{given.name}_three_jets.csv", rows)
-    show(page, "three_jets", rows)
-    print(f"{page}: {len(rows)} lines")
+    print(f"{publish(given, {'three_jets': rows})}: {len(rows)} lines")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_the_table_goes_where_products_go_unless_told_otherwise(
     """Parts that are not asked for keep their rows."""
     monkeypatch.chdir(tmp_path)
     for part, value in (("data", 1.0), ("sic", 2.0), ("sic", 3.0)):
-        row = bench.Row(part, "", "", "", "", "quantity", value, "", "s")
+        row = bench.Row(part, quantity="quantity", value=value, unit="s")
         monkeypatch.setitem(bench.PARTS, part, lambda device, networks, row=row: iter([row]))
         monkeypatch.setattr(sys, "argv", ["bench.py", part, "--device", "cpu", *options])
         bench.main()

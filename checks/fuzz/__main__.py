@@ -9,7 +9,6 @@ Takes   14 minutes on one of two busy cores, for 120 cases of each random kind.
     python -m checks.fuzz
 """
 
-import argparse
 import collections
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from checks.fuzz.damage import KINDS, RANDOM
 from checks.fuzz.judge import OUTCOMES, Bench
-from command import run
+from command import parser_of, run
 from products import write_csv
 from studies.pages import environment
 
@@ -27,31 +26,26 @@ from studies.pages import environment
 def fuzz(bench: Bench, cases: int, seed: int) -> list[dict[str, object]]:
     """Every kind once, the random ones `cases` times: a row for each kind and layout."""
     rows = []
-    plan = [(layout, kind, [KINDS[layout][kind]]) for layout in KINDS for kind in KINDS[layout]]
-    plan += [(layout, kind, [RANDOM[kind]] * cases) for layout in KINDS for kind in RANDOM]
-    progress = tqdm(total=sum(len(damages) for *_, damages in plan), unit="case", disable=None)
-    for layout, kind, damages in plan:
-        verdicts = []
-        for number, damage in enumerate(damages):
-            verdicts.append(bench.judge(layout, damage, seed + number, kind in RANDOM))
-            progress.update()
-            if verdicts[-1].outcome == "failed":
-                tqdm.write(f"{layout}, {kind}, seed {seed + number}: {verdicts[-1].said}")
+    plan = [(layout, kind, 1) for layout in KINDS for kind in KINDS[layout]]
+    plan += [(layout, kind, cases) for layout in KINDS for kind in RANDOM]
+    for layout, kind, n in tqdm(plan, unit="kind", disable=None):
+        damage = (KINDS[layout] | RANDOM)[kind]
+        verdicts = [bench.judge(layout, damage, seed + i, kind in RANDOM) for i in range(n)]
+        for i, verdict in enumerate(verdicts):
+            if verdict.outcome == "failed":
+                tqdm.write(f"{layout}, {kind}, seed {seed + i}: {verdict.said}")
         counts = collections.Counter(verdict.outcome for verdict in verdicts)
         rows.append(
-            {"kind": kind, "layout": layout, "cases": len(verdicts)}
+            {"kind": kind, "layout": layout, "cases": n}
             | {outcome: counts[outcome] for outcome in OUTCOMES}
             | {"slowest [s]": f"{max(verdict.seconds for verdict in verdicts):.2f}"}
         )
-    progress.close()
     return rows
 
 
 def main() -> None:
     """Judge all kinds and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=120, help="of each random kind and layout")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

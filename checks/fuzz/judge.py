@@ -14,9 +14,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,19 +53,12 @@ TARGETS = {  # layout, and name of its study -> the file that is damaged, the fi
 OUTCOMES = ("refused", "unchanged", "in range", "failed")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one case.
+class Verdict(NamedTuple):
+    """What became of one case."""
 
-    Attributes:
-        outcome: one of `OUTCOMES`.
-        seconds: processor time of setup.py, without starting Python.
-        said: the sentence, or why it failed.
-    """
-
-    outcome: str
-    seconds: float
-    said: str
+    outcome: str  # one of `OUTCOMES`
+    seconds: float  # processor time of setup.py, without starting Python
+    said: str  # the sentence, or why it failed
 
 
 class Bench:
@@ -73,32 +66,30 @@ class Bench:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._write_sample()
         # A server that has imported everything: each case is a fresh process without the wait.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(["jets.preparation", "training.plan", __name__])
+        self._write_sample()
         self._expected = {}
         for layout in TARGETS:
             status, _, said = self._run(folder / layout, layout)
             assert status == 0, said
-            self._expected[layout] = self._products(folder / layout, layout)
+            self._expected[layout] = products(folder / layout / "Data" / layout)
             shutil.rmtree(folder / layout / "Data")
 
     def _write_sample(self) -> None:
         for layout in TARGETS:
             (self.folder / layout / "train_data").mkdir(parents=True)
             (self.folder / layout / f"{layout}.toml").write_text(STUDY, encoding="utf-8")
-        collisions = self.folder / "collisions" / TARGETS["collisions"]
+        collisions, published = (self.folder / layout / path for layout, path in TARGETS.items())
         ours = [collisions, collisions.with_name("ttbar_0.h5")]
         for path in ours:
             events = read_events(DEMO / path.name)
-            chosen = np.flatnonzero(events.fully_selected)[:EVENTS]
-            write_events(path, events.take(np.isin(np.arange(len(events)), chosen)))
-        write_published(self.folder / "published/train_data", ours)
-        for layout, another in (("collisions", "published"), ("published", "collisions")):
-            shutil.copy(
-                self.folder / another / TARGETS[another], self.folder / layout / "train_data/other"
-            )
+            chosen = events.fully_selected
+            write_events(path, events.take(chosen & (np.cumsum(chosen) <= EVENTS)))
+        write_published(published.parent, ours)
+        shutil.copy(published, collisions.with_name("other"))
+        shutil.copy(collisions, published.with_name("other"))
 
     def judge(self, layout: str, damage: Damage, seed: int, may_be_read: bool = False) -> Verdict:
         """Damage the file of this layout, run setup.py, judge what it did."""
@@ -108,25 +99,15 @@ class Bench:
             damage(case / TARGETS[layout], random.Random(seed))
             before = sorted(case.rglob("*"))
             status, seconds, said = self._run(case, layout)
-            failed = self._fault(status, seconds, said, may_be_read)
-            if failed:
-                return Verdict("failed", seconds, failed)
-            if status == 2:
-                left = sorted(case.rglob("*")) == before
-                return Verdict("refused" if left else "failed", seconds, said)
-            outcome = self._compare(self._products(case, layout), layout)
-            return Verdict(outcome, seconds, "")
-
-    @staticmethod
-    def _fault(status: int, seconds: float, said: str, may_be_read: bool) -> str:
-        """Why a case is bad already by what the process did; else empty."""
-        if seconds > SECONDS_MAX:
-            return f"took {seconds:.1f} s"
-        if status == 0:
-            return "" if may_be_read else "was read"
-        if status != 2 or said.count("\n") != 1 or not said.startswith("setup.py: "):
-            return f"exit status {status}: {said}"
-        return ""
+            if seconds > SECONDS_MAX:
+                return Verdict("failed", seconds, f"took {seconds:.1f} s")
+            if status == 0 and may_be_read:
+                found = products(case / "Data" / layout)
+                return Verdict(compare(found, self._expected[layout], layout), seconds, "")
+            is_sentence = said.startswith("setup.py: ") and said.count("\n") == 1
+            if status == 2 and is_sentence and sorted(case.rglob("*")) == before:
+                return Verdict("refused", seconds, said)
+            return Verdict("failed", seconds, f"exit status {status}: {said}")
 
     def _run(self, folder: Path, layout: str) -> tuple[int, float, str]:
         """Exit status, seconds and standard error of setup.py."""
@@ -140,55 +121,46 @@ class Bench:
         said.unlink()
         return status, seconds, text
 
-    @staticmethod
-    def _products(folder: Path, layout: str) -> dict[str, np.ndarray]:
-        """All that setup.py wrote."""
-        data = folder / "Data" / layout
-        table = read_event_table(data / "events.h5")
-        found = {"events": table.events, "samples": table.samples}
-        if table.observables is not None:
-            found["observables"] = table.observables
-        for name in JET_DEFINITIONS:
-            packed = read_jets(data / f"{name}.h5")
-            found[f"{name}/jets"] = packed.jets
-            found[f"{name}/pixels"] = packed.images.pixels
-            found[f"{name}/values"] = packed.images.values
-            found[f"{name}/offsets"] = packed.images.offsets
-        return found
 
-    def _compare(self, found: dict[str, np.ndarray], layout: str) -> str:
-        """`unchanged`, `in range` or `failed`."""
-        expected = self._expected[layout]
-        if found.keys() == expected.keys() and all(
-            found[name].tobytes() == array.tobytes() for name, array in expected.items()
-        ):
-            return "unchanged"
-        if layout == "collisions":
-            return "failed"
-        events = found["events"]
-        good = np.isin(events["m_neutralino"][is_signal(events)], MASSES).all()
-        for name, definition in JET_DEFINITIONS.items():
-            jets, values = found[f"{name}/jets"], found[f"{name}/values"]
-            good &= (found[f"{name}/pixels"] < len(CHANNELS) * definition.pixels**2).all()
-            good &= ((values > 0) & (values <= BEAM_ENERGY)).all()
-            for field in ("mass", "pt", "eta", "phi", "delta_r"):
-                low = -BEAM_ENERGY if field in ("eta", "phi") else 0.0
-                good &= ((jets[field] >= low) & (jets[field] <= BEAM_ENERGY)).all()
-        return "in range" if good else "failed"
+def products(folder: Path) -> dict[str, np.ndarray]:
+    """All that setup.py wrote."""
+    table = read_event_table(folder / "events.h5")
+    found = {"events": table.events, "samples": table.samples}
+    if table.observables is not None:
+        found["observables"] = table.observables
+    for name in JET_DEFINITIONS:
+        packed = read_jets(folder / f"{name}.h5")
+        found |= {f"{name}/jets": packed.jets, f"{name}/pixels": packed.images.pixels}
+        found |= {f"{name}/values": packed.images.values, f"{name}/offsets": packed.images.offsets}
+    return found
+
+
+def compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], layout: str) -> str:
+    """`unchanged`, `in range` or `failed`."""
+    if found.keys() == expected.keys() and all(
+        found[name].tobytes() == expected[name].tobytes() for name in found
+    ):
+        return "unchanged"
+    if layout == "collisions":
+        return "failed"
+    events = found["events"]
+    good = np.isin(events["m_neutralino"][is_signal(events)], MASSES).all()
+    for name, definition in JET_DEFINITIONS.items():
+        jets, values = found[f"{name}/jets"], found[f"{name}/values"]
+        good &= (found[f"{name}/pixels"] < len(CHANNELS) * definition.pixels**2).all()
+        good &= ((values > 0) & (values <= BEAM_ENERGY)).all()
+        for field in ("mass", "pt", "eta", "phi", "delta_r"):
+            low = -BEAM_ENERGY if field in ("eta", "phi") else 0.0
+            good &= ((jets[field] >= low) & (jets[field] <= BEAM_ENERGY)).all()
+    return "in range" if good else "failed"
 
 
 def _watch(folder: Path, layout: str, said: Path, question: Connection) -> None:
     """In a fresh process: call setup.py in another, and tell its exit status and seconds."""
-    child = os.fork()
-    if not child:
-        _setup(folder, layout, said)
+    if child := os.fork():
+        _, status, usage = os.wait4(child, 0)
+        question.send((os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime))
         return
-    _, status, usage = os.wait4(child, 0)
-    question.send((os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime))
-
-
-def _setup(folder: Path, layout: str, said: Path) -> None:
-    """setup.py as from the command line."""
     os.chdir(folder)
     for descriptor, path in ((1, os.devnull), (2, said)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
