@@ -83,7 +83,7 @@ def cut_flow(folder: Path) -> Rows:
     columns: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("[!.]*.h5")):
         events = read_events(path)
-        key = "tt̄" if events.process == TTBAR.name else f"stop {events.m_stop} GeV"
+        key = "tt̄" if events.process == TTBAR.name else f"stop {events.numbers[0]} GeV"
         flows = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
         columns[key] = columns.get(key, 0) + flows
         cuts = [name.decode() for name in events.cut_flow["name"]]

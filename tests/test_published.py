@@ -23,9 +23,7 @@ def write(tmp_path, *samples):
     """The published files of some toy events, by name."""
     paths = []
     for events in samples:
-        signal = events.process == "stop"
-        name = f"stop_{events.m_stop}_{events.m_neutralino}" if signal else f"ttbar_{events.index}"
-        paths.append(tmp_path / f"{name}.h5")
+        paths.append(tmp_path / f"{events.sample_name}.h5")
         write_events(paths[-1], events)
     return {path.name: path for path in published.write_published(tmp_path / "published", paths)}
 
