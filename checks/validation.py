@@ -220,7 +220,7 @@ def mass_peaks(folder: Path) -> Rows:
     background, signal = read_sample(folder, "ttbar"), {}
     for path in sorted(folder.glob("stop_*.h5")):
         events = read_events(path)
-        signal.setdefault(events.m_neutralino, []).append(events)
+        signal.setdefault(events.numbers[1], []).append(events)
     lightest = min(signal)
     cases = [
         ("W", 80.4, [background], "AK08"),

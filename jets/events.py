@@ -152,11 +152,6 @@ class Events:
         """What the file should be called, without its suffix."""
         return PROCESSES[self.process].sample_name(*self.numbers)
 
-    @property
-    def m_neutralino(self) -> int:
-        """GeV; -1 of a process without neutralinos."""
-        return int(self.attributes.get("m_neutralino", NONE))
-
     def take(self, chosen: np.ndarray) -> "Events":
         """The events of a mask (n,); attributes and cut flow stay those of the file."""
         jets, jet_offsets = take(self.jet_offsets, chosen)

@@ -189,9 +189,16 @@ def require(
 
 
 def require_range(
-    path: Path, name: str, column: np.ndarray, low: float, high: float, remedy: str
+    path: Path | str,
+    name: str,
+    column: np.ndarray,
+    low: float,
+    high: float,
+    remedy: str,
+    rows: Sequence[int] | np.ndarray | None = None,
 ) -> None:
     """`require` numbers from `low` to `high`; no NaN."""
     if column.size and not (column.min() >= low and column.max() <= high):
         expected = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-        require(path, name, column, (column >= low) & (column <= high), expected, remedy)
+        good = (column >= low) & (column <= high)
+        require(path, name, column, good, expected, remedy, rows)

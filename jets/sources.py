@@ -221,10 +221,8 @@ class PublishedFiles:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        backgrounds, signals, others = published.find_files(folder, study)
+        self._files, others = published.find_files(folder, study)
         self.left_out = {NOT_ASKED.format(study): others} if others else {}
-        self._files = {(TTBAR, index): backgrounds[index] for index in sorted(backgrounds)}
-        self._files |= {(STOP, m_stop): signals[m_stop] for m_stop in sorted(signals)}
         self.samples = list(self._files)
         self._taken = {}
         self._read = ReaderProcess().call

@@ -12,6 +12,7 @@ from jets import published
 from jets.events import read_events, write_events
 from jets.images import concatenate, dense, draw_events
 from physics import JET_DEFINITIONS, MISSING_DELTA_R
+from processes.stop import STOP
 from study import Study
 
 N_EVENTS = 20
@@ -327,10 +328,10 @@ def test_files_that_the_study_does_not_ask_for_are_left_out(path, name):
     other = path.parent / f"{name}.hdf5"
     other.touch()
     (path.parent / f"._{path.name}").touch()  # as some systems leave beside a file
-    backgrounds, signals, others = published.find_files(path.parent, STUDY)
+    found, others = published.find_files(path.parent, STUDY)
     assert others == [other]
-    assert not backgrounds
-    assert signals[700]["AK14"] == path
+    assert list(found) == [(STOP, 700)]
+    assert found[STOP, 700]["AK14"] == path
 
 
 def test_a_missing_jet_definition_is_named(path):
