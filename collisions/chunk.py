@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from collisions.clustering import Jets, anti_kt, membership, multiplicity, ranks
-from collisions.detector import Objects, respond
+from collisions.detector import ELECTRON, Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
-from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
+from collisions.particles import Record, heavy_hadrons, truth, visible
 from collisions.selection import Selected, has_lepton, select, without
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
-from jets.ragged import delta_r, offsets_from, offsets_of
+from jets.ragged import delta_r, offsets_from, offsets_of, table
 from physics import (
     FOX_WOLFRAM_ORDERS,
     JET_DEFINITIONS,
@@ -72,8 +72,9 @@ def make_chunk(
     record = Record.of(batch.particles)
     particles = visible(record)
     candidate = has_lepton(particles)
-    particles = _of_events(particles, candidate)
-    hadrons = _of_events(heavy_hadrons(record), candidate)
+    particles = particles.take(candidate[particles.event])
+    hadrons = heavy_hadrons(record)
+    hadrons = hadrons.take(candidate[hadrons.event])
     clock.lap("record")
     objects = respond(particles, generator)
     clock.lap("detector")
@@ -142,81 +143,65 @@ class _Clock:
         self._last = now
 
 
-def _of_events(particles: Particles, chosen: np.ndarray) -> Particles:
-    """The particles of the chosen events (a mask over events); event numbers stay."""
-    mask = chosen[particles.event]
-    columns = {k: v[mask] for k, v in vars(particles).items() if k != "n_events"}
-    return Particles(**columns, n_events=particles.n_events)
-
-
 def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str, np.ndarray]:
     """The columns of the kept events, truth aside."""
     number = np.full(objects.n_events, -1)
     number[kept] = np.arange(len(kept))
     n = len(kept)
 
-    lepton_rows = selected.lepton[kept]
-    lepton = np.empty(n, TABLES["lepton"])
-    for name in ("pt", "eta", "phi", "mass", "charge"):
-        lepton[name] = getattr(objects, name)[lepton_rows]
-    lepton["pdg_id"] = -lepton["charge"] * np.where(objects.type[lepton_rows] == 3, 11, 13)
+    row = selected.lepton[kept]
+    columns = {name: getattr(objects, name)[row] for name in ("pt", "eta", "phi", "mass", "charge")}
+    columns["pdg_id"] = -columns["charge"] * np.where(objects.type[row] == ELECTRON, 11, 13)
+    lepton = table(TABLES["lepton"], n, columns)
 
-    missing_x, missing_y = missing_momentum(
-        objects.event, objects.pt, objects.phi, objects.n_events
-    )
     inside = np.flatnonzero(number[selected.jets.event] >= 0)
-    jets = selected.jets.take(inside)
+    jets, tagged = selected.jets.take(inside), selected.tagged[inside]
     jet_event = number[jets.event]
     jet_offsets = offsets_of(jet_event, n)
-    jet_table = np.empty(len(inside), TABLES["jets"])
-    for name in ("pt", "eta", "phi", "mass"):
-        jet_table[name] = getattr(jets, name)
-    jet_table["b_tag"] = selected.tagged[inside]
-    jet_table["flavour"] = selected.flavour[inside]
+    columns = {name: getattr(jets, name) for name in ("pt", "eta", "phi", "mass")}
+    columns |= {"b_tag": tagged, "flavour": selected.flavour[inside]}
+    jet_table = table(TABLES["jets"], len(inside), columns)
 
     rest = without(objects, selected.lepton)
     rest = rest.take(number[rest.event] >= 0)
     member = np.empty((len(rest.event), len(JET_DEFINITIONS)), np.uint8)
-    columns: dict[str, np.ndarray] = {}
-    observables = np.empty(n, TABLES["observables"])
+    large_r = {}
     for i, definition in enumerate(JET_DEFINITIONS.values()):
         large = anti_kt(rest, definition.radius, LARGE_R_PT_MIN)
         large = large.take(np.flatnonzero(np.abs(large.eta) < LARGE_R_ETA_MAX))
         if definition.name == MJ_JET_DEFINITION:
-            mass = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)
-            observables["mj"] = mass[kept]
+            mj = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)[kept]
         large = large.take(np.flatnonzero(ranks(large) < JETS_PER_EVENT))
         member[:, i] = membership(large, ranks(large), len(rest.event), JETS_PER_EVENT)
-        columns[definition.name] = _three(large, number, n)
+        large_r[definition.name] = _three(large, number, n)
 
-    observables["met_x"], observables["met_y"] = missing_x[kept], missing_y[kept]
-    observables["ht"] = np.bincount(jet_event, weights=jets.pt, minlength=n)
-    observables["n_jets"] = np.diff(jet_offsets)
-    observables["n_b_tags"] = np.bincount(jet_event[selected.tagged[inside]], minlength=n)
+    missing = missing_momentum(objects.event, objects.pt, objects.phi, objects.n_events)
     moments = fox_wolfram(jets.pt, jets.eta, jets.phi, jet_offsets, FOX_WOLFRAM_ORDERS)
-    for i, order in enumerate(FOX_WOLFRAM_ORDERS):
-        observables[f"h{order}"] = moments[:, i]
-
+    columns = dict(zip((f"h{order}" for order in FOX_WOLFRAM_ORDERS), moments.T, strict=True)) | {
+        "met_x": missing[0][kept],
+        "met_y": missing[1][kept],
+        "ht": np.bincount(jet_event, weights=jets.pt, minlength=n),
+        "mj": mj,
+        "n_jets": np.diff(jet_offsets),
+        "n_b_tags": np.bincount(jet_event[tagged], minlength=n),
+    }
     used = np.flatnonzero((member < JETS_PER_EVENT).any(axis=1))
     # Hardest first inside an event: readable, and it compresses better.
     used = used[np.lexsort((-rest.pt[used], rest.event[used]))]
-    table = np.empty(len(used), OBJECT_DTYPE)
-    for name in ("pt", "eta", "phi", "charge", "type"):
-        table[name] = getattr(rest, name)[used]
-    table["jet"] = member[used]
-    return columns | {
-        "observables": observables,
+    of_object = {name: getattr(rest, name)[used] for name in ("pt", "eta", "phi", "charge", "type")}
+    return large_r | {
+        "observables": table(TABLES["observables"], n, columns),
         "lepton": lepton,
         "jets": jet_table,
         "jet_offsets": jet_offsets,
-        "objects": table,
+        "objects": table(OBJECT_DTYPE, len(used), of_object | {"jet": member[used]}),
         "object_offsets": offsets_of(number[rest.event[used]], n),
     }
 
 
 def _three(jets: Jets, number: np.ndarray, n: int) -> np.ndarray:
     """The three hardest jets as a table (n, 3); pT 0 where an event has fewer."""
-    table = np.zeros((n, JETS_PER_EVENT), LARGE_R_DTYPE)
+    three = np.zeros((n, JETS_PER_EVENT), LARGE_R_DTYPE)
     for name in ("pt", "eta", "phi", "mass"):
-        table[name][number[jets.event], ranks(jets)] = getattr(jets, name)
-    return table
+        three[name][number[jets.event], ranks(jets)] = getattr(jets, name)
+    return three

@@ -8,7 +8,7 @@ Random numbers are drawn per particle in the order of the record, and a tower us
 first particle, so the response of an event does not depend on where in phi it lies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,8 +70,8 @@ class Objects:
 
     def take(self, chosen: np.ndarray) -> "Objects":
         """The chosen rows, a mask or row numbers sorted by event."""
-        columns = {name: value[chosen] for name, value in vars(self).items() if name != "n_events"}
-        return Objects(**columns, n_events=self.n_events)
+        columns = {name: vars(self)[name][chosen] for name in vars(self) if name != "n_events"}
+        return replace(self, **columns)
 
 
 def respond(
@@ -99,17 +99,10 @@ def respond(
     kind[np.abs(particles.pdg_id) == 11] = ELECTRON
     kind[np.abs(particles.pdg_id) == 13] = MUON
     share = electromagnetic_share(particles.pdg_id)
-    columns = [
-        (
-            particles.event[tracked],
-            track_pt[tracked],
-            particles.eta[tracked],
-            particles.phi[tracked],
-            particles.charge[tracked].astype(np.int8),
-            kind[tracked],
-            (identified_draw < identification_efficiency(particles, kind, track_pt))[tracked],
-        )
-    ]
+    identified = identified_draw < identification_efficiency(particles, kind, track_pt)
+    charge = particles.charge.astype(np.int8)
+    tracks = (particles.event, track_pt, particles.eta, particles.phi, charge, kind, identified)
+    columns = [[column[tracked] for column in tracks]]
     for layer, fraction in ((ELECTROMAGNETIC, share), (HADRONIC, 1 - share)):
         deposits = (fraction > 0) & (kind != MUON) & (np.abs(particles.eta) < HCAL_EDGES[-1])
         rows = np.flatnonzero(deposits)
@@ -117,11 +110,9 @@ def respond(
             _neutral_towers(
                 layer,
                 significance_min[layer],
-                particles.event[rows],
-                particles.eta[rows],
-                particles.phi[rows],
-                (particles.energy * fraction)[rows],
-                np.where(tracked, track_energy * fraction, 0.0)[rows],
+                particles.take(rows),
+                fraction[rows],
+                np.where(tracked, track_energy, 0.0)[rows],
                 resolution[rows],
                 tower_draws[layer][rows],
                 position_draws[layer][:, rows],
@@ -214,27 +205,32 @@ def tower_of(layer: int, eta: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _neutral_towers(
-    layer,
-    significance_min,
-    event,
-    eta,
-    phi,
-    energy,
-    track_energy,
-    resolution,
-    energy_draw,
-    position_draw,
+    layer: int,
+    significance_min: float,
+    particles: Particles,
+    fraction: np.ndarray,
+    track_energy: np.ndarray,
+    resolution: np.ndarray,
+    energy_draw: np.ndarray,
+    position_draw: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Energy-flow neutrals of one calorimeter layer: what towers hold beyond their tracks."""
-    ring, column, size = tower_of(layer, eta, phi)
-    key = (event * 1024 + ring + 512) * 512 + column
+    """Energy-flow neutrals of one calorimeter layer: what towers hold beyond their tracks.
+
+    Args:
+        fraction: (n,) of a particle's energy, and of its track's, that it leaves in this layer.
+        track_energy, resolution: (n,) of the track, 0 without one; relative.
+        energy_draw, position_draw: (n,) normal, (2, n) uniform; a tower uses its first particle's.
+    """
+    energy, track_energy = particles.energy * fraction, track_energy * fraction
+    ring, column, size = tower_of(layer, particles.eta, particles.phi)
+    key = (particles.event * 1024 + ring + 512) * 512 + column
     _, first, tower = np.unique(key, return_index=True, return_inverse=True)
 
     def summed(values: np.ndarray) -> np.ndarray:
         return np.bincount(tower, weights=values, minlength=len(first))
 
     edges = ECAL_EDGES if layer == ELECTROMAGNETIC else HCAL_EDGES
-    ring, column, size, event = ring[first], column[first], size[first], event[first]
+    ring, column, size = ring[first], column[first], size[first]
     inner = np.where(ring < 0, -ring - 1, ring)
     side = np.where(ring < 0, -1.0, 1.0)
     centre = (edges[inner] + edges[inner + 1]) / 2
@@ -255,13 +251,13 @@ def _neutral_towers(
     phi = np.where(phi >= np.pi, phi - 2 * np.pi, phi)
     pt = neutral / np.cosh(eta)
     kind = PHOTON if layer == ELECTROMAGNETIC else NEUTRAL_HADRON
-    zeros = np.zeros(significant.sum(), np.int8)
+    n = np.count_nonzero(significant)
     return (
-        event[significant],
+        particles.event[first][significant],
         pt[significant],
         eta[significant],
         phi[significant],
-        zeros,
-        np.full(len(zeros), kind, np.uint8),
-        zeros.astype(bool),
+        np.zeros(n, np.int8),
+        np.full(n, kind, np.uint8),
+        np.zeros(n, bool),
     )

@@ -1,6 +1,6 @@
 """The preselection of CMS SUS-19-004 (arXiv:2102.06976), cut by cut, on a batch of events."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def small_jets(objects: Objects) -> Jets:
     """Calibrated R = 0.4 jets inside the acceptance, falling in pT in each event."""
     jets = anti_kt(objects, JET_RADIUS, JET_PT_MIN / 2)
     scale = energy_scale(jets.pt, jets.eta)
-    jets = Jets(**(vars(jets) | {"pt": jets.pt * scale, "mass": jets.mass * scale}))
+    jets = replace(jets, pt=jets.pt * scale, mass=jets.mass * scale)
     rows = np.flatnonzero((jets.pt > JET_PT_MIN) & (np.abs(jets.eta) < JET_ETA_MAX))
     return jets.take(rows[np.lexsort((-jets.pt[rows], jets.event[rows]))])
 
