@@ -84,11 +84,7 @@ def write_event_table(path: Path, table: EventTable) -> None:
 
 
 def read_event_table(path: Path) -> EventTable:
-    """Read `events.h5`.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """Read `events.h5`; InputError if it is missing or damaged."""
     with hdf5.opened(path, REMEDY) as file:
         events = hdf5.read(file, "events", EVENT_DTYPE, REMEDY)
         good = np.isfinite(events["weight"])
@@ -209,21 +205,13 @@ def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter
 
 
 def read_jet_table(path: Path) -> np.ndarray:
-    """The packed jets of all splits without their images, structured (n,) `JET_DTYPE`.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """The packed jets of all splits without their images, structured (n,) `JET_DTYPE`."""
     with hdf5.opened(path, REMEDY) as file:
         return hdf5.read(file, "jets", JET_DTYPE, REMEDY)
 
 
 def read_training_sha256(path: Path) -> str:
-    """SHA-256 of the packed jets of training and validation, with their images.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """SHA-256 of the packed jets of training and validation, with their images."""
     with hdf5.opened(path, REMEDY) as file:
         return str(file.attrs["training_sha256"])
 
@@ -248,14 +236,9 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
         images = SparseImages(offsets - offsets[0], pixels, values)
         side = int(file.attrs["pixels"])
         _check(path, jets[first:last], images, side, REMEDY)
-        return PackedJets(
-            jets[first:last],
-            images,
-            side,
-            float(file.attrs["mass_mean"]),
-            float(file.attrs["mass_std"]),
-            str(file.attrs["jet_definition"]),
-        )
+        mean, std = float(file.attrs["mass_mean"]), float(file.attrs["mass_std"])
+        definition = str(file.attrs["jet_definition"])
+        return PackedJets(jets[first:last], images, side, mean, std, definition)
 
 
 def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy: str) -> None:

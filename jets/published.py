@@ -117,16 +117,6 @@ def find_files(
 # --- Reader -------------------------------------------------------------------------------------
 
 
-def count_events(path: Path) -> int:
-    """Number of events of one file.
-
-    Raises:
-        InputError: not a readable file, no events, or a dataset of another shape.
-    """
-    with hdf5.opened(path, REMEDY) as file:
-        return _check_shapes(file)
-
-
 def read_neutralino_masses(path: Path) -> np.ndarray:
     """Neutralino mass (n,) float64 in GeV of every event of a signal file.
 
@@ -146,18 +136,20 @@ def read_neutralino_masses(path: Path) -> np.ndarray:
 
 def read_kinematics(
     path: Path, side: int, signal: bool, jet_definition: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """All jets of a file, once their images are found good, and what makes each event itself.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All of a file but its images, once they are found good.
 
     Returns:
-        Structured (n, 3), see `read_jets`, and `content.of_published` (n,).
+        Neutralino masses (n,), -1 of a background; jets, structured (n, 3), see `read_jets`; and
+        what makes each event itself, `content.of_published` (n,).
     """
+    masses = read_neutralino_masses(path) if signal else None
     parts = [
         (jets, content.of_published(jets, images, jet_definition))
         for jets, images in read_jets(path, side, signal)
     ]
     jets, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return jets, hashes
+    return np.full(len(jets), NO_NEUTRALINO) if masses is None else masses, jets, hashes
 
 
 def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:

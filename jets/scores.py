@@ -97,11 +97,7 @@ def write_trees(path: Path, trees: TreeScores) -> None:
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
-    """One dataset of scores.h5, as `write_scores` was given it.
-
-    Raises:
-        InputError: missing or damaged file or dataset.
-    """
+    """One dataset of scores.h5, as it was written; InputError if it is missing or damaged."""
     remedy = "run predict_base_model_mass.py again"
     with hdf5.opened(path, remedy) as file:
         return _array(path, file, name, remedy)
@@ -136,11 +132,7 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
 
 
 def read_trees(path: Path) -> TreeScores:
-    """Read trees.h5.
-
-    Raises:
-        InputError: missing or damaged file or dataset.
-    """
+    """Read trees.h5; InputError if it or a dataset is missing or damaged."""
     names = ("events", "fold", _LABEL)
     arrays, fits = _read(path, "fit_xgb.py", names)
     return TreeScores(*(arrays[name] for name in names), fits)
@@ -187,9 +179,10 @@ def _check(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
     Scores are all arrays of floats; what else there is are whole numbers and tables.
     """
     for field, column in hdf5.columns(name, array).items():
+        if column.dtype.kind != "f":
+            continue
         good, expected = np.isfinite(column), "a number"
         if field == name:
             good = ((column >= 0) & (column <= 1)) | (column == MISSING_SCORE)
             expected = f"a probability or {MISSING_SCORE:g}"
-        if column.dtype.kind == "f":
-            hdf5.require(path, field, column, good, expected, remedy)
+        hdf5.require(path, field, column, good, expected, remedy)

@@ -219,36 +219,32 @@ class PublishedFiles:
     def survey(self, sample: tuple[Process, int]) -> Survey:
         """What the three files of a sample hold; raises InputError if anything is wrong."""
         (process, number), paths = sample, self._files[sample]
-        counts = {path: self._read(published.count_events, path) for path in paths.values()}
-        if len(set(counts.values())) > 1:
-            stated = ", ".join(f"{path.name} {n}" for path, n in counts.items())
+        found = {
+            path: self._read(published.read_kinematics, path, _side(name), process == STOP, name)
+            for name, path in paths.items()
+        }
+        masses = {path: columns[0] for path, columns in found.items()}
+        first = next(iter(masses.values()))
+        if any(len(others) != len(first) for others in masses.values()):
+            stated = ", ".join(f"{path.name} {len(one)}" for path, one in masses.items())
             raise InputError(
                 f"{self.folder}: different numbers of events in the three jet definitions of one "
                 f"sample ({stated}), expected equal ones; fetch them again"
             )
+        for path, others in masses.items():
+            good, expected = others == first, "the mass in the other jet definitions"
+            hdf5.require(path, published.MASS, others, good, expected, "fetch them again")
+        taken, numbers = np.ones(len(first), bool), (number,)
         if process == STOP:
-            masses = self._neutralino_masses(paths)
-            taken = np.isin(masses, self.study.sample.neutralino_masses)
-            numbers, off_grid = (number, masses[taken]), masses[~taken]
-        else:
-            taken = np.ones(next(iter(counts.values())), bool)
-            numbers, off_grid = (number,), ()
+            taken = np.isin(first, self.study.sample.neutralino_masses)
+            numbers = number, first[taken]
         self._taken[sample] = taken
         events = _events(process, numbers, np.flatnonzero(taken), UNKNOWN, 1)
         selected = np.ones(len(events), bool)
-        jets, hashes = {}, {}
-        for name, path in paths.items():
-            found = self._read(published.read_kinematics, path, _side(name), process == STOP, name)
-            jets[name], hashes[path] = (column[taken] for column in found)
+        jets = {name: found[path][1][taken] for name, path in paths.items()}
+        hashes = {path: hashed[taken] for path, (_, _, hashed) in found.items()}
         samples = _samples(events, selected, {})
-        return Survey(process, events, selected, None, jets, samples, hashes, off_grid)
-
-    def _neutralino_masses(self, paths: dict[str, Path]) -> np.ndarray:
-        masses = [self._read(published.read_neutralino_masses, path) for path in paths.values()]
-        for path, others in zip(paths.values(), masses, strict=True):
-            good, expected = others == masses[0], "the mass in the other jet definitions"
-            hdf5.require(path, published.MASS, others, good, expected, "fetch them again")
-        return masses[0]
+        return Survey(process, events, selected, None, jets, samples, hashes, first[~taken])
 
     def images(
         self, sample: tuple[Process, int], wanted: dict[str, np.ndarray]
