@@ -64,9 +64,9 @@ def make_chunk(
         veto: whether the process's early veto is on.
         loose_share: the share of events with 5 or 6 jets that is kept, chosen at random.
     """
-    clock = _Clock()
+    times = {"begin": time.perf_counter()}
     batch = generate(process, parameters, tries, seed, veto)
-    clock.lap("Pythia")
+    times["Pythia"] = time.perf_counter()
 
     generator = np.random.default_rng((seed, 0))
     record = Record.of(batch.particles)
@@ -75,15 +75,15 @@ def make_chunk(
     particles = particles.take(candidate[particles.event])
     hadrons = heavy_hadrons(record)
     hadrons = hadrons.take(candidate[hadrons.event])
-    clock.lap("record")
+    times["record"] = time.perf_counter()
     objects = respond(particles, generator)
-    clock.lap("detector")
+    times["detector"] = time.perf_counter()
     selected = select(objects, hadrons, generator)
     tight = multiplicity(selected.jets) >= JETS_MIN
     kept = np.flatnonzero(
         selected.passed & (tight | (generator.random(objects.n_events) < loose_share))
     )
-    clock.lap("selection")
+    times["selection"] = time.perf_counter()
 
     columns = _columns(kept, objects, selected)
     columns["truth"] = truth(record, process.truth)[kept]
@@ -93,7 +93,7 @@ def make_chunk(
     for name in JET_DEFINITIONS:
         large = columns[name]
         large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
-    clock.lap("large jets")
+    times["large jets"] = time.perf_counter()
     cut_flow = {
         "begun": batch.tried,
         process.cut: batch.wanted,
@@ -107,9 +107,8 @@ def make_chunk(
         *(batch.weight[left].sum() for left in selected.left.values()),
     )
     weighted = dict(zip(cut_flow, map(float, weights), strict=True))
-    return Chunk(
-        columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, clock.seconds
-    )
+    seconds = dict(zip(list(times)[1:], np.diff(list(times.values())).tolist(), strict=True))
+    return Chunk(columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, seconds)
 
 
 def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
@@ -128,19 +127,6 @@ def _nearest(jets: np.ndarray, particles: np.ndarray) -> np.ndarray:
         exists = (one["pt"] > 0) & (two["pdg_id"] != 0)
         found[..., : particles.shape[1]] = np.where(exists, distance, MISSING_DELTA_R)
     return np.sort(found, axis=-1)[..., :2] if particles.shape[1] > 2 else found
-
-
-class _Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
 
 
 def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str, np.ndarray]:
@@ -172,7 +158,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
         if definition.name == MJ_JET_DEFINITION:
             mj = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)[kept]
         large = large.take(np.flatnonzero(ranks(large) < JETS_PER_EVENT))
-        member[:, i] = membership(large, ranks(large), len(rest.event), JETS_PER_EVENT)
+        member[:, i] = membership(large, len(rest.event), JETS_PER_EVENT)
         large_r[definition.name] = _three(large, number, n)
 
     missing = missing_momentum(objects.event, objects.pt, objects.phi, objects.n_events)

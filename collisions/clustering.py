@@ -76,14 +76,10 @@ def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
     return jets.take(np.lexsort((-pt, event)))
 
 
-def membership(jets: Jets, rank: np.ndarray, n_objects: int, none: int) -> np.ndarray:
-    """The rank (n_objects,) uint8 of the jet that each object belongs to, or `none`.
-
-    Args:
-        rank: (n_jets,) a jet's number in its event.
-    """
+def membership(jets: Jets, n_objects: int, none: int) -> np.ndarray:
+    """The number (n_objects,) uint8, in its event, of each object's jet, or `none`."""
     number = np.full(n_objects, none, np.uint8)
-    number[jets.constituents] = np.repeat(rank, np.diff(jets.constituent_offsets))
+    number[jets.constituents] = np.repeat(ranks(jets), np.diff(jets.constituent_offsets))
     return number
 
 

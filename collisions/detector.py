@@ -31,9 +31,10 @@ HCAL_EDGES = np.concatenate(
         [3.139, 3.314, 3.489, 3.664, 3.839, 4.013, 4.191, 4.363, 4.538, 4.716, 4.889, 5.191],
     ]
 )
-HCAL_FINE_RINGS = 19  # of 5 degrees in phi; the others have 10
 ECAL_RINGS = round(3.0 / ECAL_CELL)
 ECAL_EDGES = np.concatenate([np.linspace(0.0, 3.0, ECAL_RINGS + 1), HCAL_EDGES[HCAL_EDGES > 3.01]])
+# Electromagnetic and hadronic: edges, fine rings, and their size in phi, degrees; others have 10.
+LAYERS = ((ECAL_EDGES, ECAL_RINGS, 1), (HCAL_EDGES, 19, 5))
 
 IDENTIFICATION_PT_MIN = 10.0
 ISOLATION_RADIUS = 0.5
@@ -193,11 +194,7 @@ def tower_resolution(layer: int, eta: np.ndarray, energy: np.ndarray) -> np.ndar
 
 def tower_of(layer: int, eta: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, ...]:
     """The tower a direction falls into: its numbers in eta and phi, and its size in degrees."""
-    edges, fine, degrees = (
-        (ECAL_EDGES, ECAL_RINGS, 1)
-        if layer == ELECTROMAGNETIC
-        else (HCAL_EDGES, HCAL_FINE_RINGS, 5)
-    )
+    edges, fine, degrees = LAYERS[layer]
     ring = np.searchsorted(edges, np.abs(eta), side="right") - 1
     size = np.where(ring < fine, degrees, 10)
     column = np.floor(np.degrees(phi) / size).astype(np.int64) % (360 // size)
@@ -229,7 +226,7 @@ def _neutral_towers(
     def summed(values: np.ndarray) -> np.ndarray:
         return np.bincount(tower, weights=values, minlength=len(first))
 
-    edges = ECAL_EDGES if layer == ELECTROMAGNETIC else HCAL_EDGES
+    edges = LAYERS[layer][0]
     ring, column, size = ring[first], column[first], size[first]
     inner = np.where(ring < 0, -ring - 1, ring)
     side = np.where(ring < 0, -1.0, 1.0)
@@ -252,12 +249,5 @@ def _neutral_towers(
     pt = neutral / np.cosh(eta)
     kind = PHOTON if layer == ELECTROMAGNETIC else NEUTRAL_HADRON
     n = np.count_nonzero(significant)
-    return (
-        particles.event[first][significant],
-        pt[significant],
-        eta[significant],
-        phi[significant],
-        np.zeros(n, np.int8),
-        np.full(n, kind, np.uint8),
-        np.zeros(n, bool),
-    )
+    found = (column[significant] for column in (particles.event[first], pt, eta, phi))
+    return *found, np.zeros(n, np.int8), np.full(n, kind, np.uint8), np.zeros(n, bool)

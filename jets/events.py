@@ -50,14 +50,7 @@ TABLES = {
     "cut_flow": np.dtype([("name", "S40"), ("events", "<i8")]),
 } | dict.fromkeys(JET_DEFINITIONS, LARGE_R_DTYPE)
 OBJECT_DTYPE = np.dtype(
-    [
-        ("pt", "<f4"),
-        ("eta", "<f4"),
-        ("phi", "<f4"),
-        ("charge", "i1"),
-        ("type", "u1"),
-        ("jet", "u1", (len(JET_DEFINITIONS),)),
-    ]
+    [*FOUR_VECTOR[:3], ("charge", "i1"), ("type", "u1"), ("jet", "u1", (len(JET_DEFINITIONS),))]
 )
 N_TYPES = 5  # charged hadron, neutral hadron, photon, electron, muon
 RANGES = {  # what a collision can have, by the last part of a column's name; others are finite

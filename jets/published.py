@@ -83,10 +83,7 @@ def find_files(
     Raises:
         InputError: a definition is missing; a number beyond what the table of events can hold.
     """
-    asked = {
-        TTBAR: range(study.sample.background_files),
-        STOP: study.sample.stop_masses,
-    }
+    asked = {TTBAR: range(study.sample.background_files), STOP: study.sample.stop_masses}
     found: dict[tuple[Process, int], dict[str, Path]] = {}
     others = []
     for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):
