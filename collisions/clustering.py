@@ -7,14 +7,15 @@ import fastjet
 import numpy as np
 
 from collisions.detector import Objects
-from jets.ragged import offsets_from, offsets_of, take
+from collisions.particles import Rows
+from jets.ragged import offsets_from, take
 
 # FastJet's banner, once a process, would break the progress bar; its citation is in the README.
 fastjet.ClusterSequenceArea.set_fastjet_banner_stream(None)
 
 
 @dataclass(frozen=True)
-class Jets:
+class Jets(Rows):
     """Jets of a batch, one row each, sorted by event and falling pT; GeV.
 
     Attributes:
@@ -50,7 +51,7 @@ def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
 
     Source: Cacciari, Salam, Soyez, arXiv:0802.1189; FastJet, arXiv:1111.6097.
     """
-    offsets = offsets_of(objects.event, objects.n_events)
+    offsets = objects.offsets
     filled = np.flatnonzero(np.diff(offsets))  # FastJet wants at least one particle an event
     if len(filled) == 0:
         none, number = np.zeros(0), np.zeros(0, int)
@@ -85,10 +86,4 @@ def membership(jets: Jets, n_objects: int, none: int) -> np.ndarray:
 
 def ranks(jets: Jets) -> np.ndarray:
     """A jet's number (n_jets,) in its event, 0 the hardest."""
-    first = offsets_of(jets.event, jets.n_events)
-    return np.arange(len(jets.event)) - first[jets.event]
-
-
-def multiplicity(jets: Jets) -> np.ndarray:
-    """Jets (n_events,) of every event."""
-    return np.bincount(jets.event, minlength=jets.n_events)
+    return np.arange(len(jets.event)) - jets.offsets[jets.event]

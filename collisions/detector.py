@@ -8,11 +8,11 @@ Random numbers are drawn per particle in the order of the record, and a tower us
 first particle, so the response of an event does not depend on where in phi it lies.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from collisions.particles import Particles
+from collisions.particles import Particles, Rows
 
 CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
 CHARGED_HADRON_MASS, ELECTRON_MASS, MUON_MASS = 0.13957, 0.000511, 0.10566
@@ -43,7 +43,7 @@ ISOLATION_MAX = {ELECTRON: 0.12, MUON: 0.25}
 
 
 @dataclass(frozen=True)
-class Objects:
+class Objects(Rows):
     """Energy-flow objects of a batch, one row each, sorted by event.
 
     Attributes:
@@ -68,11 +68,6 @@ class Objects:
     def mass(self) -> np.ndarray:
         """(n,) GeV, by type."""
         return np.array([CHARGED_HADRON_MASS, 0.0, 0.0, ELECTRON_MASS, MUON_MASS])[self.type]
-
-    def take(self, chosen: np.ndarray) -> "Objects":
-        """The chosen rows, a mask or row numbers sorted by event."""
-        columns = {name: vars(self)[name][chosen] for name in vars(self) if name != "n_events"}
-        return replace(self, **columns)
 
 
 def respond(

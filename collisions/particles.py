@@ -1,6 +1,7 @@
 """From Pythia's event records to the particles a detector sees, and to the truth that is kept."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import awkward as ak
 import numpy as np
@@ -12,8 +13,22 @@ NEUTRINOS = (12, 14, 16)
 HEAVY_HADRON_PT_MIN = 5.0  # GeV, of hadrons that give a jet its flavour
 
 
+class Rows:
+    """Columns (n,) of a batch of `n_events` events, sorted by their number, the column `event`."""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(n_events + 1,) first row of every event."""
+        return offsets_of(self.event, self.n_events)
+
+    def take(self, chosen: np.ndarray) -> Self:
+        """The chosen rows, a mask or row numbers sorted by event; event numbers stay."""
+        columns = {name: vars(self)[name][chosen] for name in vars(self) if name != "n_events"}
+        return replace(self, **columns)
+
+
 @dataclass(frozen=True)
-class Particles:
+class Particles(Rows):
     """Particles of a batch, one row each, sorted by event; momenta in GeV.
 
     Attributes:
@@ -33,17 +48,6 @@ class Particles:
     energy: np.ndarray
     mass: np.ndarray
     n_events: int
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """(n_events + 1,) first row of every event."""
-        return offsets_of(self.event, self.n_events)
-
-    def take(self, chosen: np.ndarray) -> "Particles":
-        """The chosen rows, a mask or row numbers sorted by event; event numbers stay."""
-        return replace(
-            self, **{name: vars(self)[name][chosen] for name in vars(self) if name != "n_events"}
-        )
 
 
 @dataclass(frozen=True)

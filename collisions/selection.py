@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from collisions.clustering import Jets, anti_kt, multiplicity
+from collisions.clustering import Jets, anti_kt
 from collisions.detector import (
     ELECTRON,
     ISOLATION_MAX,
@@ -13,7 +13,7 @@ from collisions.detector import (
     MUON,
     Objects,
 )
-from collisions.particles import Particles
+from collisions.particles import Particles, Rows
 from jets.ragged import delta_r, offsets_of, pairs
 from physics import (
     B_TAGS_MIN,
@@ -54,19 +54,17 @@ def isolated_leptons(objects: Objects) -> np.ndarray:
     """
     chosen = objects.identified & (objects.pt > LEPTON_PT_MIN)
     rows = np.flatnonzero(chosen & (np.abs(objects.eta) < LEPTON_ETA_MAX))
-    lepton, other = pairs(
-        offsets_of(objects.event[rows], objects.n_events),
-        offsets_of(objects.event, objects.n_events),
-    )
-    row = rows[lepton]
-    near = (
-        delta_r(objects.eta[row], objects.phi[row], objects.eta[other], objects.phi[other])
-        < ISOLATION_RADIUS
-    )
-    counted = near & (other != row) & (objects.pt[other] > ISOLATION_OBJECT_PT_MIN)
+    lepton, other = pairs(offsets_of(objects.event[rows], objects.n_events), objects.offsets)
+    near = _distance(objects, rows[lepton], objects, other) < ISOLATION_RADIUS
+    counted = near & (other != rows[lepton]) & (objects.pt[other] > ISOLATION_OBJECT_PT_MIN)
     around = np.bincount(lepton[counted], weights=objects.pt[other[counted]], minlength=len(rows))
     limit = np.where(objects.type[rows] == ELECTRON, ISOLATION_MAX[ELECTRON], ISOLATION_MAX[MUON])
     return rows[around < limit * objects.pt[rows]]
+
+
+def _distance(first: Rows, i: np.ndarray, second: Rows, j: np.ndarray) -> np.ndarray:
+    """Delta R of some rows of one table and some of another."""
+    return delta_r(first.eta[i], first.phi[i], second.eta[j], second.phi[j])
 
 
 def energy_scale(pt: np.ndarray, eta: np.ndarray) -> np.ndarray:
@@ -85,11 +83,8 @@ def small_jets(objects: Objects) -> Jets:
 
 def flavour(jets: Jets, hadrons: Particles) -> np.ndarray:
     """Truth flavour (n_jets,) int8: 5 or 4 where a bottom or charm hadron is near, else 0."""
-    jet, hadron = pairs(offsets_of(jets.event, jets.n_events), hadrons.offsets)
-    near = (
-        delta_r(jets.eta[jet], jets.phi[jet], hadrons.eta[hadron], hadrons.phi[hadron])
-        < FLAVOUR_RADIUS
-    )
+    jet, hadron = pairs(jets.offsets, hadrons.offsets)
+    near = _distance(jets, jet, hadrons, hadron) < FLAVOUR_RADIUS
     heaviest = np.zeros(len(jets.pt), np.int8)
     np.maximum.at(heaviest, jet[near], hadrons.charge[hadron[near]].astype(np.int8))
     return heaviest
@@ -168,7 +163,7 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
     jets = small_jets(without(objects, lepton))
     true_flavour = flavour(jets, hadrons)
     tagged = generator.random(len(jets.pt)) < b_tag_efficiency(jets.pt, true_flavour)
-    n_jets = multiplicity(jets)
+    n_jets = np.diff(jets.offsets)
     n_tags = np.bincount(jets.event[tagged], minlength=jets.n_events)
     ht = np.bincount(jets.event, weights=jets.pt, minlength=jets.n_events)
     mass = lepton_b_mass(objects, lepton, jets, tagged)

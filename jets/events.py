@@ -334,7 +334,7 @@ def _plain(value: object) -> object:
 
 
 def read_attributes(path: Path) -> dict:
-    """The attributes of one file, without its events and without verifying the checksum."""
+    """The attributes of one file, without verifying the checksum."""
     with hdf5.opened(path, REMEDY) as file:
         return _attributes(path, file)
 

@@ -16,26 +16,15 @@ from products import atomic_write
 MOST_COMPRESSED = 1032  # numbers of bytes that deflate can make one of
 UNWRITTEN = "it was not written"  # the remedy of a writer, for which there is none
 # Where the references of a damaged file lead; other numbers are the system's own complaints.
-OF_THE_FILE = (
-    errno.EINVAL,
-    errno.EFAULT,
-    errno.EOVERFLOW,
-    errno.EFBIG,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-)
+OF_THE_FILE = (errno.EINVAL, errno.EFAULT, errno.EOVERFLOW, errno.EFBIG)
+OF_THE_FILE += (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 @contextmanager
 def written(path: Path, **options: str) -> Iterator[h5py.File]:
-    """A new HDF5 file, made in memory and written whole, atomically.
+    """A new HDF5 file, made in memory and written whole, atomically; `options` of `h5py.File`.
 
     On a full disk HDF5 itself crashes when it closes a file.
-
-    Args:
-        path: the file.
-        options: of `h5py.File`.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False, **options) as file:
         yield file
@@ -47,11 +36,7 @@ def written(path: Path, **options: str) -> Iterator[h5py.File]:
 
 @contextmanager
 def opened(path: Path, remedy: str) -> Iterator[h5py.File]:
-    """An HDF5 file to read.
-
-    Args:
-        path: the file.
-        remedy: what to do about a bad one, such as `fetch it again`.
+    """An HDF5 file to read; `remedy` says what to do about a bad one, such as `fetch it again`.
 
     Raises:
         InputError: no such file, no regular file, no HDF5, what h5py finds wrong while it is open,

@@ -58,7 +58,11 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
     combine_weights(surveys)
-    events = np.concatenate([survey.events for survey in surveys])
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([vars(survey)[name] for survey in surveys])
+
+    events = joined("events")
     for is_class, name in ((is_signal, "signal"), (is_background, "background")):
         if not is_class(events).any():
             raise InputError(
@@ -70,21 +74,16 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
         for survey in surveys
         for path, hashes in survey.content.items()
     )
-    fully_selected = np.concatenate([survey.fully_selected for survey in surveys])
+    fully_selected = joined("fully_selected")
     events["split"] = assign_split(events, fully_selected, study)
     assert fully_selected[events["split"] == HELD_OUT].all()
-    observables = [survey.observables for survey in surveys]
-    observables = None if observables[0] is None else np.concatenate(observables)
-    samples = np.concatenate([survey.samples for survey in surveys])
-    jets = {
-        name: np.concatenate([survey.jets[name] for survey in surveys]) for name in JET_DEFINITIONS
-    }
+    observables = None if surveys[0].observables is None else joined("observables")
     return Overview(
-        EventTable(events, observables, samples, source.name),
-        jets,
+        EventTable(events, observables, joined("samples"), source.name),
+        {name: np.concatenate([some.jets[name] for some in surveys]) for name in JET_DEFINITIONS},
         fully_selected,
         first=offsets_from([len(survey.events) for survey in surveys]),
-        off_grid=np.concatenate([survey.off_grid for survey in surveys]),
+        off_grid=joined("off_grid"),
     )
 
 
@@ -197,9 +196,10 @@ def pack(
         The files written.
     """
     paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
+    side = {name: study.image_pixels(name) for name in JET_DEFINITIONS}
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(jet_writer(path, name, study.image_pixels(name)))
+            name: stack.enter_context(jet_writer(path, name, side[name]))
             for name, path in paths.items()
         }
         progress = tqdm(source.samples, "packing", disable=None)
@@ -208,8 +208,7 @@ def pack(
             for name, images in source.images(sample, wanted).items():
                 rows = chosen[name][1]
                 begin, end = np.searchsorted(rows["event"], [first, last])
-                images = at_side(images, name, study.image_pixels(name))
-                writers[name].add(rows[begin:end], images)
+                writers[name].add(rows[begin:end], at_side(images, name, side[name]))
         for writer in writers.values():
             writer.finish()
     events_path = study.data_dir / "events.h5"

@@ -101,13 +101,12 @@ def find_files(
         else:
             found.setdefault((process, number), {})[name[1]] = path
     for (process, number), paths in found.items():
-        for jet_definition in JET_DEFINITIONS:
-            if jet_definition not in paths:
-                there = next(iter(paths.values())).name
-                raise InputError(
-                    f"{folder / NAMES[process](jet_definition, number)}: no such file, while "
-                    f"{there} of the same events is there; fetch it, or move the others away"
-                )
+        for missing in (name for name in JET_DEFINITIONS if name not in paths):
+            raise InputError(
+                f"{folder / NAMES[process](missing, number)}: no such file, while "
+                f"{next(iter(paths.values())).name} of the same events is there; fetch it, or move "
+                "the others away"
+            )
     return dict(sorted(found.items(), key=lambda item: (item[0][0].number, item[0][1]))), others
 
 
@@ -162,7 +161,6 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
     """The jets of some thousand events at a time.
 
     Args:
-        path: one published file.
         side: pixels along one side of its images.
         signal: whether the distances to the neutralinos mean anything.
 
@@ -192,10 +190,9 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
             images = sum_deposits(*columns, jets.size)
             seen = images.counts().reshape(jets.shape) > 0
             jets["pt"][~seen] = 0
-            for k in range(JETS_PER_EVENT):
-                mass, expected = jets["mass"][:, k], "a mass, for it has pixels"
-                good = (mass >= 0) | ~seen[:, k]
-                hdf5.require(path, f"Jet/info{k}", mass, good, expected, LEAVE_OUT, events)
+            good, expected = (jets["mass"] >= 0) | ~seen, "a mass, for it has pixels"
+            for k, mass in enumerate(jets["mass"].T):
+                hdf5.require(path, f"Jet/info{k}", mass, good[:, k], expected, LEAVE_OUT, events)
             yield jets, images
 
 
