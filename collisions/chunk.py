@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import physics
 from collisions.clustering import Jets, anti_kt, membership, ranks
 from collisions.detector import ELECTRON, Objects, respond
 from collisions.generate import generate
@@ -13,16 +14,6 @@ from collisions.particles import Record, heavy_hadrons, truth, visible
 from collisions.selection import Selected, has_lepton, select, without
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
 from jets.ragged import delta_r, offsets_from, offsets_of, table
-from physics import (
-    FOX_WOLFRAM_ORDERS,
-    JET_DEFINITIONS,
-    JETS_MIN,
-    JETS_PER_EVENT,
-    LARGE_R_ETA_MAX,
-    LARGE_R_PT_MIN,
-    MISSING_DELTA_R,
-    MJ_JET_DEFINITION,
-)
 from processes import Process
 
 
@@ -79,7 +70,7 @@ def make_chunk(
     objects = respond(particles, generator)
     times["detector"] = time.perf_counter()
     selected = select(objects, hadrons, generator)
-    tight = np.diff(selected.jets.offsets) >= JETS_MIN
+    tight = np.diff(selected.jets.offsets) >= physics.JETS_MIN
     kept = np.flatnonzero(
         selected.passed & (tight | (generator.random(objects.n_events) < loose_share))
     )
@@ -90,7 +81,7 @@ def make_chunk(
     columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
     columns["weight"] = batch.weight[kept]
     columns["veto_score"] = batch.veto_score[kept].astype("f4")
-    for name in JET_DEFINITIONS:
+    for name in physics.JET_DEFINITIONS:
         large = columns[name]
         large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
     times["large jets"] = time.perf_counter()
@@ -120,12 +111,12 @@ def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
 
 def _nearest(jets: np.ndarray, particles: np.ndarray) -> np.ndarray:
     """Distances (n, 3, 2) of jets (n, 3) to two particles of (n, m), the nearest ones."""
-    found = np.full((*jets.shape, max(2, particles.shape[1])), MISSING_DELTA_R)
+    found = np.full((*jets.shape, max(2, particles.shape[1])), physics.MISSING_DELTA_R)
     if particles.shape[1]:
         one, two = jets[:, :, None], particles[:, None, :]
         distance = delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
         exists = (one["pt"] > 0) & (two["pdg_id"] != 0)
-        found[..., : particles.shape[1]] = np.where(exists, distance, MISSING_DELTA_R)
+        found[..., : particles.shape[1]] = np.where(exists, distance, physics.MISSING_DELTA_R)
     return np.sort(found, axis=-1)[..., :2] if particles.shape[1] > 2 else found
 
 
@@ -150,20 +141,20 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
 
     rest = without(objects, selected.lepton)
     rest = rest.take(number[rest.event] >= 0)
-    member = np.empty((len(rest.event), len(JET_DEFINITIONS)), np.uint8)
+    member = np.empty((len(rest.event), len(physics.JET_DEFINITIONS)), np.uint8)
     large_r = {}
-    for i, definition in enumerate(JET_DEFINITIONS.values()):
-        large = anti_kt(rest, definition.radius, LARGE_R_PT_MIN)
-        large = large.take(np.flatnonzero(np.abs(large.eta) < LARGE_R_ETA_MAX))
-        if definition.name == MJ_JET_DEFINITION:
+    for i, definition in enumerate(physics.JET_DEFINITIONS.values()):
+        large = anti_kt(rest, definition.radius, physics.LARGE_R_PT_MIN)
+        large = large.take(np.flatnonzero(np.abs(large.eta) < physics.LARGE_R_ETA_MAX))
+        if definition.name == physics.MJ_JET_DEFINITION:
             mj = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)[kept]
-        large = large.take(np.flatnonzero(ranks(large) < JETS_PER_EVENT))
-        member[:, i] = membership(large, len(rest.event), JETS_PER_EVENT)
+        large = large.take(np.flatnonzero(ranks(large) < physics.JETS_PER_EVENT))
+        member[:, i] = membership(large, len(rest.event), physics.JETS_PER_EVENT)
         large_r[definition.name] = _three(large, number, n)
 
     missing = missing_momentum(objects.event, objects.pt, objects.phi, objects.n_events)
-    moments = fox_wolfram(jets.pt, jets.eta, jets.phi, jet_offsets, FOX_WOLFRAM_ORDERS)
-    columns = dict(zip((f"h{order}" for order in FOX_WOLFRAM_ORDERS), moments.T, strict=True)) | {
+    moments = fox_wolfram(jets.pt, jets.eta, jets.phi, jet_offsets, physics.FOX_WOLFRAM_ORDERS)
+    columns = {f"h{order}": moments[:, i] for i, order in enumerate(physics.FOX_WOLFRAM_ORDERS)} | {
         "met_x": missing[0][kept],
         "met_y": missing[1][kept],
         "ht": np.bincount(jet_event, weights=jets.pt, minlength=n),
@@ -171,7 +162,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
         "n_jets": np.diff(jet_offsets),
         "n_b_tags": np.bincount(jet_event[tagged], minlength=n),
     }
-    used = np.flatnonzero((member < JETS_PER_EVENT).any(axis=1))
+    used = np.flatnonzero((member < physics.JETS_PER_EVENT).any(axis=1))
     # Hardest first inside an event: readable, and it compresses better.
     used = used[np.lexsort((-rest.pt[used], rest.event[used]))]
     of_object = {name: getattr(rest, name)[used] for name in ("pt", "eta", "phi", "charge", "type")}
@@ -187,7 +178,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
 
 def _three(jets: Jets, number: np.ndarray, n: int) -> np.ndarray:
     """The three hardest jets as a table (n, 3); pT 0 where an event has fewer."""
-    three = np.zeros((n, JETS_PER_EVENT), LARGE_R_DTYPE)
+    three = np.zeros((n, physics.JETS_PER_EVENT), LARGE_R_DTYPE)
     for name in ("pt", "eta", "phi", "mass"):
         three[name][number[jets.event], ranks(jets)] = getattr(jets, name)
     return three

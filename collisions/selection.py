@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+import physics
 from collisions.clustering import Jets, anti_kt
 from collisions.detector import (
     ELECTRON,
@@ -15,19 +16,6 @@ from collisions.detector import (
 )
 from collisions.particles import Particles, Rows
 from jets.ragged import delta_r, offsets_of, pairs
-from physics import (
-    B_TAGS_MIN,
-    HT_MIN,
-    JET_ETA_MAX,
-    JET_PT_MIN,
-    JET_RADIUS,
-    JETS_MIN,
-    JETS_MIN_LOOSE,
-    LEPTON_B_MASS,
-    LEPTON_B_MASS_TARGET,
-    LEPTON_ETA_MAX,
-    LEPTON_PT_MIN,
-)
 
 # A response of the detector lifts no softer lepton over the threshold in one of 1,000 cases.
 TRUE_LEPTON_PT_MIN = 18.0
@@ -52,8 +40,8 @@ def isolated_leptons(objects: Objects) -> np.ndarray:
     The isolation is the scalar sum of the pT of all other objects above 0.5 GeV within
     Delta R < 0.5, over the lepton's own pT.
     """
-    chosen = objects.identified & (objects.pt > LEPTON_PT_MIN)
-    rows = np.flatnonzero(chosen & (np.abs(objects.eta) < LEPTON_ETA_MAX))
+    chosen = objects.identified & (objects.pt > physics.LEPTON_PT_MIN)
+    rows = np.flatnonzero(chosen & (np.abs(objects.eta) < physics.LEPTON_ETA_MAX))
     lepton, other = pairs(offsets_of(objects.event[rows], objects.n_events), objects.offsets)
     near = _distance(objects, rows[lepton], objects, other) < ISOLATION_RADIUS
     counted = near & (other != rows[lepton]) & (objects.pt[other] > ISOLATION_OBJECT_PT_MIN)
@@ -74,10 +62,10 @@ def energy_scale(pt: np.ndarray, eta: np.ndarray) -> np.ndarray:
 
 def small_jets(objects: Objects) -> Jets:
     """Calibrated R = 0.4 jets inside the acceptance, falling in pT in each event."""
-    jets = anti_kt(objects, JET_RADIUS, JET_PT_MIN / 2)
+    jets = anti_kt(objects, physics.JET_RADIUS, physics.JET_PT_MIN / 2)
     scale = energy_scale(jets.pt, jets.eta)
     jets = replace(jets, pt=jets.pt * scale, mass=jets.mass * scale)
-    rows = np.flatnonzero((jets.pt > JET_PT_MIN) & (np.abs(jets.eta) < JET_ETA_MAX))
+    rows = np.flatnonzero((jets.pt > physics.JET_PT_MIN) & (np.abs(jets.eta) < physics.JET_ETA_MAX))
     return jets.take(rows[np.lexsort((-jets.pt[rows], jets.event[rows]))])
 
 
@@ -119,7 +107,7 @@ def lepton_b_mass(
     product = lepton_energy * jet_energy - objects.pt[own] * jets.pt[rows] * cosines
     mass = np.sqrt(np.maximum(objects.mass[own] ** 2 + jets.mass[rows] ** 2 + 2 * product, 0.0))
     nearest = np.full(objects.n_events, np.inf)
-    distance = np.abs(mass - LEPTON_B_MASS_TARGET)
+    distance = np.abs(mass - physics.LEPTON_B_MASS_TARGET)
     order = np.argsort(-distance, kind="stable")  # the nearest is written last
     nearest[jets.event[rows[order]]] = mass[order]
     return nearest
@@ -169,15 +157,15 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
     mass = lepton_b_mass(objects, lepton, jets, tagged)
 
     left, passed = {}, np.ones(objects.n_events, bool)
-    low, high = LEPTON_B_MASS
+    low, high = physics.LEPTON_B_MASS
     for cut, passes in {
         "an isolated lepton": count >= 1,
         "no second lepton": count == 1,
-        f"at least {JETS_MIN_LOOSE} jets": n_jets >= JETS_MIN_LOOSE,
-        "a b tag": n_tags >= B_TAGS_MIN,
-        f"HT > {HT_MIN:.0f} GeV": ht > HT_MIN,
+        f"at least {physics.JETS_MIN_LOOSE} jets": n_jets >= physics.JETS_MIN_LOOSE,
+        "a b tag": n_tags >= physics.B_TAGS_MIN,
+        f"HT > {physics.HT_MIN:.0f} GeV": ht > physics.HT_MIN,
         f"{low:.0f} < m(l, b) < {high:.0f} GeV": (mass > low) & (mass < high),
     }.items():
         left[cut] = passed = passed & passes
-    left[f"at least {JETS_MIN} jets"] = passed & (n_jets >= JETS_MIN)
+    left[f"at least {physics.JETS_MIN} jets"] = passed & (n_jets >= physics.JETS_MIN)
     return Selected(passed, lepton, jets, true_flavour, tagged, left)
