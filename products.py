@@ -17,9 +17,9 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import socket
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -48,13 +48,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if _is_left_behind(left):
             left.unlink(missing_ok=True)
     writer = f"{begin}{socket.gethostname()}@{os.getpid()}@"
-    handle, name = tempfile.mkstemp(prefix=writer, suffix=end, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f"{writer}{secrets.token_hex(4)}{end}"
+    temporary.touch(exist_ok=False)
     try:
         with naming(path):
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -146,12 +144,6 @@ def machine() -> str:
     return f"{platform.machine()}, {cores()} cores"
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def fingerprint(path: Path) -> dict:
     """Size, modification time and SHA-256 of a file."""
     status = path.stat()
@@ -207,19 +199,9 @@ def unchanged(inputs: Mapping[str, Mapping]) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
-    packages = (
-        "numpy",
-        "scipy",
-        "h5py",
-        "torch",
-        "timm",
-        "xgboost",
-        "scikit-learn",
-        "pythia8mc",
-        "fastjet",
-    )
+    packages = "numpy scipy h5py torch timm xgboost scikit-learn pythia8mc fastjet"
     found = {"python": platform.python_version()}
-    for package in packages:
+    for package in packages.split():
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
@@ -352,11 +334,11 @@ def is_finished(path: Path, settings: Mapping, inputs: Iterable[Path | str]) -> 
         return False
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        files = [*record["inputs"].items(), *record["outputs"].items()]
         return (
             record["settings"] == _as_json(settings)
             and set(record["inputs"]) == {str(file) for file in inputs}
-            and all(_unchanged(Path(file), facts) for file, facts in record["inputs"].items())
-            and all(_unchanged(Path(file), facts) for file, facts in record["outputs"].items())
+            and all(_unchanged(Path(file), facts) for file, facts in files)
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return False

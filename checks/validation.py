@@ -84,7 +84,7 @@ def cut_flow(folder: Path) -> Rows:
     columns: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("[!.]*.h5")):
         events = read_events(path)
-        key = "tt̄" if events.process == TTBAR.name else f"stop {events.m_stop} GeV"
+        key = "tt̄" if events.process == TTBAR.name else f"stop {events.numbers[0]} GeV"
         flows = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
         columns[key] = columns.get(key, 0) + flows
         cuts = [name.decode() for name in events.cut_flow["name"]]
@@ -213,7 +213,7 @@ def mass_peaks(folder: Path) -> Rows:
     background, signal = [read_sample(folder, "ttbar")], {}
     for path in sorted(folder.glob("stop_*.h5")):
         events = read_events(path)
-        signal.setdefault(events.m_neutralino, []).append(events)
+        signal.setdefault(events.numbers[1], []).append(events)
     lightest = min(signal)
     cases = [
         ("W", 80.4, background, "AK08"),

@@ -5,24 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collisions.clustering import Jets, anti_kt, membership, multiplicity, ranks
-from collisions.detector import Objects, respond
+import physics
+from collisions.clustering import Jets, anti_kt, membership, ranks
+from collisions.detector import ELECTRON, Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
-from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
+from collisions.particles import Record, heavy_hadrons, truth, visible
 from collisions.selection import Selected, has_lepton, select, without
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
-from jets.ragged import delta_r, offsets_from, offsets_of
-from physics import (
-    FOX_WOLFRAM_ORDERS,
-    JET_DEFINITIONS,
-    JETS_MIN,
-    JETS_PER_EVENT,
-    LARGE_R_ETA_MAX,
-    LARGE_R_PT_MIN,
-    MISSING_DELTA_R,
-    MJ_JET_DEFINITION,
-)
+from jets.ragged import delta_r, offsets_from, offsets_of, table
 from processes import Process
 
 
@@ -64,35 +55,36 @@ def make_chunk(
         veto: whether the process's early veto is on.
         loose_share: the share of events with 5 or 6 jets that is kept, chosen at random.
     """
-    clock = _Clock()
+    times = {"begin": time.perf_counter()}
     batch = generate(process, parameters, tries, seed, veto)
-    clock.lap("Pythia")
+    times["Pythia"] = time.perf_counter()
 
     generator = np.random.default_rng((seed, 0))
     record = Record.of(batch.particles)
     particles = visible(record)
     candidate = has_lepton(particles)
-    particles = _of_events(particles, candidate)
-    hadrons = _of_events(heavy_hadrons(record), candidate)
-    clock.lap("record")
+    particles = particles.take(candidate[particles.event])
+    hadrons = heavy_hadrons(record)
+    hadrons = hadrons.take(candidate[hadrons.event])
+    times["record"] = time.perf_counter()
     objects = respond(particles, generator)
-    clock.lap("detector")
+    times["detector"] = time.perf_counter()
     selected = select(objects, hadrons, generator)
-    tight = multiplicity(selected.jets) >= JETS_MIN
+    tight = np.diff(selected.jets.offsets) >= physics.JETS_MIN
     kept = np.flatnonzero(
         selected.passed & (tight | (generator.random(objects.n_events) < loose_share))
     )
-    clock.lap("selection")
+    times["selection"] = time.perf_counter()
 
     columns = _columns(kept, objects, selected)
     columns["truth"] = truth(record, process.truth)[kept]
     columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
     columns["weight"] = batch.weight[kept]
     columns["veto_score"] = batch.veto_score[kept].astype("f4")
-    for name in JET_DEFINITIONS:
+    for name in physics.JET_DEFINITIONS:
         large = columns[name]
         large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
-    clock.lap("large jets")
+    times["large jets"] = time.perf_counter()
     cut_flow = {
         "begun": batch.tried,
         process.cut: batch.wanted,
@@ -106,9 +98,8 @@ def make_chunk(
         *(batch.weight[left].sum() for left in selected.left.values()),
     )
     weighted = dict(zip(cut_flow, map(float, weights), strict=True))
-    return Chunk(
-        columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, clock.seconds
-    )
+    seconds = dict(zip(list(times)[1:], np.diff(list(times.values())).tolist(), strict=True))
+    return Chunk(columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, seconds)
 
 
 def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
@@ -120,33 +111,13 @@ def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
 
 def _nearest(jets: np.ndarray, particles: np.ndarray) -> np.ndarray:
     """Distances (n, 3, 2) of jets (n, 3) to two particles of (n, m), the nearest ones."""
-    found = np.full((*jets.shape, max(2, particles.shape[1])), MISSING_DELTA_R)
+    found = np.full((*jets.shape, max(2, particles.shape[1])), physics.MISSING_DELTA_R)
     if particles.shape[1]:
         one, two = jets[:, :, None], particles[:, None, :]
         distance = delta_r(one["eta"], one["phi"], two["eta"], two["phi"])
         exists = (one["pt"] > 0) & (two["pdg_id"] != 0)
-        found[..., : particles.shape[1]] = np.where(exists, distance, MISSING_DELTA_R)
+        found[..., : particles.shape[1]] = np.where(exists, distance, physics.MISSING_DELTA_R)
     return np.sort(found, axis=-1)[..., :2] if particles.shape[1] > 2 else found
-
-
-class _Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
-
-
-def _of_events(particles: Particles, chosen: np.ndarray) -> Particles:
-    """The particles of the chosen events (a mask over events); event numbers stay."""
-    mask = chosen[particles.event]
-    columns = {k: v[mask] for k, v in vars(particles).items() if k != "n_events"}
-    return Particles(**columns, n_events=particles.n_events)
 
 
 def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str, np.ndarray]:
@@ -155,68 +126,59 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     number[kept] = np.arange(len(kept))
     n = len(kept)
 
-    lepton_rows = selected.lepton[kept]
-    lepton = np.empty(n, TABLES["lepton"])
-    for name in ("pt", "eta", "phi", "mass", "charge"):
-        lepton[name] = getattr(objects, name)[lepton_rows]
-    lepton["pdg_id"] = -lepton["charge"] * np.where(objects.type[lepton_rows] == 3, 11, 13)
+    row = selected.lepton[kept]
+    columns = {name: getattr(objects, name)[row] for name in ("pt", "eta", "phi", "mass", "charge")}
+    columns["pdg_id"] = -columns["charge"] * np.where(objects.type[row] == ELECTRON, 11, 13)
+    lepton = table(TABLES["lepton"], n, columns)
 
-    missing_x, missing_y = missing_momentum(
-        objects.event, objects.pt, objects.phi, objects.n_events
-    )
     inside = np.flatnonzero(number[selected.jets.event] >= 0)
-    jets = selected.jets.take(inside)
+    jets, tagged = selected.jets.take(inside), selected.tagged[inside]
     jet_event = number[jets.event]
     jet_offsets = offsets_of(jet_event, n)
-    jet_table = np.empty(len(inside), TABLES["jets"])
-    for name in ("pt", "eta", "phi", "mass"):
-        jet_table[name] = getattr(jets, name)
-    jet_table["b_tag"] = selected.tagged[inside]
-    jet_table["flavour"] = selected.flavour[inside]
+    columns = {name: getattr(jets, name) for name in ("pt", "eta", "phi", "mass")}
+    columns |= {"b_tag": tagged, "flavour": selected.flavour[inside]}
+    jet_table = table(TABLES["jets"], len(inside), columns)
 
     rest = without(objects, selected.lepton)
     rest = rest.take(number[rest.event] >= 0)
-    member = np.empty((len(rest.event), len(JET_DEFINITIONS)), np.uint8)
-    columns: dict[str, np.ndarray] = {}
-    observables = np.empty(n, TABLES["observables"])
-    for i, definition in enumerate(JET_DEFINITIONS.values()):
-        large = anti_kt(rest, definition.radius, LARGE_R_PT_MIN)
-        large = large.take(np.flatnonzero(np.abs(large.eta) < LARGE_R_ETA_MAX))
-        if definition.name == MJ_JET_DEFINITION:
-            mass = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)
-            observables["mj"] = mass[kept]
-        large = large.take(np.flatnonzero(ranks(large) < JETS_PER_EVENT))
-        member[:, i] = membership(large, ranks(large), len(rest.event), JETS_PER_EVENT)
-        columns[definition.name] = _three(large, number, n)
+    member = np.empty((len(rest.event), len(physics.JET_DEFINITIONS)), np.uint8)
+    large_r = {}
+    for i, definition in enumerate(physics.JET_DEFINITIONS.values()):
+        large = anti_kt(rest, definition.radius, physics.LARGE_R_PT_MIN)
+        large = large.take(np.flatnonzero(np.abs(large.eta) < physics.LARGE_R_ETA_MAX))
+        if definition.name == physics.MJ_JET_DEFINITION:
+            mj = np.bincount(large.event, weights=large.mass, minlength=objects.n_events)[kept]
+        large = large.take(np.flatnonzero(ranks(large) < physics.JETS_PER_EVENT))
+        member[:, i] = membership(large, len(rest.event), physics.JETS_PER_EVENT)
+        large_r[definition.name] = _three(large, number, n)
 
-    observables["met_x"], observables["met_y"] = missing_x[kept], missing_y[kept]
-    observables["ht"] = np.bincount(jet_event, weights=jets.pt, minlength=n)
-    observables["n_jets"] = np.diff(jet_offsets)
-    observables["n_b_tags"] = np.bincount(jet_event[selected.tagged[inside]], minlength=n)
-    moments = fox_wolfram(jets.pt, jets.eta, jets.phi, jet_offsets, FOX_WOLFRAM_ORDERS)
-    for i, order in enumerate(FOX_WOLFRAM_ORDERS):
-        observables[f"h{order}"] = moments[:, i]
-
-    used = np.flatnonzero((member < JETS_PER_EVENT).any(axis=1))
+    missing = missing_momentum(objects.event, objects.pt, objects.phi, objects.n_events)
+    moments = fox_wolfram(jets.pt, jets.eta, jets.phi, jet_offsets, physics.FOX_WOLFRAM_ORDERS)
+    columns = {f"h{order}": moments[:, i] for i, order in enumerate(physics.FOX_WOLFRAM_ORDERS)} | {
+        "met_x": missing[0][kept],
+        "met_y": missing[1][kept],
+        "ht": np.bincount(jet_event, weights=jets.pt, minlength=n),
+        "mj": mj,
+        "n_jets": np.diff(jet_offsets),
+        "n_b_tags": np.bincount(jet_event[tagged], minlength=n),
+    }
+    used = np.flatnonzero((member < physics.JETS_PER_EVENT).any(axis=1))
     # Hardest first inside an event: readable, and it compresses better.
     used = used[np.lexsort((-rest.pt[used], rest.event[used]))]
-    table = np.empty(len(used), OBJECT_DTYPE)
-    for name in ("pt", "eta", "phi", "charge", "type"):
-        table[name] = getattr(rest, name)[used]
-    table["jet"] = member[used]
-    return columns | {
-        "observables": observables,
+    of_object = {name: getattr(rest, name)[used] for name in ("pt", "eta", "phi", "charge", "type")}
+    return large_r | {
+        "observables": table(TABLES["observables"], n, columns),
         "lepton": lepton,
         "jets": jet_table,
         "jet_offsets": jet_offsets,
-        "objects": table,
+        "objects": table(OBJECT_DTYPE, len(used), of_object | {"jet": member[used]}),
         "object_offsets": offsets_of(number[rest.event[used]], n),
     }
 
 
 def _three(jets: Jets, number: np.ndarray, n: int) -> np.ndarray:
     """The three hardest jets as a table (n, 3); pT 0 where an event has fewer."""
-    table = np.zeros((n, JETS_PER_EVENT), LARGE_R_DTYPE)
+    three = np.zeros((n, physics.JETS_PER_EVENT), LARGE_R_DTYPE)
     for name in ("pt", "eta", "phi", "mass"):
-        table[name][number[jets.event], ranks(jets)] = getattr(jets, name)
-    return table
+        three[name][number[jets.event], ranks(jets)] = getattr(jets, name)
+    return three

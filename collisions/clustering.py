@@ -1,20 +1,21 @@
 """Anti-kT jets of a batch of events, with FastJet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import awkward as ak
 import fastjet
 import numpy as np
 
 from collisions.detector import Objects
-from jets.ragged import offsets_from, offsets_of, take
+from collisions.particles import Rows
+from jets.ragged import offsets_from, take
 
 # FastJet's banner, once a process, would break the progress bar; its citation is in the README.
 fastjet.ClusterSequenceArea.set_fastjet_banner_stream(None)
 
 
 @dataclass(frozen=True)
-class Jets:
+class Jets(Rows):
     """Jets of a batch, one row each, sorted by event and falling pT; GeV.
 
     Attributes:
@@ -37,15 +38,11 @@ class Jets:
     def take(self, rows: np.ndarray) -> "Jets":
         """The jets of the given row numbers, in that order."""
         members, offsets = take(self.constituent_offsets, rows)
-        return Jets(
-            self.event[rows],
-            self.pt[rows],
-            self.eta[rows],
-            self.phi[rows],
-            self.mass[rows],
-            self.constituents[members],
-            offsets,
-            self.n_events,
+        return replace(
+            self,
+            **{name: vars(self)[name][rows] for name in ("event", "pt", "eta", "phi", "mass")},
+            constituents=self.constituents[members],
+            constituent_offsets=offsets,
         )
 
 
@@ -54,27 +51,14 @@ def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
 
     Source: Cacciari, Salam, Soyez, arXiv:0802.1189; FastJet, arXiv:1111.6097.
     """
-    offsets = offsets_of(objects.event, objects.n_events)
+    offsets = objects.offsets
     filled = np.flatnonzero(np.diff(offsets))  # FastJet wants at least one particle an event
-    pt = objects.pt
-    pz = pt * np.sinh(objects.eta)
-    momenta = ak.zip(
-        {
-            "px": pt * np.cos(objects.phi),
-            "py": pt * np.sin(objects.phi),
-            "pz": pz,
-            "E": np.sqrt(pt**2 + pz**2 + objects.mass**2),
-        }
-    )
     if len(filled) == 0:
-        nothing = np.zeros(0)
-        return Jets(
-            nothing.astype(int),
-            *[nothing] * 4,
-            nothing.astype(int),
-            np.zeros(1, int),
-            objects.n_events,
-        )
+        none, number = np.zeros(0), np.zeros(0, int)
+        return Jets(number, none, none, none, none, number, offsets_from(number), objects.n_events)
+    pt, pz = objects.pt, objects.pt * np.sinh(objects.eta)
+    momenta = {"px": pt * np.cos(objects.phi), "py": pt * np.sin(objects.phi), "pz": pz}
+    momenta = ak.zip(momenta | {"E": np.sqrt(pt**2 + pz**2 + objects.mass**2)})
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
     sequence = fastjet.ClusterSequence(ak.unflatten(momenta, np.diff(offsets)[filled]), definition)
     clustered = sequence.inclusive_jets(min_pt=pt_min)
@@ -87,37 +71,19 @@ def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
     flat = ak.flatten(clustered)
     px, py, pz, energy = (ak.to_numpy(flat[name]) for name in ("px", "py", "pz", "E"))
     pt = np.hypot(px, py)
-    mass_squared = energy**2 - pz**2 - pt**2
-    jets = Jets(
-        event,
-        pt,
-        np.arcsinh(pz / pt),
-        np.arctan2(py, px),
-        np.sqrt(np.maximum(mass_squared, 0.0)),
-        members,
-        offsets_from(sizes),
-        objects.n_events,
-    )
+    eta, phi = np.arcsinh(pz / pt), np.arctan2(py, px)
+    mass = np.sqrt(np.maximum(energy**2 - pz**2 - pt**2, 0.0))
+    jets = Jets(event, pt, eta, phi, mass, members, offsets_from(sizes), objects.n_events)
     return jets.take(np.lexsort((-pt, event)))
 
 
-def membership(jets: Jets, rank: np.ndarray, n_objects: int, none: int) -> np.ndarray:
-    """The rank (n_objects,) uint8 of the jet that each object belongs to, or `none`.
-
-    Args:
-        rank: (n_jets,) a jet's number in its event.
-    """
+def membership(jets: Jets, n_objects: int, none: int) -> np.ndarray:
+    """The number (n_objects,) uint8, in its event, of each object's jet, or `none`."""
     number = np.full(n_objects, none, np.uint8)
-    number[jets.constituents] = np.repeat(rank, np.diff(jets.constituent_offsets))
+    number[jets.constituents] = np.repeat(ranks(jets), np.diff(jets.constituent_offsets))
     return number
 
 
 def ranks(jets: Jets) -> np.ndarray:
     """A jet's number (n_jets,) in its event, 0 the hardest."""
-    first = offsets_of(jets.event, jets.n_events)
-    return np.arange(len(jets.event)) - first[jets.event]
-
-
-def multiplicity(jets: Jets) -> np.ndarray:
-    """Jets (n_events,) of every event."""
-    return np.bincount(jets.event, minlength=jets.n_events)
+    return np.arange(len(jets.event)) - jets.offsets[jets.event]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collisions.particles import Particles
+from collisions.particles import Particles, Rows
 
 CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
 CHARGED_HADRON_MASS, ELECTRON_MASS, MUON_MASS = 0.13957, 0.000511, 0.10566
@@ -31,9 +31,10 @@ HCAL_EDGES = np.concatenate(
         [3.139, 3.314, 3.489, 3.664, 3.839, 4.013, 4.191, 4.363, 4.538, 4.716, 4.889, 5.191],
     ]
 )
-HCAL_FINE_RINGS = 19  # of 5 degrees in phi; the others have 10
 ECAL_RINGS = round(3.0 / ECAL_CELL)
 ECAL_EDGES = np.concatenate([np.linspace(0.0, 3.0, ECAL_RINGS + 1), HCAL_EDGES[HCAL_EDGES > 3.01]])
+# Electromagnetic and hadronic: edges, fine rings, and their size in phi, degrees; others have 10.
+LAYERS = ((ECAL_EDGES, ECAL_RINGS, 1), (HCAL_EDGES, 19, 5))
 
 IDENTIFICATION_PT_MIN = 10.0
 ISOLATION_RADIUS = 0.5
@@ -42,7 +43,7 @@ ISOLATION_MAX = {ELECTRON: 0.12, MUON: 0.25}
 
 
 @dataclass(frozen=True)
-class Objects:
+class Objects(Rows):
     """Energy-flow objects of a batch, one row each, sorted by event.
 
     Attributes:
@@ -67,11 +68,6 @@ class Objects:
     def mass(self) -> np.ndarray:
         """(n,) GeV, by type."""
         return np.array([CHARGED_HADRON_MASS, 0.0, 0.0, ELECTRON_MASS, MUON_MASS])[self.type]
-
-    def take(self, chosen: np.ndarray) -> "Objects":
-        """The chosen rows, a mask or row numbers sorted by event."""
-        columns = {name: value[chosen] for name, value in vars(self).items() if name != "n_events"}
-        return Objects(**columns, n_events=self.n_events)
 
 
 def respond(
@@ -99,17 +95,10 @@ def respond(
     kind[np.abs(particles.pdg_id) == 11] = ELECTRON
     kind[np.abs(particles.pdg_id) == 13] = MUON
     share = electromagnetic_share(particles.pdg_id)
-    columns = [
-        (
-            particles.event[tracked],
-            track_pt[tracked],
-            particles.eta[tracked],
-            particles.phi[tracked],
-            particles.charge[tracked].astype(np.int8),
-            kind[tracked],
-            (identified_draw < identification_efficiency(particles, kind, track_pt))[tracked],
-        )
-    ]
+    identified = identified_draw < identification_efficiency(particles, kind, track_pt)
+    charge = particles.charge.astype(np.int8)
+    tracks = (particles.event, track_pt, particles.eta, particles.phi, charge, kind, identified)
+    columns = [[column[tracked] for column in tracks]]
     for layer, fraction in ((ELECTROMAGNETIC, share), (HADRONIC, 1 - share)):
         deposits = (fraction > 0) & (kind != MUON) & (np.abs(particles.eta) < HCAL_EDGES[-1])
         rows = np.flatnonzero(deposits)
@@ -117,11 +106,9 @@ def respond(
             _neutral_towers(
                 layer,
                 significance_min[layer],
-                particles.event[rows],
-                particles.eta[rows],
-                particles.phi[rows],
-                (particles.energy * fraction)[rows],
-                np.where(tracked, track_energy * fraction, 0.0)[rows],
+                particles.take(rows),
+                fraction[rows],
+                np.where(tracked, track_energy, 0.0)[rows],
                 resolution[rows],
                 tower_draws[layer][rows],
                 position_draws[layer][:, rows],
@@ -202,11 +189,7 @@ def tower_resolution(layer: int, eta: np.ndarray, energy: np.ndarray) -> np.ndar
 
 def tower_of(layer: int, eta: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, ...]:
     """The tower a direction falls into: its numbers in eta and phi, and its size in degrees."""
-    edges, fine, degrees = (
-        (ECAL_EDGES, ECAL_RINGS, 1)
-        if layer == ELECTROMAGNETIC
-        else (HCAL_EDGES, HCAL_FINE_RINGS, 5)
-    )
+    edges, fine, degrees = LAYERS[layer]
     ring = np.searchsorted(edges, np.abs(eta), side="right") - 1
     size = np.where(ring < fine, degrees, 10)
     column = np.floor(np.degrees(phi) / size).astype(np.int64) % (360 // size)
@@ -214,27 +197,32 @@ def tower_of(layer: int, eta: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _neutral_towers(
-    layer,
-    significance_min,
-    event,
-    eta,
-    phi,
-    energy,
-    track_energy,
-    resolution,
-    energy_draw,
-    position_draw,
+    layer: int,
+    significance_min: float,
+    particles: Particles,
+    fraction: np.ndarray,
+    track_energy: np.ndarray,
+    resolution: np.ndarray,
+    energy_draw: np.ndarray,
+    position_draw: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Energy-flow neutrals of one calorimeter layer: what towers hold beyond their tracks."""
-    ring, column, size = tower_of(layer, eta, phi)
-    key = (event * 1024 + ring + 512) * 512 + column
+    """Energy-flow neutrals of one calorimeter layer: what towers hold beyond their tracks.
+
+    Args:
+        fraction: (n,) of a particle's energy, and of its track's, that it leaves in this layer.
+        track_energy, resolution: (n,) of the track, 0 without one; relative.
+        energy_draw, position_draw: (n,) normal, (2, n) uniform; a tower uses its first particle's.
+    """
+    energy, track_energy = particles.energy * fraction, track_energy * fraction
+    ring, column, size = tower_of(layer, particles.eta, particles.phi)
+    key = (particles.event * 1024 + ring + 512) * 512 + column
     _, first, tower = np.unique(key, return_index=True, return_inverse=True)
 
     def summed(values: np.ndarray) -> np.ndarray:
         return np.bincount(tower, weights=values, minlength=len(first))
 
-    edges = ECAL_EDGES if layer == ELECTROMAGNETIC else HCAL_EDGES
-    ring, column, size, event = ring[first], column[first], size[first], event[first]
+    edges = LAYERS[layer][0]
+    ring, column, size = ring[first], column[first], size[first]
     inner = np.where(ring < 0, -ring - 1, ring)
     side = np.where(ring < 0, -1.0, 1.0)
     centre = (edges[inner] + edges[inner + 1]) / 2
@@ -255,13 +243,6 @@ def _neutral_towers(
     phi = np.where(phi >= np.pi, phi - 2 * np.pi, phi)
     pt = neutral / np.cosh(eta)
     kind = PHOTON if layer == ELECTROMAGNETIC else NEUTRAL_HADRON
-    zeros = np.zeros(significant.sum(), np.int8)
-    return (
-        event[significant],
-        pt[significant],
-        eta[significant],
-        phi[significant],
-        zeros,
-        np.full(len(zeros), kind, np.uint8),
-        zeros.astype(bool),
-    )
+    n = np.count_nonzero(significant)
+    found = (column[significant] for column in (particles.event[first], pt, eta, phi))
+    return *found, np.zeros(n, np.int8), np.full(n, kind, np.uint8), np.zeros(n, bool)

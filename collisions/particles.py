@@ -1,6 +1,7 @@
 """From Pythia's event records to the particles a detector sees, and to the truth that is kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import awkward as ak
 import numpy as np
@@ -12,15 +13,29 @@ NEUTRINOS = (12, 14, 16)
 HEAVY_HADRON_PT_MIN = 5.0  # GeV, of hadrons that give a jet its flavour
 
 
+class Rows:
+    """Columns (n,) of a batch of `n_events` events, sorted by their number, the column `event`."""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(n_events + 1,) first row of every event."""
+        return offsets_of(self.event, self.n_events)
+
+    def take(self, chosen: np.ndarray) -> Self:
+        """The chosen rows, a mask or row numbers sorted by event; event numbers stay."""
+        columns = {name: vars(self)[name][chosen] for name in vars(self) if name != "n_events"}
+        return replace(self, **columns)
+
+
 @dataclass(frozen=True)
-class Particles:
+class Particles(Rows):
     """Particles of a batch, one row each, sorted by event; momenta in GeV.
 
     Attributes:
         event: (n,) event numbers.
         pdg_id: (n,) PDG ids.
         charge: (n,) in units of e.
-        pt, eta, phi, energy: (n,).
+        pt, eta, phi, energy, mass: (n,).
         n_events: events in the batch, those without particles included.
     """
 
@@ -31,12 +46,8 @@ class Particles:
     eta: np.ndarray
     phi: np.ndarray
     energy: np.ndarray
+    mass: np.ndarray
     n_events: int
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """(n_events + 1,) first row of every event."""
-        return offsets_of(self.event, self.n_events)
 
 
 @dataclass(frozen=True)
@@ -61,24 +72,11 @@ class Record:
         rows = ak.flatten(batch.prt)
         offsets = offsets_from(ak.to_numpy(ak.num(batch.prt)))
         event = events_of(offsets)
-        start = offsets[event]
-
-        def column(array: ak.Array) -> np.ndarray:
-            return ak.to_numpy(array)
-
-        return cls(
-            event=event,
-            offsets=offsets,
-            pdg_id=column(rows.id),
-            status=column(rows.status),
-            daughter_1=column(rows.daughter1) + start,
-            daughter_2=column(rows.daughter2) + start,
-            px=column(rows.p.px),
-            py=column(rows.p.py),
-            pz=column(rows.p.pz),
-            energy=column(rows.p.e),
-            mass=column(rows.m),
-        )
+        columns = (rows.id, rows.status, rows.daughter1, rows.daughter2)
+        columns += (rows.p.px, rows.p.py, rows.p.pz, rows.p.e, rows.m)
+        pdg_id, status, *daughters, px, py, pz, energy, mass = map(ak.to_numpy, columns)
+        daughters = (daughter + offsets[event] for daughter in daughters)
+        return cls(event, offsets, pdg_id, status, *daughters, px, py, pz, energy, mass)
 
     def __len__(self) -> int:
         return len(self.event)
@@ -96,6 +94,7 @@ class Record:
             eta=np.arcsinh(pz / np.maximum(pt, 1e-9)),
             phi=np.arctan2(py, px),
             energy=self.energy[chosen],
+            mass=self.mass[chosen],
             n_events=len(self.offsets) - 1,
         )
 
@@ -126,8 +125,7 @@ def heavy_hadrons(record: Record) -> Particles:
     hadron = (size > 100) & (size < 1_000_000) & (digits[1] > 0)
     hard = np.hypot(record.px, record.py) > HEAVY_HADRON_PT_MIN
     chosen = hadron & hard & ((flavour == 4) | (flavour == 5))
-    hadrons = record.rows(chosen)
-    return Particles(**(vars(hadrons) | {"charge": flavour[chosen]}))
+    return replace(record.rows(chosen), charge=flavour[chosen])
 
 
 def truth(record: Record, kept: tuple[tuple[int, int], ...]) -> np.ndarray:
@@ -153,18 +151,8 @@ def truth(record: Record, kept: tuple[tuple[int, int], ...]) -> np.ndarray:
         rows = rows[rank == seen.get(pdg_id, 0)]
         seen[pdg_id] = seen.get(pdg_id, 0) + 1
         for step in range(daughters + 1):
-            row = rows if step == 0 else record.daughter_1[rows] + step - 1
-            _fill(table[:, slot], record, row)
+            found = record.rows(rows if step == 0 else record.daughter_1[rows] + step - 1)
+            for name in ("pdg_id", "pt", "eta", "phi", "mass"):
+                table[name][found.event, slot] = getattr(found, name)
             slot += 1
     return table
-
-
-def _fill(column: np.ndarray, record: Record, rows: np.ndarray) -> None:
-    """Write the rows' ids and four-vectors into one slot of the events they belong to."""
-    event = record.event[rows]
-    pt = np.hypot(record.px[rows], record.py[rows])
-    column["pdg_id"][event] = record.pdg_id[rows]
-    column["pt"][event] = pt
-    column["eta"][event] = np.arcsinh(record.pz[rows] / np.maximum(pt, 1e-9))
-    column["phi"][event] = np.arctan2(record.py[rows], record.px[rows])
-    column["mass"][event] = record.mass[rows]

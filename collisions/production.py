@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -82,9 +83,14 @@ class Sample:
         """The finished file."""
         return self.folder / f"{self.name}.h5"
 
+    @property
+    def chunks(self) -> Path:
+        """The folder of its chunks."""
+        return self.folder / "chunks" / self.name
+
     def chunk_path(self, chunk: int) -> Path:
         """The file of one chunk."""
-        return self.folder / "chunks" / self.name / f"{chunk:04d}.h5"
+        return self.chunks / f"{chunk:04d}.h5"
 
     def seed(self, chunk: int) -> int:
         """Pythia's seed of one chunk, from what identifies it and nothing else."""
@@ -97,9 +103,7 @@ class Sample:
         """How many first chunks reach the target; 0 if those that are finished do not."""
         total = 0
         for chunk in range(self.begun):
-            if chunk not in self.selected:
-                return 0
-            total += self.selected[chunk]
+            total += self.selected.get(chunk, -math.inf)
             if total >= self.target:
                 return chunk + 1
         return 0
@@ -108,9 +112,9 @@ class Sample:
         """Whether the chunks begun so far will probably not reach the target."""
         if not self.selected:
             return self.begun == 0
-        mean = max(np.mean(list(self.selected.values())), 0.1)
-        unfinished = self.begun - len(self.selected)
-        return sum(self.selected.values()) + unfinished * mean < self.target
+        found = self.selected.values()
+        unfinished = self.begun - len(found)
+        return sum(found) + unfinished * max(np.mean(list(found)), 0.1) < self.target
 
     def settings(self) -> dict:
         """What decides a chunk besides its number."""
@@ -143,16 +147,16 @@ def samples_of(
     Raises:
         InputError: parameters that a process cannot have.
     """
-    samples = []
+    simulation, samples = study.simulation, []
     for process in (PROCESSES[name] for name in names):
         files = study.files_of(process)
         target, loose_share = {
             BACKGROUND: (
-                math.ceil(study.simulation.background_events / len(files)),
-                study.simulation.background_loose_share,
+                math.ceil(simulation.background_events / len(files)),
+                simulation.background_loose_share,
             ),
-            SIGNAL: (study.simulation.signal_events, study.simulation.signal_loose_share),
-            VARIATION: (study.simulation.variation_events, 0.0),
+            SIGNAL: (simulation.signal_events, simulation.signal_loose_share),
+            VARIATION: (simulation.variation_events, 0.0),
         }[process.role]
         folder = study.folder_of(process)
         samples += [
@@ -177,19 +181,18 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
         process, sample.parameters, sample.tries, seed, sample.veto, sample.loose_share
     )
     begun, *_, selected = made.cut_flow.values()
-    flow = list(made.weighted_cut_flow.values())
+    flow = np.array(list(made.weighted_cut_flow.values()))
     facts = {
         "seed": seed,
         "generated": begun,
         "selected": selected,
         "cross_section_pb": made.cross_section,
-        "sum_of_weights": flow[0],
+        "sum_of_weights": float(flow[0]),
         "sum_of_squares": made.squares,
-        "selected_weight": flow[-1],
+        "selected_weight": float(flow[-1]),
     }
     events = of_chunk(made.columns, made.cut_flow, sample.settings() | summary([facts]))
-    events = normalised(sample, events, events.weight, np.array(flow))
-    write_events(sample.chunk_path(chunk), events)
+    write_events(sample.chunk_path(chunk), normalised(sample, events, events.weight, flow))
     return begun, selected, made.seconds
 
 
@@ -221,18 +224,15 @@ def summary(chunks: list[dict]) -> dict:
     passing = sum(chunk.get("selected_weight", chunk["selected"]) for chunk in chunks)
     generated = np.array([chunk["generated"] for chunk in chunks])
     values, errors = np.array([chunk["cross_section_pb"] for chunk in chunks]).T
-    selected = sum(chunk["selected"] for chunk in chunks)
-    efficiency = passing / total
-    weights = generated / generated.sum()
+    efficiency, shares = passing / total, generated / generated.sum()
+    error = math.sqrt(efficiency * (1 - efficiency) / (total**2 / squares))
     return {
-        "cross_section_pb": float(weights @ values),
-        "cross_section_error_pb": float(np.sqrt(np.sum((weights * errors) ** 2))),
+        "cross_section_pb": float(shares @ values),
+        "cross_section_error_pb": float(np.sqrt(np.sum((shares * errors) ** 2))),
         "generated": int(generated.sum()),
-        "selected": selected,
+        "selected": sum(chunk["selected"] for chunk in chunks),
         "selection_efficiency": float(efficiency),
-        "selection_efficiency_error": math.sqrt(
-            efficiency * (1 - efficiency) / (total**2 / squares)
-        ),
+        "selection_efficiency_error": error,
         "sum_of_weights": float(total),
         "sum_of_squares": float(squares),
         "chunks": json.dumps(chunks),
@@ -245,15 +245,13 @@ def finish(sample: Sample) -> int:
     Returns:
         Fully selected events of the file.
     """
-    chunks = sample.complete_chunks()
     parts = [read_events(sample.path)] if sample.merged else []
     parts += [
         read_events(sample.chunk_path(chunk), may_be_empty=True)
-        for chunk in range(sample.merged, chunks)
+        for chunk in range(sample.merged, sample.complete_chunks())
     ]
     facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
-    attributes = sample.settings() | summary(facts)
-    attributes["versions"] = json.dumps(versions())
+    attributes = sample.settings() | summary(facts) | {"versions": json.dumps(versions())}
     events = merge(parts, attributes)
     if np.count_nonzero(events.fully_selected) != attributes["selected"]:
         raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
@@ -266,9 +264,8 @@ def finish(sample: Sample) -> int:
 
 def remove_chunks(sample: Sample) -> None:
     """Those that are in the sample's file, and what was made beyond its target."""
-    folder = sample.chunk_path(0).parent
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    if sample.chunks.is_dir():
+        shutil.rmtree(sample.chunks)
 
 
 def chunks_of(sample: Sample, path: Path) -> list[dict]:
@@ -292,7 +289,7 @@ def chunks_of(sample: Sample, path: Path) -> list[dict]:
 
 def is_complete(sample: Sample) -> bool:
     """Whether nothing is left to do for a sample, not even to tidy up."""
-    if sample.chunk_path(0).parent.is_dir() or not sample.path.is_file():
+    if sample.chunks.is_dir() or not sample.path.is_file():
         return False
     selected = [chunk["selected"] for chunk in chunks_of(sample, sample.path)]
     return sum(selected) >= sample.target
@@ -318,7 +315,7 @@ def take_up(sample: Sample) -> None:
 
 def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
     """Make the files; returns the seconds of each stage, summed over workers."""
-    seconds: dict[str, float] = {}
+    seconds: Counter[str] = Counter()
     begun, start = 0, time.monotonic()
     bar = tqdm(
         total=sum(sample.target for sample in samples),
@@ -350,8 +347,7 @@ def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
                 begun += tried
                 bar.update(sample.selected[chunk])
                 bar.set_postfix_str(f"{begun / (time.monotonic() - start):.0f} events/s")
-                for stage, spent in took.items():
-                    seconds[stage] = seconds.get(stage, 0.0) + spent
+                seconds.update(took)
     except KeyboardInterrupt:
         print(
             "finishing the chunks in the making; interrupt again to leave at once", file=sys.stderr

@@ -1,10 +1,11 @@
 """The preselection of CMS SUS-19-004 (arXiv:2102.06976), cut by cut, on a batch of events."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from collisions.clustering import Jets, anti_kt, multiplicity
+import physics
+from collisions.clustering import Jets, anti_kt
 from collisions.detector import (
     ELECTRON,
     ISOLATION_MAX,
@@ -13,21 +14,8 @@ from collisions.detector import (
     MUON,
     Objects,
 )
-from collisions.particles import Particles
+from collisions.particles import Particles, Rows
 from jets.ragged import delta_r, offsets_of, pairs
-from physics import (
-    B_TAGS_MIN,
-    HT_MIN,
-    JET_ETA_MAX,
-    JET_PT_MIN,
-    JET_RADIUS,
-    JETS_MIN,
-    JETS_MIN_LOOSE,
-    LEPTON_B_MASS,
-    LEPTON_B_MASS_TARGET,
-    LEPTON_ETA_MAX,
-    LEPTON_PT_MIN,
-)
 
 # A response of the detector lifts no softer lepton over the threshold in one of 1,000 cases.
 TRUE_LEPTON_PT_MIN = 18.0
@@ -52,21 +40,19 @@ def isolated_leptons(objects: Objects) -> np.ndarray:
     The isolation is the scalar sum of the pT of all other objects above 0.5 GeV within
     Delta R < 0.5, over the lepton's own pT.
     """
-    chosen = objects.identified & (objects.pt > LEPTON_PT_MIN)
-    rows = np.flatnonzero(chosen & (np.abs(objects.eta) < LEPTON_ETA_MAX))
-    lepton, other = pairs(
-        offsets_of(objects.event[rows], objects.n_events),
-        offsets_of(objects.event, objects.n_events),
-    )
-    row = rows[lepton]
-    near = (
-        delta_r(objects.eta[row], objects.phi[row], objects.eta[other], objects.phi[other])
-        < ISOLATION_RADIUS
-    )
-    counted = near & (other != row) & (objects.pt[other] > ISOLATION_OBJECT_PT_MIN)
+    chosen = objects.identified & (objects.pt > physics.LEPTON_PT_MIN)
+    rows = np.flatnonzero(chosen & (np.abs(objects.eta) < physics.LEPTON_ETA_MAX))
+    lepton, other = pairs(offsets_of(objects.event[rows], objects.n_events), objects.offsets)
+    near = _distance(objects, rows[lepton], objects, other) < ISOLATION_RADIUS
+    counted = near & (other != rows[lepton]) & (objects.pt[other] > ISOLATION_OBJECT_PT_MIN)
     around = np.bincount(lepton[counted], weights=objects.pt[other[counted]], minlength=len(rows))
     limit = np.where(objects.type[rows] == ELECTRON, ISOLATION_MAX[ELECTRON], ISOLATION_MAX[MUON])
     return rows[around < limit * objects.pt[rows]]
+
+
+def _distance(first: Rows, i: np.ndarray, second: Rows, j: np.ndarray) -> np.ndarray:
+    """Delta R of some rows of one table and some of another."""
+    return delta_r(first.eta[i], first.phi[i], second.eta[j], second.phi[j])
 
 
 def energy_scale(pt: np.ndarray, eta: np.ndarray) -> np.ndarray:
@@ -76,20 +62,17 @@ def energy_scale(pt: np.ndarray, eta: np.ndarray) -> np.ndarray:
 
 def small_jets(objects: Objects) -> Jets:
     """Calibrated R = 0.4 jets inside the acceptance, falling in pT in each event."""
-    jets = anti_kt(objects, JET_RADIUS, JET_PT_MIN / 2)
+    jets = anti_kt(objects, physics.JET_RADIUS, physics.JET_PT_MIN / 2)
     scale = energy_scale(jets.pt, jets.eta)
-    jets = Jets(**(vars(jets) | {"pt": jets.pt * scale, "mass": jets.mass * scale}))
-    rows = np.flatnonzero((jets.pt > JET_PT_MIN) & (np.abs(jets.eta) < JET_ETA_MAX))
+    jets = replace(jets, pt=jets.pt * scale, mass=jets.mass * scale)
+    rows = np.flatnonzero((jets.pt > physics.JET_PT_MIN) & (np.abs(jets.eta) < physics.JET_ETA_MAX))
     return jets.take(rows[np.lexsort((-jets.pt[rows], jets.event[rows]))])
 
 
 def flavour(jets: Jets, hadrons: Particles) -> np.ndarray:
     """Truth flavour (n_jets,) int8: 5 or 4 where a bottom or charm hadron is near, else 0."""
-    jet, hadron = pairs(offsets_of(jets.event, jets.n_events), hadrons.offsets)
-    near = (
-        delta_r(jets.eta[jet], jets.phi[jet], hadrons.eta[hadron], hadrons.phi[hadron])
-        < FLAVOUR_RADIUS
-    )
+    jet, hadron = pairs(jets.offsets, hadrons.offsets)
+    near = _distance(jets, jet, hadrons, hadron) < FLAVOUR_RADIUS
     heaviest = np.zeros(len(jets.pt), np.int8)
     np.maximum.at(heaviest, jet[near], hadrons.charge[hadron[near]].astype(np.int8))
     return heaviest
@@ -124,7 +107,7 @@ def lepton_b_mass(
     product = lepton_energy * jet_energy - objects.pt[own] * jets.pt[rows] * cosines
     mass = np.sqrt(np.maximum(objects.mass[own] ** 2 + jets.mass[rows] ** 2 + 2 * product, 0.0))
     nearest = np.full(objects.n_events, np.inf)
-    distance = np.abs(mass - LEPTON_B_MASS_TARGET)
+    distance = np.abs(mass - physics.LEPTON_B_MASS_TARGET)
     order = np.argsort(-distance, kind="stable")  # the nearest is written last
     nearest[jets.event[rows[order]]] = mass[order]
     return nearest
@@ -168,21 +151,21 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
     jets = small_jets(without(objects, lepton))
     true_flavour = flavour(jets, hadrons)
     tagged = generator.random(len(jets.pt)) < b_tag_efficiency(jets.pt, true_flavour)
-    n_jets = multiplicity(jets)
+    n_jets = np.diff(jets.offsets)
     n_tags = np.bincount(jets.event[tagged], minlength=jets.n_events)
     ht = np.bincount(jets.event, weights=jets.pt, minlength=jets.n_events)
     mass = lepton_b_mass(objects, lepton, jets, tagged)
 
     left, passed = {}, np.ones(objects.n_events, bool)
-    low, high = LEPTON_B_MASS
+    low, high = physics.LEPTON_B_MASS
     for cut, passes in {
         "an isolated lepton": count >= 1,
         "no second lepton": count == 1,
-        f"at least {JETS_MIN_LOOSE} jets": n_jets >= JETS_MIN_LOOSE,
-        "a b tag": n_tags >= B_TAGS_MIN,
-        f"HT > {HT_MIN:.0f} GeV": ht > HT_MIN,
+        f"at least {physics.JETS_MIN_LOOSE} jets": n_jets >= physics.JETS_MIN_LOOSE,
+        "a b tag": n_tags >= physics.B_TAGS_MIN,
+        f"HT > {physics.HT_MIN:.0f} GeV": ht > physics.HT_MIN,
         f"{low:.0f} < m(l, b) < {high:.0f} GeV": (mass > low) & (mass < high),
     }.items():
         left[cut] = passed = passed & passes
-    left[f"at least {JETS_MIN} jets"] = passed & (n_jets >= JETS_MIN)
+    left[f"at least {physics.JETS_MIN} jets"] = passed & (n_jets >= physics.JETS_MIN)
     return Selected(passed, lepton, jets, true_flavour, tagged, left)

@@ -5,7 +5,7 @@ number, mass or process, would put the same event into training and test. No lab
 or name enters the hash, and neither the type nor the order in which numbers are stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def of_published(jets: np.ndarray, images: SparseImages, jet_definition: str) ->
     return np.where(exists.any(axis=1), hashes, np.uint64(NOTHING))
 
 
-def refuse_copies(contents: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> None:
+def refuse_copies(contents: Iterable[tuple[Path, np.ndarray, np.ndarray]]) -> None:
     """Let no event through that is there twice.
 
     Args:

@@ -7,7 +7,7 @@ that is finer than the detector, compressed, with a checksum over everything tha
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -50,14 +50,7 @@ TABLES = {
     "cut_flow": np.dtype([("name", "S40"), ("events", "<i8")]),
 } | dict.fromkeys(JET_DEFINITIONS, LARGE_R_DTYPE)
 OBJECT_DTYPE = np.dtype(
-    [
-        ("pt", "<f4"),
-        ("eta", "<f4"),
-        ("phi", "<f4"),
-        ("charge", "i1"),
-        ("type", "u1"),
-        ("jet", "u1", (len(JET_DEFINITIONS),)),
-    ]
+    [*FOUR_VECTOR[:3], ("charge", "i1"), ("type", "u1"), ("jet", "u1", (len(JET_DEFINITIONS),))]
 )
 N_TYPES = 5  # charged hadron, neutral hadron, photon, electron, muon
 RANGES = {  # what a collision can have, by the last part of a column's name; others are finite
@@ -72,23 +65,31 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "b_tag": (0, 1),
     "events": (0, math.inf),
 }
-STORED_OBJECTS = {"pt": "<f2", "eta": "<i2", "phi": "<i2", "kind": "u1", "jet": "u1"}
-WEIGHT_DTYPE = np.dtype("<f8")  # of the dataset `weight`, which a file may lack
+KINDS = 8  # by which `kind` tells type and charge apart
+OBJECT_RANGES = (  # what the columns below can hold; any phi is turned into their range
+    ("eta", -32767 * ANGLE_STEP, 32767 * ANGLE_STEP),
+    ("type", 0, KINDS - 1),
+    ("charge", -1, 1),
+    ("jet", 0, JETS_PER_EVENT),
+)
+AS_STORED = ("objects/eta", "objects/phi", "veto_score")  # may be any number; NaN: no veto
+STORED_OBJECTS = {
+    f"objects/{name}": np.dtype(kind)
+    for name, kind in (("pt", "<f2"), ("eta", "<i2"), ("phi", "<i2"), ("kind", "u1"), ("jet", "u1"))
+}
 INTEGER_64_MAX = 2**63 - 1
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
-INTEGERS = ("index", "generated", "selected")
-ATTRIBUTES = (  # and the parameters of the process
-    "process",
-    "index",
-    "cross_section_pb",
-    "cross_section_error_pb",
-    "generated",
-    "selected",
-    "selection_efficiency",
-    "selection_efficiency_error",
-)
-OF_WEIGHTS = ("normalised_to_pb", "sum_of_weights", "sum_of_squares")  # attributes
-KINDS = 8  # by which `kind` tells type and charge apart
+ATTRIBUTES = {  # type and range of each, besides process, parameters and index
+    "cross_section_pb": (float, 0, math.inf),
+    "cross_section_error_pb": (float, 0, math.inf),
+    "generated": (int, 0, math.inf),
+    "selected": (int, 0, math.inf),
+    "selection_efficiency": (float, 0, 1),
+    "selection_efficiency_error": (float, 0, math.inf),
+}
+# The attributes that normalise weights, and what stands for those that a file lacks.
+OF_WEIGHTS = {"normalised_to_pb": "cross_section_pb", "sum_of_weights": "generated"}
+PER_EVENT = ("observables", "lepton", "truth", "pt_hat", "veto_score")  # one row each
 REMEDY = "simulate or copy it again"
 
 
@@ -144,37 +145,19 @@ class Events:
         """What the file should be called, without its suffix."""
         return PROCESSES[self.process].sample_name(*self.numbers)
 
-    @property
-    def m_stop(self) -> int:
-        """GeV; -1 of a process without stops."""
-        return int(self.attributes.get("m_stop", NONE))
-
-    @property
-    def m_neutralino(self) -> int:
-        """GeV; -1 of a process without neutralinos."""
-        return int(self.attributes.get("m_neutralino", NONE))
-
-    @property
-    def index(self) -> int:
-        """Number of a file of a process without parameters, else -1."""
-        return int(self.attributes["index"])
-
     def take(self, chosen: np.ndarray) -> "Events":
         """The events of a mask (n,); attributes and cut flow stay those of the file."""
-
         jets, jet_offsets = take(self.jet_offsets, chosen)
         objects, object_offsets = take(self.object_offsets, chosen)
-        rows = ("observables", "lepton", "truth", "pt_hat", "veto_score")
-        return Events(
-            self.attributes,
-            self.cut_flow,
+        return replace(
+            self,
             large_r={name: table[chosen] for name, table in self.large_r.items()},
             jets=self.jets[jets],
             jet_offsets=jet_offsets,
             objects=self.objects[objects],
             object_offsets=object_offsets,
             weight=None if self.weight is None else self.weight[chosen],
-            **{name: getattr(self, name)[chosen] for name in rows},
+            **{name: getattr(self, name)[chosen] for name in PER_EVENT},
         )
 
     @property
@@ -195,20 +178,16 @@ class Events:
         return np.ones(len(self)) if self.weight is None else self.weight / self.unit_weight
 
     @property
+    def weighted_cut_flow(self) -> np.ndarray:
+        """The sum of the weights (cuts,) of the events left after every cut."""
+        stated = self.attributes.get("weighted_cut_flow")
+        return np.array(json.loads(stated) if stated else self.cut_flow["events"], float)
+
+    @property
     def generator_cut_flow(self) -> np.ndarray:
         """The same of the generator's weights."""
         unit = self.unit_weight if "weighted_cut_flow" in self.attributes else 1.0
         return self.weighted_cut_flow / unit
-
-    @property
-    def weighted_cut_flow(self) -> np.ndarray:
-        """The sum of the weights (cuts,) of the events left after every cut."""
-        stated = self.attributes.get("weighted_cut_flow")
-        return (
-            self.cut_flow["events"].astype(float)
-            if stated is None
-            else np.array(json.loads(stated))
-        )
 
     @property
     def fully_selected(self) -> np.ndarray:
@@ -216,21 +195,13 @@ class Events:
         return self.observables["n_jets"] >= JETS_MIN
 
 
-def rounded(table: np.ndarray) -> np.ndarray:
-    """A copy with every float32 rounded to 13 bits of mantissa, which compresses far better."""
-    table = np.ascontiguousarray(table).copy()
-    names = table.dtype.names
-    if names:
-        for name in names:
-            table[name] = rounded(table[name])
-    elif table.dtype == np.float32:
-        dropped = 23 - MANTISSA_BITS
-        bits = table.view(np.uint32)
-        finite = np.isfinite(table)
-        bits[finite] = (bits[finite] + (1 << (dropped - 1))) & np.uint32(
-            -(1 << dropped) & 0xFFFFFFFF
-        )
-    return table
+def rounded(column: np.ndarray) -> np.ndarray:
+    """Float32 with 13 bits of mantissa, which compress far better."""
+    dropped = 23 - MANTISSA_BITS
+    bits = column.copy().view(np.uint32)
+    finite = np.isfinite(column)
+    bits[finite] = (bits[finite] + (1 << (dropped - 1))) & np.uint32(-(1 << dropped) & 0xFFFFFFFF)
+    return bits.view(np.float32)
 
 
 def merge(parts: list[Events], attributes: dict) -> Events:
@@ -240,23 +211,21 @@ def merge(parts: list[Events], attributes: dict) -> Events:
     """
 
     def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])
+        return np.concatenate([vars(part)[name] for part in parts])
 
-    def stacked(name: str) -> np.ndarray:
-        counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
-        return offsets_from(counts)
+    def joined_offsets(name: str) -> np.ndarray:
+        return offsets_from(np.concatenate([np.diff(vars(part)[name]) for part in parts]))
 
     cut_flow = parts[0].cut_flow.copy()
     cut_flow["events"] = np.sum([part.cut_flow["events"] for part in parts], axis=0)
-    flat = ("observables", "lepton", "truth", "pt_hat", "veto_score", "jets", "objects")
     return Events(
-        attributes=attributes,
-        cut_flow=cut_flow,
+        attributes,
+        cut_flow,
         large_r={
             name: np.concatenate([part.large_r[name] for part in parts]) for name in JET_DEFINITIONS
         },
-        **{name: joined(name) for name in flat},
-        **{name: stacked(name) for name in ("jet_offsets", "object_offsets")},
+        **{name: joined(name) for name in (*PER_EVENT, "jets", "objects")},
+        **{name: joined_offsets(name) for name in ("jet_offsets", "object_offsets")},
     )
 
 
@@ -270,8 +239,7 @@ def write_events(path: Path, events: Events) -> None:
     arrays = to_arrays(path, events)
     attributes = {"layout": LAYOUT}
     attributes |= {name: _plain(value) for name, value in events.attributes.items()}
-    _check_attributes(path, attributes, hdf5.UNWRITTEN)
-    _check_normalisation(path, attributes, arrays, hdf5.UNWRITTEN)
+    _check_attributes(path, attributes, "weight" in arrays, hdf5.UNWRITTEN)
     _check_shapes(path, arrays, hdf5.UNWRITTEN)
     _check_values(path, arrays, hdf5.UNWRITTEN)
     write_arrays(path, attributes, arrays)
@@ -281,12 +249,9 @@ def write_arrays(path: Path, attributes: dict, arrays: dict[str, np.ndarray]) ->
     """Write one file, atomically, with a checksum that holds; what it says is not checked."""
     with hdf5.written(path, libver="v110") as file:
         for name, array in arrays.items():
-            options = (
-                {} if array.size == 0 else {"compression": 9, "shuffle": True, "fletcher32": True}
-            )
+            options = {"compression": 9, "shuffle": True, "fletcher32": True} if array.size else {}
             file.create_dataset(name, data=array, **options)
-        attributes = attributes | {"checksum": _checksum(attributes, arrays)}
-        for name, value in attributes.items():
+        for name, value in (attributes | {"checksum": _checksum(attributes, arrays)}).items():
             # Text of fixed length: h5py's variable-length text is the one thing that HDF5 would
             # store without a checksum.
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
@@ -298,48 +263,36 @@ def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
     Raises:
         InputError: a number that the file's type cannot hold; `path` is for the sentence.
     """
-    arrays = {}
-    for name, dtype in TABLES.items():
-        if name != "cut_flow":
-            table = events.large_r.get(name, getattr(events, name, None))
-            arrays[name] = rounded(narrowed(path, name, table, dtype))
+    tables = vars(events) | events.large_r
+    arrays = {name: narrowed(path, name, tables[name], dtype) for name, dtype in TABLES.items()}
     if events.weight is not None:
-        arrays["weight"] = narrowed(path, "weight", events.weight, WEIGHT_DTYPE)
-    arrays["cut_flow"] = narrowed(path, "cut_flow", events.cut_flow, TABLES["cut_flow"])
+        arrays["weight"] = narrowed(path, "weight", events.weight, np.dtype("<f8"))
     objects = events.objects
-    phi = objects["phi"]
+    for name, low, high in OBJECT_RANGES:
+        hdf5.require_range(path, f"objects/{name}", objects[name], low, high, hdf5.UNWRITTEN)
     # Half a step beyond pi may come back from a file: such angles stay bit for bit.
+    phi = objects["phi"]
     with np.errstate(invalid="ignore"):
         turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
     phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
-    member, kind = objects["jet"], objects["type"]
-    steps = {"eta": np.rint(objects["eta"] / ANGLE_STEP), "phi": np.rint(phi / ANGLE_STEP)}
-    most = np.iinfo(STORED_OBJECTS["eta"]).max
-    for name, good, expected in (
-        ("eta", np.abs(steps["eta"]) <= most, f"{-most * ANGLE_STEP:g} to {most * ANGLE_STEP:g}"),
-        ("phi", np.isfinite(phi), "an angle"),
-        ("type", (kind >= 0) & (kind < KINDS), f"0 to {KINDS - 1}"),
-        ("charge", np.abs(objects["charge"]) <= 1, "-1, 0 or 1"),
-        ("jet", (member >= 0) & (member <= JETS_PER_EVENT), f"0 to {JETS_PER_EVENT}"),
-    ):
-        hdf5.require(path, f"objects/{name}", objects[name], good, expected, hdf5.UNWRITTEN)
-    columns = steps | {
-        "pt": objects["pt"],
-        "kind": kind + KINDS * (objects["charge"] + 1),
-        "jet": member[:, 0] + 4 * member[:, 1] + 16 * member[:, 2],
+    stored = {
+        "objects/pt": objects["pt"],
+        "objects/eta": np.rint(objects["eta"] / ANGLE_STEP),
+        "objects/phi": np.rint(phi / ANGLE_STEP),
+        "objects/kind": objects["type"] + KINDS * (objects["charge"] + 1),
+        "objects/jet": objects["jet"] @ 4 ** np.arange(len(JET_DEFINITIONS)),
     }
     for name, dtype in STORED_OBJECTS.items():
-        arrays[f"objects/{name}"] = narrowed(path, f"objects/{name}", columns[name], dtype)
+        arrays[name] = narrowed(path, name, stored[name], dtype)
     return arrays
 
 
 def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A table or column in the type of the file, which holds each number as closely as it can.
+    """A table or column in the type of the file, which holds each number as closely as it should.
 
     Raises:
         InputError: the type cannot hold a number; `path` and `name` are for the sentence.
     """
-    dtype = np.dtype(dtype)
     if dtype.names:
         stored = np.empty(table.shape, dtype)
         for field in dtype.names:
@@ -349,19 +302,17 @@ def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.nd
                 )
             stored[field] = narrowed(path, f"{name}/{field}", table[field], dtype[field].base)
         return stored
-    table = np.asarray(table)
     if table.dtype.kind == "U":
         table = np.char.encode(table, "utf-8")
     with np.errstate(invalid="ignore", over="ignore"):
         stored = table.astype(dtype)
     good = stored == table
     if dtype.kind == "f":
-        precision = np.finfo(dtype)
-        good = np.isclose(
-            stored, table, precision.eps, float(precision.smallest_subnormal), equal_nan=True
-        )
+        most = np.finfo(dtype)
+        smallest = float(most.smallest_subnormal)
+        good = np.isclose(stored, table, most.eps, smallest, equal_nan=True)
     hdf5.require(path, name, table, good, f"what the type {dtype} can hold", hdf5.UNWRITTEN)
-    return stored
+    return rounded(stored) if dtype == np.float32 else stored
 
 
 def _checksum(attributes: dict, arrays: dict[str, np.ndarray]) -> str:
@@ -383,7 +334,7 @@ def _plain(value: object) -> object:
 
 
 def read_attributes(path: Path) -> dict:
-    """The attributes of one file, without its events and without verifying the checksum."""
+    """The attributes of one file, without verifying the checksum."""
     with hdf5.opened(path, REMEDY) as file:
         return _attributes(path, file)
 
@@ -397,20 +348,18 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     """
     with hdf5.opened(path, REMEDY) as file:
         attributes = _attributes(path, file)
-        arrays = {name: _read(path, file, name, dtype) for name, dtype in TABLES.items()}
-        for name, dtype in STORED_OBJECTS.items():
-            dataset = f"objects/{name}"
-            arrays[dataset] = _read(path, file, dataset, np.dtype(dtype))
-        if "weight" in file:
-            arrays["weight"] = _read(path, file, "weight", WEIGHT_DTYPE)
+        types = TABLES | STORED_OBJECTS
+        types |= {"weight": np.dtype("<f8")} if "weight" in file else {}
+        arrays = {
+            name: hdf5.read(file, name, dtype, REMEDY, casting="no")
+            for name, dtype in types.items()
+        }
     _check_shapes(path, arrays, REMEDY)
     if not may_be_empty and not len(arrays["lepton"]):
         raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
-    stated = attributes.pop("checksum", None)
-    if stated != _checksum(attributes, arrays):
+    if attributes.pop("checksum", None) != _checksum(attributes, arrays):
         raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
     _check_values(path, arrays, REMEDY)
-    _check_normalisation(path, attributes, arrays, REMEDY)
     objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
     objects["pt"] = arrays["objects/pt"]
     for name in ("eta", "phi"):
@@ -418,15 +367,13 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     kind, member = arrays["objects/kind"], arrays["objects/jet"]
     objects["type"] = kind % KINDS
     objects["charge"] = (kind // KINDS).astype(np.int8) - 1
-    for i in range(len(JET_DEFINITIONS)):
-        objects["jet"][:, i] = member // 4**i % 4
-    events = {name: arrays[name] for name in TABLES if name not in JET_DEFINITIONS}
+    objects["jet"] = member[:, None] // 4 ** np.arange(len(JET_DEFINITIONS)) % 4
     return Events(
         attributes={name: value for name, value in attributes.items() if name != "layout"},
         large_r={name: arrays[name] for name in JET_DEFINITIONS},
         objects=objects,
         weight=arrays.get("weight"),
-        **events,
+        **{name: arrays[name] for name in TABLES if name not in JET_DEFINITIONS},
     )
 
 
@@ -437,130 +384,83 @@ def _attributes(path: Path, file: h5py.File) -> dict:
             f"{path}: layout is {attributes.get('layout')!r}, expected {LAYOUT!r}; "
             "only files made by simulate.py belong here"
         )
-    _check_attributes(path, attributes, REMEDY)
+    _check_attributes(path, attributes, "weight" in file, REMEDY)
     return attributes
 
 
-def _check_attributes(path: Path, attributes: dict, remedy: str) -> None:
-    """All are there, and are what they can be."""
+def _check_attributes(path: Path, attributes: dict, weighted: bool, remedy: str) -> None:
+    """All are there, and are what they can be; those of weighted events tell of how many."""
+
+    def require(name: str, good: bool, expected: str) -> None:
+        if not good:
+            found = f"attribute {name!r} is {attributes[name]!r}"
+            raise InputError(f"{path}: {found}, expected {expected}; {remedy}")
+
     for name, value in attributes.items():
-        if not isinstance(value, str | int | float):
-            raise InputError(
-                f"{path}: attribute {name!r} is a {type(value).__name__}, expected text or a "
-                f"number; {remedy}"
-            )
-        if isinstance(value, str) and (value.endswith("\0") or _is_no_text(value)):
-            raise InputError(
-                f"{path}: attribute {name!r} is {value!r}, expected text that UTF-8 can hold, "
-                f"without a zero at its end; {remedy}"
-            )
-        if isinstance(value, int) and abs(value) > INTEGER_64_MAX:
-            raise InputError(
-                f"{path}: attribute {name!r} is {value}, expected an integer of 64 bits; {remedy}"
-            )
+        require(name, isinstance(value, str | int | float), "text or a number")
+        if isinstance(value, str):
+            plain = value.encode(errors="ignore").decode().rstrip("\0")
+            require(name, value == plain, "text that UTF-8 can hold, without a zero at its end")
+        if isinstance(value, int):
+            require(name, abs(value) <= INTEGER_64_MAX, "an integer of 64 bits")
     process = of_role(SIGNAL, BACKGROUND).get(attributes.get("process"))
     parameters = process.parameters if process else ()
-    expected = (*ATTRIBUTES, *parameters)
-    missing = [name for name in expected if name not in attributes]
-    if missing:
-        raise InputError(f"{path}: attribute {missing[0]!r} is missing; {remedy}")
+    rules = ATTRIBUTES | {
+        name: (float, 0, math.inf) for name in (*OF_WEIGHTS, "sum_of_squares") if name in attributes
+    }
+    rules |= {name: (int, NONE, NONE) for name in STATED if name in attributes}
+    rules["index"] = (int, NONE, NONE)
+    for name in parameters or ("index",):
+        rules[name] = (int, 1, BEAM_ENERGY) if name in STATED else (int, 0, NUMBER_MAX)
+    for name in ("process", *rules):
+        if name not in attributes:
+            raise InputError(f"{path}: attribute {name!r} is missing; {remedy}")
     if process is None:
         raise InputError(f"{path}: {unregistered(attributes['process'])}")
-    integers = (*INTEGERS, *parameters)
-    of_weights = [name for name in OF_WEIGHTS if name in attributes]
-    for name in (*expected[1:], *of_weights):
-        kinds = int if name in integers else (int, float)
+    for name, (kind, low, high) in rules.items():
         value = attributes[name]
-        if not isinstance(value, kinds) or not math.isfinite(value):
-            raise InputError(
-                f"{path}: attribute {name!r} is {value!r}, expected "
-                f"{'an integer' if name in integers else 'a number'}; {remedy}"
-            )
-    ranges = dict.fromkeys(ATTRIBUTES[ATTRIBUTES.index("cross_section_pb") :], (0, math.inf))
-    ranges |= {"selection_efficiency": (0, 1.0), "selected": (0, attributes["generated"])}
-    ranges |= {name: (NONE, NONE) for name in (*STATED, "index") if name in attributes}
-    ranges |= dict.fromkeys(parameters or ("index",), (0, NUMBER_MAX))
-    ranges |= {name: (1, BEAM_ENERGY) for name in parameters if name in STATED}
-    ranges |= dict.fromkeys(of_weights, (0, math.inf))
-    for name, (low, high) in ranges.items():
-        if not low <= attributes[name] <= high:
-            raise InputError(
-                f"{path}: attribute {name!r} is {attributes[name]}, expected {low} to {high:g}; "
-                f"{remedy}"
-            )
-
-
-def _check_normalisation(
-    path: Path, attributes: dict, arrays: dict[str, np.ndarray], remedy: str
-) -> None:
-    """Weights can be those of a part of a sample only if it is known of which part."""
-    for names in (("normalised_to_pb", "cross_section_pb"), ("sum_of_weights", "generated")):
-        name = names[0] if names[0] in attributes else names[1]
-        if "weight" in arrays and attributes[name] <= 0:
-            raise InputError(
-                f"{path}: attribute {name!r} is {attributes[name]}, expected more than 0 beside "
-                f"weights of events; {remedy}"
-            )
-
-
-def _is_no_text(value: str) -> bool:
-    """Whether a character is half of one."""
-    return any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray:
-    dataset = hdf5.dataset(file, name, REMEDY)
-    if dataset.dtype != dtype:
-        raise InputError(
-            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {dtype}; write it so"
-        )
-    return np.asarray(dataset[()], dtype)  # drops the metadata that h5py adds to text
+        is_number = isinstance(value, (int, kind)) and math.isfinite(value)
+        require(name, is_number, "an integer" if kind is int else "a number")
+        require(name, low <= value <= high, f"{low} to {high:g}")
+    generated = attributes["generated"]
+    require("selected", attributes["selected"] <= generated, f"at most {generated} events")
+    for name, instead in OF_WEIGHTS.items() if weighted else ():
+        name = name if name in attributes else instead
+        require(name, attributes[name] > 0, "more than 0 beside weights of events")
 
 
 def _check_shapes(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> None:
     """Every dataset has one row an event (or jet, or object), as the others say."""
     n = len(np.atleast_1d(arrays["lepton"]))
-    slots = arrays["truth"].shape[-1:]
-    expected = dict.fromkeys(("observables", "lepton", "pt_hat", "veto_score"), (n,))
-    expected |= {"weight": (n,)} if "weight" in arrays else {}
+    expected = dict.fromkeys((*PER_EVENT, "weight"), (n,))
     expected |= dict.fromkeys(JET_DEFINITIONS, (n, JETS_PER_EVENT))
-    expected |= {"truth": (n, *slots), "jet_offsets": (n + 1,), "object_offsets": (n + 1,)}
+    expected["truth"] = (n, *arrays["truth"].shape[-1:])
     expected["cut_flow"] = (arrays["cut_flow"].size,)
-    for rows in ("jets", "object"):
-        offsets = arrays["jet_offsets" if rows == "jets" else "object_offsets"]
+    for name, rows in (("jet_offsets", ["jets"]), ("object_offsets", STORED_OBJECTS)):
+        offsets = arrays[name]
         if offsets.shape != (n + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise InputError(
-                f"{path}: offsets of the {rows} are not {n + 1} rising numbers from 0; {remedy}"
+                f"{path}: dataset {name!r} is not {n + 1} rising numbers from 0; {remedy}"
             )
-        names = ["jets"] if rows == "jets" else [f"objects/{name}" for name in STORED_OBJECTS]
-        expected |= {name: (int(offsets[-1]),) for name in names}
-    for name, shape in expected.items():
-        if arrays[name].shape != shape:
-            raise InputError(
-                f"{path}: dataset {name!r} has shape {arrays[name].shape}, expected {shape}; "
-                f"{remedy}"
-            )
+        expected |= {name: offsets.shape} | dict.fromkeys(rows, (int(offsets[-1]),))
+    for name, array in arrays.items():
+        if array.shape != expected[name]:
+            raise hdf5.wrong_shape(path, name, array.shape, expected[name], remedy)
 
 
 def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> None:
     """Every number is one that a collision can have; a checksum vouches for no meaning."""
-    for name, array in arrays.items():
-        fields = array.dtype.names or ("",)
-        for field in fields:
-            column = array[field] if field else array
-            full = f"{name}/{field}" if field else name
-            is_step = name.startswith("objects/") and column.dtype.kind != "f"  # see below
-            if is_step or name == "veto_score":  # NaN where there is no veto
-                continue
-            if (last := full.rpartition("/")[2]) in RANGES:
-                low, high = RANGES[last]
-                good = (column >= low) & (column <= high)
-                expected = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-            elif column.dtype.kind == "f":
-                good, expected = np.isfinite(column), "a finite number"
-            else:
-                continue
-            hdf5.require(path, full, column, good, expected, remedy)
+    every = {
+        full: column
+        for name, array in arrays.items()
+        for full, column in hdf5.columns(name, array).items()
+        if name not in AS_STORED
+    }
+    for name, column in every.items():
+        if (last := name.rpartition("/")[2]) in RANGES:
+            hdf5.require_range(path, name, column, *RANGES[last], remedy)
+        elif column.dtype.kind == "f":
+            hdf5.require(path, name, column, np.isfinite(column), "a finite number", remedy)
     kind = arrays["objects/kind"]
     good = (kind % KINDS < N_TYPES) & (kind // KINDS < 3)
     expected = f"type + {KINDS} (charge + 1) with a type below {N_TYPES}"

@@ -3,7 +3,7 @@
 import errno
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,26 +16,15 @@ from products import atomic_write
 MOST_COMPRESSED = 1032  # numbers of bytes that deflate can make one of
 UNWRITTEN = "it was not written"  # the remedy of a writer, for which there is none
 # Where the references of a damaged file lead; other numbers are the system's own complaints.
-OF_THE_FILE = (
-    errno.EINVAL,
-    errno.EFAULT,
-    errno.EOVERFLOW,
-    errno.EFBIG,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-)
+OF_THE_FILE = (errno.EINVAL, errno.EFAULT, errno.EOVERFLOW, errno.EFBIG)
+OF_THE_FILE += (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 @contextmanager
 def written(path: Path, **options: str) -> Iterator[h5py.File]:
-    """A new HDF5 file, made in memory and written whole, atomically.
+    """A new HDF5 file, made in memory and written whole, atomically; `options` of `h5py.File`.
 
     On a full disk HDF5 itself crashes when it closes a file.
-
-    Args:
-        path: the file.
-        options: of `h5py.File`.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False, **options) as file:
         yield file
@@ -47,11 +36,7 @@ def written(path: Path, **options: str) -> Iterator[h5py.File]:
 
 @contextmanager
 def opened(path: Path, remedy: str) -> Iterator[h5py.File]:
-    """An HDF5 file to read.
-
-    Args:
-        path: the file.
-        remedy: what to do about a bad one, such as `fetch it again`.
+    """An HDF5 file to read; `remedy` says what to do about a bad one, such as `fetch it again`.
 
     Raises:
         InputError: no such file, no regular file, no HDF5, what h5py finds wrong while it is open,
@@ -97,52 +82,108 @@ def dataset(file: h5py.File, name: str, remedy: str) -> h5py.Dataset:
         InputError: it is missing, declares too much, holds nothing, or asks for a filter that is
             not there.
     """
-    found = file.get(name)
+    found, named = file.get(name), f"{file.filename}: dataset {name!r}"
     if not isinstance(found, h5py.Dataset) or found.shape is None:
-        raise InputError(f"{file.filename}: dataset {name!r} is missing; {remedy}")
+        raise InputError(f"{named} is missing; {remedy}")
     settings = found.id.get_create_plist()
     filters = [settings.get_filter(number) for number in range(settings.get_nfilters())]
     for number, _, _, title in filters:
         if not h5py.h5z.filter_avail(number):
             raise InputError(
-                f"{file.filename}: dataset {name!r} is stored with filter {number} "
-                f"({title.decode(errors='replace')}), which HDF5 lacks here, expected gzip or "
-                "none; rewrite the file with `h5repack -f GZIP=4`"
+                f"{named} is stored with filter {number} ({title.decode(errors='replace')}), which "
+                "HDF5 lacks here, expected gzip or none; rewrite the file with `h5repack -f GZIP=4`"
             )
-    stored = found.id.get_storage_size()
+    stored, size = found.id.get_storage_size(), file.id.get_filesize()
     if found.size and not stored:
         raise InputError(
-            f"{file.filename}: dataset {name!r} has shape {found.shape}, but nothing of it was "
-            "ever written into this file"
+            f"{named} has shape {found.shape}, but nothing of it was ever written into this file"
         )
-    declared = found.size * found.dtype.itemsize
-    written = declared
+    written = declared = found.size * found.dtype.itemsize
     if found.chunks and found.size:  # one that was never written holds the fill value
         written = found.id.get_num_chunks() * math.prod(found.chunks) * found.dtype.itemsize
-    size = file.id.get_filesize()
-    if (
-        stored > size
-        or written > (MOST_COMPRESSED * stored if filters else stored)
-        or declared > MOST_COMPRESSED * size
-    ):
+    most = MOST_COMPRESSED if filters else 1
+    if stored > size or written > most * stored or declared > MOST_COMPRESSED * size:
         raise InputError(
-            f"{file.filename}: dataset {name!r} has shape {found.shape}, but holds {stored} bytes, "
-            f"too few for it; {remedy}"
+            f"{named} has shape {found.shape}, but holds {stored} bytes, too few for it; {remedy}"
         )
     return found
 
 
+def read(
+    file: h5py.File,
+    name: str,
+    dtype: np.dtype,
+    remedy: str,
+    rows: slice | tuple[()] = (),
+    casting: str = "safe",
+) -> np.ndarray:
+    """Some rows of a `dataset` of some type.
+
+    Args:
+        casting: numpy's rule; `safe` takes any that `dtype` holds exactly, such as a narrower one.
+
+    Raises:
+        InputError: those of `dataset`, or another type.
+    """
+    stored = dataset(file, name, remedy)
+    if stored.dtype.names != dtype.names or not np.can_cast(stored.dtype, dtype, casting):
+        raise InputError(
+            f"{file.filename}: dataset {name!r} has type {stored.dtype}, expected {dtype}; {remedy}"
+        )
+    return np.asarray(stored[rows], dtype)  # without the metadata that h5py adds to text
+
+
+def columns(name: str, table: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of a table by their full names; what has none is one."""
+    fields = table.dtype.names
+    return {f"{name}/{field}": table[field] for field in fields} if fields else {name: table}
+
+
+def wrong_shape(
+    path: Path | str, name: str, shape: tuple[int, ...], expected: object, remedy: str
+) -> InputError:
+    """What to raise of a dataset that has another shape."""
+    return InputError(f"{path}: dataset {name!r} has shape {shape}, expected {expected}; {remedy}")
+
+
 def require(
-    path: Path, name: str, column: np.ndarray, good: np.ndarray, expected: str, remedy: str
+    path: Path | str,
+    name: str,
+    column: np.ndarray,
+    good: np.ndarray,
+    expected: str,
+    remedy: str,
+    rows: Sequence[int] | np.ndarray | None = None,
 ) -> None:
-    """Refuse a column (n, ...) any row of which is not `good`, naming the first such.
+    """Refuse a column (n, ...) of which an entry is not `good`, naming the first such.
+
+    Args:
+        good: of its shape, or (n,).
+        rows: (n,) the numbers of its rows in the file, if it is not the whole dataset.
 
     Raises:
         InputError: with the row and what was found.
     """
     if not good.all():
-        row = int(np.argwhere(~good)[0, 0])
+        bad = tuple(np.argwhere(~good)[0])
+        row = bad[0] if rows is None else rows[bad[0]]
+        found = column[bad].tolist() if column[bad].ndim else column[bad]
         raise InputError(
-            f"{path}: dataset {name!r}, row {row}: found {column[~good].flat[0]}, expected "
-            f"{expected}; {remedy}"
+            f"{path}: dataset {name!r}, row {row}: found {found}, expected {expected}; {remedy}"
         )
+
+
+def require_range(
+    path: Path | str,
+    name: str,
+    column: np.ndarray,
+    low: float,
+    high: float,
+    remedy: str,
+    rows: Sequence[int] | np.ndarray | None = None,
+) -> None:
+    """`require` numbers from `low` to `high`; no NaN."""
+    if column.size and not (column.min() >= low and column.max() <= high):
+        expected = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+        good = (column >= low) & (column <= high)
+        require(path, name, column, good, expected, remedy, rows)

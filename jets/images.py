@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jets.events import Events
-from jets.ragged import events_of, offsets_from, take
+from jets.ragged import delta_phi, events_of, offsets_from, take
 from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
 # The channel of a charged hadron, neutral hadron, photon, electron, muon.
@@ -102,7 +102,7 @@ def draw(
     n_jets = len(offsets) - 1
     jet = events_of(offsets)
     x = eta.astype(np.float64) - axis_eta[jet]
-    y = (phi.astype(np.float64) - axis_phi[jet] + np.pi) % (2 * np.pi) - np.pi
+    y = delta_phi(phi.astype(np.float64), axis_phi[jet])
     up_x, up_y = np.zeros(n_jets), np.ones(n_jets)
     hardest = _hardest(pt, jet, offsets)
     distance = np.hypot(x[hardest], y[hardest])
@@ -121,9 +121,10 @@ def draw(
 
 def _hardest(pt: np.ndarray, jet: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """The hardest constituent of every jet that has any, the first of equals."""
-    filled = np.diff(offsets) > 0
-    maximum = np.zeros(len(filled), pt.dtype)
-    maximum[filled] = np.maximum.reduceat(pt, offsets[:-1][filled]) if filled.any() else 0
+    filled = np.flatnonzero(np.diff(offsets))
+    maximum = np.zeros(len(offsets) - 1, pt.dtype)
+    if len(filled):
+        maximum[filled] = np.maximum.reduceat(pt, offsets[filled])
     candidates = np.flatnonzero(pt == maximum[jet])
     return candidates[np.unique(jet[candidates], return_index=True)[1]]
 

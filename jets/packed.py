@@ -9,11 +9,11 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import h5py
 import numpy as np
@@ -24,33 +24,18 @@ from jets.images import SparseImages
 from jets.ragged import offsets_from
 from jets.split import HELD_OUT, SPLITS, TRAIN
 from physics import BEAM_ENERGY, CHANNELS, FOX_WOLFRAM_ORDERS, JETS_PER_EVENT
-from products import atomic_write
+from products import atomic_write, naming
 
 _SAMPLE = [("process", "<i4"), ("m_stop", "<i4"), ("m_neutralino", "<i4"), ("index", "<i4")]
 EVENT_DTYPE = np.dtype(
     [*_SAMPLE, ("row", "<i8"), ("split", "u1"), ("n_jets", "<i2"), ("weight", "<f8")]
 )
-SAMPLE_DTYPE = np.dtype(
-    [
-        *_SAMPLE,
-        ("events", "<i8"),
-        ("selection_efficiency", "<f8"),
-        ("selection_efficiency_error", "<f8"),
-        ("cross_section_pb", "<f8"),
-    ]
-)
+# Of the generated process; unknown of published files.
+OF_PROCESS = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")
+SAMPLE_DTYPE = np.dtype([*_SAMPLE, ("events", "<i8"), *((name, "<f8") for name in OF_PROCESS)])
 KINEMATICS = [(name, "<f4") for name in ("mass", "pt", "eta", "phi", "delta_r")]
-JET_DTYPE = np.dtype(
-    [
-        ("event", "<i8"),
-        ("k", "u1"),
-        ("split", "u1"),
-        ("label", "u1"),
-        ("shuffled_label", "u1"),
-        ("classified", "?"),
-        *KINEMATICS,
-    ]
-)
+_SMALL = [(name, "u1") for name in ("k", "split", "label", "shuffled_label")]
+JET_DTYPE = np.dtype([("event", "<i8"), *_SMALL, ("classified", "?"), *KINEMATICS])
 OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
 REMEDY = "run setup.py again"
 LAYOUT = 4  # of the files described here: setup.py makes older ones again
@@ -99,19 +84,15 @@ def write_event_table(path: Path, table: EventTable) -> None:
 
 
 def read_event_table(path: Path) -> EventTable:
-    """Read `events.h5`.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """Read `events.h5`; InputError if it is missing or damaged."""
     with hdf5.opened(path, REMEDY) as file:
-        events = _read(file, "events", EVENT_DTYPE)
+        events = hdf5.read(file, "events", EVENT_DTYPE, REMEDY)
         good = np.isfinite(events["weight"])
         hdf5.require(path, "events/weight", events["weight"], good, "a finite number", REMEDY)
-        samples = _read(file, "samples", SAMPLE_DTYPE)
+        samples = hdf5.read(file, "samples", SAMPLE_DTYPE, REMEDY)
         observables = None
         if "observables" in file:
-            observables = _read(file, "observables", np.dtype("<f4"))
+            observables = hdf5.read(file, "observables", np.dtype("<f4"), REMEDY)
         return EventTable(events, observables, samples, str(file.attrs["source"]))
 
 
@@ -150,7 +131,7 @@ class JetWriter:
 
     def __init__(self, path: Path, jet_definition: str, side: int, scratch: list[dict]):
         self.path, self.jet_definition, self.side = path, jet_definition, side
-        self._scratch = scratch
+        self._scratch = scratch  # of every split, a file for each column
 
     def add(self, jets: np.ndarray, images: SparseImages) -> None:
         """Append jets, structured (m,) `JET_DTYPE`, and their m images.
@@ -172,15 +153,25 @@ class JetWriter:
         Raises:
             OSError: no space left; HDF5 itself would crash.
         """
-        scratch = [file for files in self._scratch for file in files.values()]
-        if shutil.disk_usage(self.path.parent).free < sum(file.tell() for file in scratch):
+        sizes = {name: sum(files[name].tell() for files in self._scratch) for name in _COLUMNS}
+        if shutil.disk_usage(self.path.parent).free < sum(sizes.values()):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         with atomic_write(self.path) as temporary, h5py.File(temporary, "w") as file:
             for name in ("jets", "pixels", "values"):
-                self._lay_down(file, name)
-            counts = np.concatenate([*self._parts("counts", self._scratch), []]).astype(np.int64)
-            offsets = offsets_from(counts)
-            file.create_dataset("offsets", data=offsets, **_STORED)
+                dtype, first = _COLUMNS[name], 0
+                shape = (sizes[name] // dtype.itemsize,)
+                chunks = (min(CHUNK, *shape),)
+                dataset = file.create_dataset(name, shape, dtype, chunks=chunks, **_STORED)
+                for part in self._parts(name):
+                    dataset[first : first + len(part)] = part
+                    first += len(part)
+            counts = np.concatenate([np.zeros(0, np.int64), *self._parts("counts")])
+            file.create_dataset("offsets", data=offsets_from(counts), **_STORED)
+            # Of all that decides a training; held-out jets may come and go without a new one.
+            digest = hashlib.sha256(f"{self.jet_definition} {self.side}".encode())
+            for name in _COLUMNS:
+                for part in self._parts(name, HELD_OUT):
+                    digest.update(part)
             jets = file["jets"][()]
             mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
             file.attrs.update(
@@ -189,32 +180,13 @@ class JetWriter:
                 channels=list(CHANNELS),
                 mass_mean=mass.mean(),
                 mass_std=mass.std(),
-                training_sha256=self._training_sha256(),
+                training_sha256=digest.hexdigest(),
             )
 
-    def _training_sha256(self) -> str:
-        """Of all that decides a training; held-out jets may come and go without a new one."""
-        digest = hashlib.sha256(f"{self.jet_definition} {self.side}".encode())
-        for name in _COLUMNS:
-            for part in self._parts(name, self._scratch[:HELD_OUT]):
-                digest.update(part)
-        return digest.hexdigest()
-
-    def _lay_down(self, file: h5py.File, name: str) -> None:
-        """One dataset from the scratch files of all splits, some chunks at a time."""
+    def _parts(self, name: str, n_splits: int = len(SPLITS)) -> Iterator[np.ndarray]:
+        """One column of the first splits, in order, some chunks at a time."""
         dtype = _COLUMNS[name]
-        n_rows = sum(scratch[name].tell() for scratch in self._scratch) // dtype.itemsize
-        chunk = (min(CHUNK, n_rows),)
-        dataset = file.create_dataset(name, (n_rows,), dtype, chunks=chunk, **_STORED)
-        first = 0
-        for part in self._parts(name, self._scratch):
-            dataset[first : first + len(part)] = part
-            first += len(part)
-
-    def _parts(self, name: str, splits: Iterable[dict]) -> Iterator[np.ndarray]:
-        """One column of the scratch files of some splits, in order, some chunks at a time."""
-        dtype = _COLUMNS[name]
-        for scratch in splits:
+        for scratch in self._scratch[:n_splits]:
             scratch[name].seek(0)
             while part := scratch[name].read(16 * CHUNK * dtype.itemsize):
                 yield np.frombuffer(part, dtype)
@@ -228,37 +200,22 @@ def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter
     more than what one call to `add` brings.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
+    with naming(path), ExitStack() as stack:
         scratch = [
-            {
-                name: stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
-                for name in _COLUMNS
-            }
+            {name: stack.enter_context(TemporaryFile(dir=path.parent)) for name in _COLUMNS}
             for _ in SPLITS
         ]
-        try:
-            yield JetWriter(path, jet_definition, side, scratch)
-        except OSError as error:  # nameless files have no name to tell
-            error.filename = error.filename or str(path)
-            raise
+        yield JetWriter(path, jet_definition, side, scratch)
 
 
 def read_jet_table(path: Path) -> np.ndarray:
-    """The packed jets of all splits without their images, structured (n,) `JET_DTYPE`.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """The packed jets of all splits without their images, structured (n,) `JET_DTYPE`."""
     with hdf5.opened(path, REMEDY) as file:
-        return _read(file, "jets", JET_DTYPE)
+        return hdf5.read(file, "jets", JET_DTYPE, REMEDY)
 
 
 def read_training_sha256(path: Path) -> str:
-    """SHA-256 of the packed jets of training and validation, with their images.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """SHA-256 of the packed jets of training and validation, with their images."""
     with hdf5.opened(path, REMEDY) as file:
         return str(file.attrs["training_sha256"])
 
@@ -270,59 +227,40 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
         InputError: the file is missing or damaged.
     """
     with hdf5.opened(path, REMEDY) as file:
-        jets = _read(file, "jets", JET_DTYPE)
+        jets = hdf5.read(file, "jets", JET_DTYPE, REMEDY)
         first, last = 0, len(jets)
         if split is not None:
             first, last = np.searchsorted(jets["split"], [split, split + 1])
-        offsets = _read(file, "offsets", np.dtype("<i8"), slice(first, last + 1))
-        pixels = slice(offsets[0], offsets[-1])
-        images = SparseImages(
-            offsets - offsets[0],
-            _read(file, "pixels", _COLUMNS["pixels"], pixels),
-            _read(file, "values", _COLUMNS["values"], pixels),
+        rows = slice(first, last + 1)
+        offsets = hdf5.read(file, "offsets", np.dtype("<i8"), REMEDY, rows)
+        rows = slice(offsets[0], offsets[-1])
+        pixels, values = (
+            hdf5.read(file, name, _COLUMNS[name], REMEDY, rows) for name in ("pixels", "values")
         )
+        images = SparseImages(offsets - offsets[0], pixels, values)
         side = int(file.attrs["pixels"])
         _check(path, jets[first:last], images, side, REMEDY)
-        return PackedJets(
-            jets[first:last],
-            images,
-            side,
-            float(file.attrs["mass_mean"]),
-            float(file.attrs["mass_std"]),
-            str(file.attrs["jet_definition"]),
-        )
-
-
-def _read(file: h5py.File, name: str, dtype: np.dtype, rows: slice | tuple[()] = ()) -> np.ndarray:
-    """Some rows of a dataset, of any type that `dtype` holds exactly, such as a narrower one."""
-    dataset = hdf5.dataset(file, name, REMEDY)
-    found = dataset.dtype
-    if found.names != dtype.names or not np.can_cast(found, dtype, "safe"):
-        raise InputError(
-            f"{file.filename}: dataset {name!r} has type {found}, expected {dtype}; {REMEDY}"
-        )
-    return dataset[rows].astype(dtype, copy=False)
+        mean, std = float(file.attrs["mass_mean"]), float(file.attrs["mass_std"])
+        definition = str(file.attrs["jet_definition"])
+        return PackedJets(jets[first:last], images, side, mean, std, definition)
 
 
 def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy: str) -> None:
     """Refuse what no jet of any sample is; one rule for what is written and what is read."""
 
-    def require(name: str, column: np.ndarray, low: float, high: float) -> None:
-        if len(column) and not (column.min() >= low and column.max() <= high):  # NaN is neither
-            good = (column >= low) & (column <= high)
-            hdf5.require(path, name, column, good, f"{low:g} to {high:g}", remedy)
-
-    for name, high in (("k", JETS_PER_EVENT), ("split", len(SPLITS)), ("label", 2)):
-        require(f"jets/{name}", jets[name], 0, high - 1)
-    for name, _ in KINEMATICS:
-        low = -BEAM_ENERGY if name in ("eta", "phi") else 0
-        require(f"jets/{name}", jets[name], low, BEAM_ENERGY)
+    ranges = {name: (0, BEAM_ENERGY) for name, _ in KINEMATICS}
+    ranges |= dict.fromkeys(("eta", "phi"), (-BEAM_ENERGY, BEAM_ENERGY))
+    ranges |= {"k": (0, JETS_PER_EVENT - 1), "split": (0, len(SPLITS) - 1), "label": (0, 1)}
     counts = images.counts()
-    require("offsets", counts, 0, len(images.pixels))
+    checks = {f"jets/{name}": (jets[name], *ends) for name, ends in ranges.items()} | {
+        "offsets": (counts, 0, len(images.pixels)),
+        "pixels": (images.pixels, 0, len(CHANNELS) * side**2 - 1),
+        "values": (images.values, np.finfo(np.float32).smallest_subnormal, BEAM_ENERGY),
+    }
+    for name, (column, low, high) in checks.items():
+        hdf5.require_range(path, name, column, low, high, remedy)
     if len(images) != len(jets) or not counts.sum() == len(images.pixels) == len(images.values):
         raise InputError(
             f"{path}: {len(jets)} jets have {len(images)} images of {counts.sum()} pixels, found "
             f"{len(images.pixels)} places and {len(images.values)} values of pixels; {remedy}"
         )
-    require("pixels", images.pixels, 0, len(CHANNELS) * side**2 - 1)
-    require("values", images.values, np.finfo(np.float32).smallest_subnormal, BEAM_ENERGY)

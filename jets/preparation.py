@@ -11,16 +11,9 @@ from command import InputError
 from jets.content import refuse_copies
 from jets.events import Events
 from jets.images import SparseImages, draw_events, sum_pixels
-from jets.packed import (
-    JET_DTYPE,
-    KINEMATICS,
-    EventTable,
-    PackedJets,
-    jet_writer,
-    write_event_table,
-)
-from jets.ragged import offsets_from
-from jets.sources import Collisions, PublishedFiles, combine_weights
+from jets.packed import JET_DTYPE, KINEMATICS, EventTable, PackedJets, jet_writer, write_event_table
+from jets.ragged import offsets_from, table
+from jets.sources import Collisions, PublishedFiles, combine_weights, kinematics
 from jets.split import (
     HELD_OUT,
     TRAIN,
@@ -65,7 +58,11 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
     combine_weights(surveys)
-    events = np.concatenate([survey.events for survey in surveys])
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([vars(survey)[name] for survey in surveys])
+
+    events = joined("events")
     for is_class, name in ((is_signal, "signal"), (is_background, "background")):
         if not is_class(events).any():
             raise InputError(
@@ -73,28 +70,21 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
                 "one that the study asks for; simulate or fetch it"
             )
     refuse_copies(
-        [
-            (path, survey.events["row"], hashes)
-            for survey in surveys
-            for path, hashes in survey.content.items()
-        ]
+        (path, survey.events["row"], hashes)
+        for survey in surveys
+        for path, hashes in survey.content.items()
     )
-    fully_selected = np.concatenate([survey.fully_selected for survey in surveys])
+    fully_selected = joined("fully_selected")
     events["split"] = assign_split(events, fully_selected, study)
     assert fully_selected[events["split"] == HELD_OUT].all()
-    observables = [survey.observables for survey in surveys]
-    table = EventTable(
-        events,
-        None if observables[0] is None else np.concatenate(observables),
-        np.concatenate([survey.samples for survey in surveys]),
-        source.name,
+    observables = None if surveys[0].observables is None else joined("observables")
+    return Overview(
+        EventTable(events, observables, joined("samples"), source.name),
+        {name: np.concatenate([some.jets[name] for some in surveys]) for name in JET_DEFINITIONS},
+        fully_selected,
+        first=offsets_from([len(survey.events) for survey in surveys]),
+        off_grid=joined("off_grid"),
     )
-    jets = {
-        name: np.concatenate([survey.jets[name] for survey in surveys]) for name in JET_DEFINITIONS
-    }
-    first = offsets_from([len(survey.events) for survey in surveys])
-    off_grid = np.concatenate([survey.off_grid for survey in surveys])
-    return Overview(table, jets, fully_selected, first, off_grid)
 
 
 def inventory(overview: Overview) -> list[tuple]:
@@ -106,28 +96,24 @@ def inventory(overview: Overview) -> list[tuple]:
         every definition.
     """
     events, samples = overview.table.events, overview.table.samples
-    lines = []
-    for sample in np.unique(samples[["process", "m_stop", "index"]]):
-        of_events = np.all([events[name] == sample[name] for name in sample.dtype.names], axis=0)
-        of_samples = np.all([samples[name] == sample[name] for name in sample.dtype.names], axis=0)
-        mass, n_points = events["m_neutralino"][of_events], np.count_nonzero(of_samples)
-        n_selected = samples["events"][of_samples].sum()
-        tight = of_events & overview.fully_selected
-        weight = f"{events['weight'][tight].sum():.6g}"
+    key, lines = ["process", "m_stop", "index"], []
+    for sample in np.unique(samples[key]):
+        of_events, of_samples = events[key] == sample, samples[key] == sample
+        n_points, n_selected = of_samples.sum(), samples["events"][of_samples].sum()
+        n_loose = of_events.sum() - n_selected
+        weight = f"{events['weight'][of_events & overview.fully_selected].sum():.6g}"
+        point = np.unique(events["m_neutralino"][of_events], return_inverse=True)[1]
         n_jets, ranges = [], []
         for jets in overview.jets.values():
             n_jets.append(np.count_nonzero(jets["pt"][of_events] > 0))
-            per_event = matched(jets[of_events]).sum(axis=1)
-            points, point = np.unique(mass, return_inverse=True)
-            per_point = np.bincount(point, weights=per_event, minlength=len(points)).astype(int)
+            per_point = np.bincount(point, matched(jets[of_events]).sum(axis=1)).astype(int)
             ranges.append(f"{per_point.min()}-{per_point.max()}")
         process = numbered(sample["process"])
-        name = f"{process.name} {sample['m_stop'] if process.parameters else sample['index']}"
-        if process.role == VARIATION:
-            name = process.name
+        name = process.name
+        if process.role != VARIATION:
+            name += f" {sample['m_stop' if process.parameters else 'index']}"
         if process.role != SIGNAL:
             n_points, ranges = "", [""] * len(ranges)
-        n_loose = len(mass) - n_selected
         lines.append((name, n_points, n_selected, n_loose, weight, *n_jets, *ranges))
     return lines
 
@@ -144,15 +130,9 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
     events, jets = overview.table.events, overview.jets[jet_definition]
     training = choose_training_jets(events, jets, study.images.training_jets_per_mass_point)
     packed = training | ((jets["pt"] > 0) & (events["split"] == HELD_OUT)[:, None])
-    event, k = np.nonzero(packed)
-    rows = np.empty(len(event), JET_DTYPE)
-    rows["event"], rows["k"] = event, k
-    rows["split"] = events["split"][event]
-    rows["label"] = is_signal(events)[event]
-    for name, _ in KINEMATICS:
-        rows[name] = jets[name][packed]
-    is_nominal = ~is_variation(events)[event]
-    rows["classified"] = is_nominal & ((rows["label"] == 0) | matched(rows))
+    rows = _rows(jets, packed, is_signal(events))
+    rows["split"] = events["split"][rows["event"]]
+    rows["classified"] &= ~is_variation(events)[rows["event"]]
     rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
     for label, name in ((1, "signal"), (0, "background")):
         if not (rows["label"][rows["split"] == TRAIN] == label).any():
@@ -161,6 +141,16 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
                 f"{len(events)} events, expected at least one; simulate or fetch more"
             )
     return packed, rows
+
+
+def _rows(jets: np.ndarray, chosen: np.ndarray, is_signal: np.ndarray) -> np.ndarray:
+    """The chosen of jets (n, 3), structured `JET_DTYPE`, of events whose labels are given, (n,)."""
+    event, k = np.nonzero(chosen)
+    columns = {name: jets[name][chosen] for name, _ in KINEMATICS}
+    columns |= {"event": event, "k": k, "label": is_signal[event]}
+    rows = table(JET_DTYPE, len(event), columns)
+    rows["classified"] = (rows["label"] == 0) | matched(rows)
+    return rows
 
 
 def jets_of(
@@ -178,16 +168,9 @@ def jets_of(
         mass_mean, mass_std: TeV, of the jets that the scoring network was trained on.
         oriented: see `images.draw`.
     """
-    large_r = events.large_r[jet_definition]
-    exists = large_r["pt"] > 0
-    event, k = np.nonzero(exists)
-    jets = np.zeros(len(event), JET_DTYPE)
-    jets["event"], jets["k"] = event, k
-    jets["label"] = events.process in of_role(SIGNAL)
-    for name in ("mass", "pt", "eta", "phi"):
-        jets[name] = large_r[name][exists]
-    jets["delta_r"] = large_r["delta_r"][exists].min(axis=1)
-    jets["classified"] = (jets["label"] == 0) | matched(jets)
+    found = kinematics(events.large_r[jet_definition])
+    exists = found["pt"] > 0
+    jets = _rows(found, exists, np.full(len(events), events.process in of_role(SIGNAL)))
     images = at_side(draw_events(events, jet_definition, exists, oriented), jet_definition, side)
     return PackedJets(jets, images, side, mass_mean, mass_std, jet_definition)
 
@@ -213,9 +196,10 @@ def pack(
         The files written.
     """
     paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
+    side = {name: study.image_pixels(name) for name in JET_DEFINITIONS}
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(jet_writer(path, name, study.image_pixels(name)))
+            name: stack.enter_context(jet_writer(path, name, side[name]))
             for name, path in paths.items()
         }
         progress = tqdm(source.samples, "packing", disable=None)
@@ -224,8 +208,7 @@ def pack(
             for name, images in source.images(sample, wanted).items():
                 rows = chosen[name][1]
                 begin, end = np.searchsorted(rows["event"], [first, last])
-                images = at_side(images, name, study.image_pixels(name))
-                writers[name].add(rows[begin:end], images)
+                writers[name].add(rows[begin:end], at_side(images, name, side[name]))
         for writer in writers.values():
             writer.finish()
     events_path = study.data_dir / "events.h5"

@@ -14,6 +14,7 @@ ET = EhT + EmT is written and not read. A jet without a pixel has mass -1 and is
 """
 
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -38,17 +39,19 @@ from physics import (
     JETS_PER_EVENT,
     MISSING_DELTA_R,
 )
-from processes import NONE
+from processes import NONE, PROCESSES, Process
 from processes.stop import STOP
 from processes.ttbar import TTBAR
 from products import atomic_write
 from study import Study
 
 EVENTS_AT_ONCE = 4096
+MASS = "mass/Mass"
+INFO = {"pt": 2, "eta": 3, "phi": 4, "mass": 5}  # columns, behind those of delta R
 INFO_COLUMNS = 6
 NO_MASS = -1.0  # of a jet without pixels
 NO_NEUTRALINO = -1.0  # mass, of a background event
-PIXELS = ("index", "values")
+PIXELS = {"index": "iu", "values": "iuf"}  # and the kinds of numbers that they may be
 CALORIMETERS = ("EhT", "EmT")
 REMEDY = "fetch it again"
 LEAVE_OUT = "fetch the file again or leave it out"
@@ -65,60 +68,49 @@ def signal_name(jet_definition: str, m_stop: int) -> str:
     return f"SI_{jet_definition}_{m_stop}GeV.hdf5"
 
 
-def find_files(folder: Path, study: Study) -> tuple[dict[int, dict], dict[int, dict], list[Path]]:
+NAMES = {TTBAR: background_name, STOP: signal_name}
+
+
+def find_files(
+    folder: Path, study: Study
+) -> tuple[dict[tuple[Process, int], dict[str, Path]], list[Path]]:
     """The published files of a folder that a study asks for.
 
     Returns:
-        Backgrounds by index and signals by stop mass, dicts of dicts jet definition -> path, each
-        with all three definitions; and all other files called BG_... and SI_...
+        (process, index or stop mass) -> jet definition -> path, each with all three definitions;
+        and all other files called BG_... and SI_...
 
     Raises:
         InputError: a definition is missing; a number beyond what the table of events can hold.
     """
-    kinds = (
-        (
-            background_name,
-            range(study.sample.background_files) if TTBAR.name in study.sample.processes else (),
-        ),
-        (signal_name, study.sample.stop_masses if STOP.name in study.sample.processes else ()),
-    )
-    found: tuple[dict, dict] = ({}, {})
+    asked = {TTBAR: range(study.sample.background_files), STOP: study.sample.stop_masses}
+    found: dict[tuple[Process, int], dict[str, Path]] = {}
     others = []
     for path in sorted([*folder.glob("BG_*.hdf5"), *folder.glob("SI_*.hdf5")]):
         name = _NAME.fullmatch(path.name)
-        definition, number = (name[1], int(name[2])) if name else ("", -1)
-        for files, (name_of, asked) in zip(found, kinds, strict=True):
-            if number in asked and path.name == name_of(definition, number):
-                files.setdefault(number, {})[definition] = path
-                break
-        else:
+        process = STOP if path.name.startswith("SI") else TTBAR
+        number = int(name[2]) if name else -1
+        if (
+            process.name not in study.sample.processes
+            or number not in asked[process]
+            or path.name != NAMES[process](name[1], number)
+        ):
             others.append(path)
-        if number > NUMBER_MAX and path not in others:
+        elif number > NUMBER_MAX:
             raise InputError(f"{path}: number {number}, expected at most {NUMBER_MAX}; rename it")
-    for files, (name_of, _) in zip(found, kinds, strict=True):
-        for number, paths in files.items():
-            for jet_definition in JET_DEFINITIONS:
-                if jet_definition not in paths:
-                    missing = folder / name_of(jet_definition, number)
-                    there = next(iter(paths.values())).name
-                    raise InputError(
-                        f"{missing}: no such file, while {there} of the same events is there; "
-                        "fetch it, or move the others away"
-                    )
-    return *found, others
+        else:
+            found.setdefault((process, number), {})[name[1]] = path
+    for (process, number), paths in found.items():
+        for missing in (name for name in JET_DEFINITIONS if name not in paths):
+            raise InputError(
+                f"{folder / NAMES[process](missing, number)}: no such file, while "
+                f"{next(iter(paths.values())).name} of the same events is there; fetch it, or move "
+                "the others away"
+            )
+    return dict(sorted(found.items(), key=lambda item: (item[0][0].number, item[0][1]))), others
 
 
 # --- Reader -------------------------------------------------------------------------------------
-
-
-def count_events(path: Path) -> int:
-    """Number of events of one file.
-
-    Raises:
-        InputError: not a readable file, no events, or a dataset of another shape.
-    """
-    with hdf5.opened(path, REMEDY) as file:
-        return _check_shapes(path, file)
 
 
 def read_neutralino_masses(path: Path) -> np.ndarray:
@@ -128,30 +120,32 @@ def read_neutralino_masses(path: Path) -> np.ndarray:
         InputError: the dataset is missing, wrongly shaped, or holds what is no mass.
     """
     with hdf5.opened(path, REMEDY) as file:
-        n = _check_shapes(path, file)
-        dataset = _dataset(path, file, "mass/Mass", "iuf")
+        n = _check_shapes(file)
+        dataset = _dataset(file, MASS, "iuf")
         if dataset.dtype == object or dataset.shape not in ((n, 1), (n,)):
-            raise _wrong_shape(path, dataset, f"({n}, 1)")
+            raise hdf5.wrong_shape(path, MASS, dataset.shape, f"({n}, 1)", REMEDY)
         mass = dataset[()].reshape(n).astype(np.float64)
     good = (mass > 0) & (mass <= BEAM_ENERGY)
-    _require(path, "mass/Mass", good, 0, mass, f"a mass of 0 to {BEAM_ENERGY:g}")
+    hdf5.require(path, MASS, mass, good, f"a mass of 0 to {BEAM_ENERGY:g}", LEAVE_OUT)
     return mass
 
 
 def read_kinematics(
     path: Path, side: int, signal: bool, jet_definition: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """All jets of a file, once their images are found good, and what makes each event itself.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All of a file but its images, once they are found good.
 
     Returns:
-        Structured (n, 3), see `read_jets`, and `content.of_published` (n,).
+        Neutralino masses (n,), -1 of a background; jets, structured (n, 3), see `read_jets`; and
+        what makes each event itself, `content.of_published` (n,).
     """
+    masses = read_neutralino_masses(path) if signal else None
     parts = [
         (jets, content.of_published(jets, images, jet_definition))
         for jets, images in read_jets(path, side, signal)
     ]
     jets, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return jets, hashes
+    return np.full(len(jets), NO_NEUTRALINO) if masses is None else masses, jets, hashes
 
 
 def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:
@@ -167,7 +161,6 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
     """The jets of some thousand events at a time.
 
     Args:
-        path: one published file.
         side: pixels along one side of its images.
         signal: whether the distances to the neutralinos mean anything.
 
@@ -180,15 +173,15 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
         InputError: whatever is wrong with the file, with dataset and row.
     """
     with hdf5.opened(path, REMEDY) as file:
-        n = _check_shapes(path, file)
+        n = _check_shapes(file)
         for first in range(0, n, EVENTS_AT_ONCE):
-            last = min(first + EVENTS_AT_ONCE, n)
-            jets = np.zeros((last - first, JETS_PER_EVENT), KINEMATICS)
+            events = range(first, min(first + EVENTS_AT_ONCE, n))
+            jets = np.zeros((len(events), JETS_PER_EVENT), KINEMATICS)
             deposits = []
             for k in range(JETS_PER_EVENT):
-                jets[:, k] = _read_info(path, file, k, first, last, signal)
-                for channel in range(len(CHANNELS)):
-                    row, pixel, value = _read_pixels(path, file, channel, k, first, last, side)
+                jets[:, k] = _read_info(file, k, events, signal)
+                for channel, name in enumerate(CHANNELS):
+                    row, pixel, value = _read_pixels(file, name, k, events, side)
                     exists = jets["pt"][row, k] > 0
                     image = row * JETS_PER_EVENT + k
                     pixel += channel * side * side
@@ -197,93 +190,66 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
             images = sum_deposits(*columns, jets.size)
             seen = images.counts().reshape(jets.shape) > 0
             jets["pt"][~seen] = 0
-            for k in range(JETS_PER_EVENT):
-                mass = jets["mass"][:, k]
-                good = (mass >= 0) | ~seen[:, k]
-                _require(path, f"Jet/info{k}", good, first, mass, "a mass, for it has pixels")
+            good, expected = (jets["mass"] >= 0) | ~seen, "a mass, for it has pixels"
+            for k, mass in enumerate(jets["mass"].T):
+                hdf5.require(path, f"Jet/info{k}", mass, good[:, k], expected, LEAVE_OUT, events)
             yield jets, images
 
 
-def _dataset(path: Path, file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
-    """A dataset of numbers of one of these numpy kinds, in rows of fixed or variable length."""
+def _dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
+    """A dataset of numbers of one of these numpy kinds, in rows of fixed or variable length.
+
+    Its numbers have to lie in the file as numpy has them: HDF5 converts others, such as floats of a
+    damaged description, and reads outside them.
+    """
     dataset = hdf5.dataset(file, name, REMEDY)
-    dtype = h5py.check_vlen_dtype(dataset.dtype) or dataset.dtype
-    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or not _is_plain(dataset, dtype):
+    dtype, stored = h5py.check_vlen_dtype(dataset.dtype) or dataset.dtype, dataset.id.get_type()
+    if isinstance(stored, h5py.h5t.TypeVlenID):
+        stored = stored.get_super()
+    is_number = isinstance(dtype, np.dtype) and dtype.kind in kinds
+    if not is_number or stored != h5py.h5t.py_create(dtype):
         expected = "integers" if kinds == "iu" else "numbers"
         raise InputError(
-            f"{path}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
-            "fetch the file again"
+            f"{file.filename}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
+            f"{REMEDY}"
         )
     if dataset.dtype == object and not dtype.isnative:
         raise InputError(
-            f"{path}: dataset {name!r} has rows of variable length of type {dtype}, of which "
-            "h5py mistakes the bytes; write them in the byte order of this machine"
+            f"{file.filename}: dataset {name!r} has rows of variable length of type {dtype}, of "
+            "which h5py mistakes the bytes; write them in the byte order of this machine"
         )
     return dataset
 
 
-def _is_plain(dataset: h5py.Dataset, dtype: np.dtype) -> bool:
-    """Whether its numbers lie in the file as numpy has them.
-
-    HDF5 converts others, such as floats of a damaged description, and reads outside them.
-    """
-    stored = dataset.id.get_type()
-    if isinstance(stored, h5py.h5t.TypeVlenID):
-        stored = stored.get_super()
-    return stored == h5py.h5t.py_create(dtype)
-
-
-def _wrong_shape(path: Path, dataset: h5py.Dataset, expected: str) -> InputError:
-    return InputError(
-        f"{path}: dataset {dataset.name.lstrip('/')!r} has shape {dataset.shape}, "
-        f"expected {expected}; fetch the file again"
-    )
-
-
-def _check_shapes(path: Path, file: h5py.File) -> int:
+def _check_shapes(file: h5py.File) -> int:
     """The number of events, once every dataset has as many rows."""
     n = None
     for k in range(JETS_PER_EVENT):
-        info = _dataset(path, file, f"Jet/info{k}", "iuf")
+        info = _dataset(file, f"Jet/info{k}", "iuf")
         n = len(info) if n is None and info.ndim else n
         if info.ndim != 2 or len(info) != n or info.shape[1] < INFO_COLUMNS:
-            raise _wrong_shape(path, info, f"({'n' if n is None else n}, at least {INFO_COLUMNS})")
-        for channel in CHANNELS:
-            for column, kinds in zip(PIXELS, ("iu", "iuf"), strict=True):
-                dataset = _dataset(path, file, f"Jet/{channel}/{column}{k}", kinds)
-                variable = h5py.check_vlen_dtype(dataset.dtype) is not None
-                if dataset.ndim != (1 if variable else 2) or len(dataset) != n:
-                    raise _wrong_shape(path, dataset, f"{n} rows of pixels")
+            expected = f"({'n' if n is None else n}, at least {INFO_COLUMNS})"
+            raise hdf5.wrong_shape(file.filename, f"Jet/info{k}", info.shape, expected, REMEDY)
+        for channel, (column, kinds) in itertools.product(CHANNELS, PIXELS.items()):
+            name = f"Jet/{channel}/{column}{k}"
+            dataset = _dataset(file, name, kinds)
+            variable = h5py.check_vlen_dtype(dataset.dtype) is not None
+            if dataset.ndim != (1 if variable else 2) or len(dataset) != n:
+                expected = f"{n} rows of pixels"
+                raise hdf5.wrong_shape(file.filename, name, dataset.shape, expected, REMEDY)
     if n == 0:
-        raise InputError(f"{path}: dataset 'Jet/info0' holds 0 events; fetch the file again")
+        raise InputError(f"{file.filename}: dataset 'Jet/info0' holds 0 events; {REMEDY}")
     return n
 
 
-def _require(
-    path: Path, name: str, good: np.ndarray, first: int, found: np.ndarray, expected: str,
-    remedy: str = LEAVE_OUT, row: np.ndarray | None = None,
-) -> None:  # fmt: skip
-    """Refuse the file if any entry is not `good`, naming the row and value of the first such."""
-    if good.all():
-        return
-    bad = int(np.argmin(good))
-    event = first + (bad if row is None else int(row[bad]))
-    raise InputError(
-        f"{path}: dataset {name!r}, row {event}: found {found[bad].tolist()}, expected {expected}; "
-        f"{remedy}"
-    )
-
-
-def _read_info(
-    path: Path, file: h5py.File, k: int, first: int, last: int, signal: bool
-) -> np.ndarray:
+def _read_info(file: h5py.File, k: int, events: range, signal: bool) -> np.ndarray:
     """The k-th jets of some events, structured (m,)."""
     name = f"Jet/info{k}"
-    info = file[name][first:last, :INFO_COLUMNS].astype(np.float64)
-    _check_info(path, name, info, first, signal)
+    info = file[name][events.start : events.stop, :INFO_COLUMNS].astype(np.float64)
+    _check_info(file.filename, name, info, events, signal, LEAVE_OUT)
     exists = ~(info[:, 2] <= 0)
     jets = np.zeros(len(info), KINEMATICS)
-    for field, column in (("pt", 2), ("eta", 3), ("phi", 4), ("mass", 5)):
+    for field, column in INFO.items():
         jets[field][exists] = info[exists, column]
     jets["delta_r"] = MISSING_DELTA_R
     if signal:
@@ -292,62 +258,59 @@ def _read_info(
 
 
 def _check_info(
-    path: Path, name: str, info: np.ndarray, first: int, signal: bool, remedy: str = LEAVE_OUT
+    path: Path | str, name: str, info: np.ndarray, events: range, signal: bool, remedy: str
 ) -> None:
     """Refuse numbers (m, 6) that no jet has, of those that exist."""
-    exists = ~(info[:, 2] <= 0)
-    used = info[:, 0 if signal else 2 :]
-    good = np.isfinite(used).all(axis=1) & (np.abs(used) <= BEAM_ENERGY).all(axis=1)
-    expected = f"finite numbers below {BEAM_ENERGY:g}"
-    _require(path, name, good | ~exists, first, used, expected, remedy)
-    if signal:
-        near = (info[:, :2] >= 0).all(axis=1) | ~exists
-        _require(path, name, near, first, info[:, :2], "distances of 0 or more", remedy)
-    marked = (info[:, 5] >= 0) | (info[:, 5] == NO_MASS) | ~exists
-    _require(path, name, marked, first, info[:, 5], "a mass of 0 or more, or -1", remedy)
+    missing = info[:, 2] <= 0
+    used, near, mass = info[:, 0 if signal else 2 :], info[:, :2], info[:, INFO["mass"]]
+    finite = f"finite numbers below {BEAM_ENERGY:g}"
+    for column, good, expected in (
+        (used, (np.abs(used) <= BEAM_ENERGY).all(axis=1), finite),  # which NaN is not
+        (near, (near >= 0).all(axis=1) | (not signal), "distances of 0 or more"),
+        (mass, (mass >= 0) | (mass == NO_MASS), "a mass of 0 or more, or -1"),
+    ):
+        hdf5.require(path, name, column, good | missing, expected, remedy, events)
 
 
 def _read_pixels(
-    path: Path, file: h5py.File, channel: int, k: int, first: int, last: int, side: int
+    file: h5py.File, channel: str, k: int, events: range, side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Event (counted from `first`), pixel in the plane and value of the pixels of some events."""
-    index_name, value_name = (f"Jet/{CHANNELS[channel]}/{column}{k}" for column in PIXELS)
-    index, n_index = _read_rows(file[index_name], first, last)
-    value, n_value = _read_rows(file[value_name], first, last)
-    _require(path, index_name, n_index % 2 == 0, first, n_index, "an even number of indices")
-    expected = "half as many values as indices"
-    _require(path, value_name, n_index == 2 * n_value, first, n_value, expected)
-    row = np.repeat(np.arange(last - first), n_value)
-    _check_values(path, value_name, value, row, first)
+    """Event (counted from the first), pixel in the plane and value of the pixels of some events."""
+    name, index_name, value_name = (
+        file.filename,
+        f"Jet/{channel}/index{k}",
+        f"Jet/{channel}/values{k}",
+    )
+    index, n_index = _read_rows(file[index_name], events)
+    value, n_value = _read_rows(file[value_name], events)
+    even, half = "an even number of indices", "half as many values as indices"
+    hdf5.require(name, index_name, n_index, n_index % 2 == 0, even, LEAVE_OUT, events)
+    hdf5.require(name, value_name, n_value, n_index == 2 * n_value, half, LEAVE_OUT, events)
+    row = np.repeat(np.arange(len(events)), n_value)
+    in_file = events.start + row
+    hdf5.require_range(name, value_name, value, 0, BEAM_ENERGY, LEAVE_OUT, in_file)
     index = index.reshape(-1, 2)
     if h5py.check_vlen_dtype(file[index_name].dtype) is None:
-        row, index, value = row[value > 0], index[value > 0], value[value > 0]
+        index, row, in_file, value = (column[value > 0] for column in (index, row, in_file, value))
     inside = ((index >= 0) & (index < side)).all(axis=1)
-    _require(path, index_name, inside, first, index, f"(row, column) below {side}", row=row)
+    expected = f"(row, column) below {side}"
+    hdf5.require(name, index_name, index, inside, expected, LEAVE_OUT, in_file)
     pixel = index.astype(np.int64) @ (side, 1)
     key = np.sort(row * side**2 + pixel)
-    twice = key[1:][key[1:] == key[:-1]]
+    twice = key[1:][np.diff(key) == 0]
     if len(twice):
-        event, pixel_twice = divmod(int(twice[0]), side**2)
+        event, place = divmod(int(twice[0]), side**2)
         raise InputError(
-            f"{path}: dataset {index_name!r}, row {first + event}: pixel "
-            f"{divmod(pixel_twice, side)} is there twice, expected once; fetch the file again"
+            f"{name}: dataset {index_name!r}, row {events[event]}: pixel {divmod(place, side)} is "
+            f"there twice, expected once; {REMEDY}"
         )
     seen = value.astype(np.float32) > 0
     return row[seen], pixel[seen], value[seen].astype(np.float64)
 
 
-def _check_values(
-    path: Path, name: str, value: np.ndarray, row: np.ndarray, first: int, remedy: str = LEAVE_OUT
-) -> None:
-    """Refuse pixel values that no jet has; `row`, counted from `first`, is their event."""
-    good = np.isfinite(value) & (value >= 0) & (value <= BEAM_ENERGY)
-    _require(path, name, good, first, value, f"values of 0 to {BEAM_ENERGY:g}", remedy, row)
-
-
-def _read_rows(dataset: h5py.Dataset, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_rows(dataset: h5py.Dataset, events: range) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of some rows, flat, and how many each row has."""
-    rows = dataset[first:last]
+    rows = dataset[events.start : events.stop]
     if rows.dtype != object:
         return rows.ravel(), np.full(len(rows), rows.shape[1])
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))  # HDF5 gives one array a row
@@ -374,27 +337,19 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
             or weights that the layout does not know.
     """
     attributes = {path: read_attributes(path) for path in paths}
-    groups: dict[tuple, list[Path]] = {}
+    groups: dict[tuple[Process, int], list[Path]] = {}
     for path in sorted(paths, key=lambda path: attributes[path].get("m_neutralino", NONE)):
-        found = attributes[path]
-        if found["process"] not in (STOP.name, TTBAR.name):
+        process = PROCESSES[attributes[path]["process"]]
+        if process not in NAMES:
             raise InputError(
-                f"{path}: process is {found['process']!r}, expected {TTBAR.name} or {STOP.name}, "
+                f"{path}: process is {process.name!r}, expected {TTBAR.name} or {STOP.name}, "
                 "which the published layout knows; leave it out"
             )
-        key = (found["process"], found.get("m_stop", NONE), found["index"])
-        groups.setdefault(key, []).append(path)
+        number = attributes[path]["m_stop" if process == STOP else "index"]
+        groups.setdefault((process, number), []).append(path)
     written = []
-    for (process, m_stop, index), members in sorted(groups.items()):
-        names = {
-            jet_definition: folder
-            / (
-                signal_name(jet_definition, m_stop)
-                if process == STOP.name
-                else background_name(jet_definition, index)
-            )
-            for jet_definition in JET_DEFINITIONS
-        }
+    for (process, number), members in groups.items():
+        names = {name: folder / NAMES[process](name, number) for name in JET_DEFINITIONS}
         with ExitStack() as stack:
             files = {}
             for jet_definition, path in names.items():
@@ -420,38 +375,36 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
 
 def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: str) -> None:
-    signal = events.process == STOP.name
+    """Append the fully selected events to a file that is to become `path`."""
     side = JET_DEFINITIONS[jet_definition].pixels
     large_r = events.large_r[jet_definition]
     images = draw_events(events, jet_definition, np.ones(large_r.shape, bool))
     seen = (images.counts() > 0).reshape(large_r.shape) & (large_r["pt"] > 0)
-    n_events = np.count_nonzero(events.fully_selected)
-    mass = events.m_neutralino if signal else NO_NEUTRALINO
-    first = _append(file, "mass/Mass", np.full((n_events, 1), mass, np.float64))
+    selected = np.flatnonzero(events.fully_selected)
+    mass = events.attributes.get("m_neutralino", NO_NEUTRALINO)
+    first = _append(file, MASS, np.full((len(selected), 1), mass, np.float64))
+    rows = range(first, first + len(selected))
     for k in range(JETS_PER_EVENT):
-        jets = large_r[:, k][events.fully_selected]
-        exists = seen[:, k][events.fully_selected]
-        info = np.zeros((n_events, INFO_COLUMNS))
+        jets, exists = large_r[selected, k], seen[selected, k]
+        info = np.zeros((len(selected), INFO_COLUMNS))
         info[:, :2] = np.where(exists[:, None], jets["delta_r"], MISSING_DELTA_R)
-        for column, field in enumerate(("pt", "eta", "phi"), start=2):
-            info[:, column] = np.where(exists, jets[field], 0)
-        info[:, 5] = np.where(exists, jets["mass"], NO_MASS)
-        _check_info(path, f"Jet/info{k}", info, first, signal, hdf5.UNWRITTEN)
+        for field, column in INFO.items():
+            info[:, column] = np.where(exists, jets[field], NO_MASS if field == "mass" else 0)
+        is_signal = events.process == STOP.name
+        _check_info(path, f"Jet/info{k}", info, rows, is_signal, hdf5.UNWRITTEN)
         _append(file, f"Jet/info{k}", info)
-        chosen = images.take(np.flatnonzero(events.fully_selected) * JETS_PER_EVENT + k)
+        chosen = images.take(selected * JETS_PER_EVENT + k)
         image = events_of(chosen.offsets)
         plane, pixel = np.divmod(chosen.pixels.astype(np.int64), side * side)
         channels = {name: (name,) for name in CHANNELS} | {"ET": CALORIMETERS}
         for channel, summands in channels.items():
             part = np.isin(plane, [CHANNELS.index(name) for name in summands])
-            plain = sum_deposits(image[part], pixel[part], chosen.values[part], n_events)
-            name = f"Jet/{channel}/values{k}"
-            row = events_of(plain.offsets)
-            _check_values(path, name, plain.values, row, first, hdf5.UNWRITTEN)
+            plain = sum_deposits(image[part], pixel[part], chosen.values[part], len(selected))
+            name, row = f"Jet/{channel}/values{k}", first + events_of(plain.offsets)
+            hdf5.require_range(path, name, plain.values, 0, BEAM_ENERGY, hdf5.UNWRITTEN, row)
             index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1).ravel()
-            rows = _rows(index, 2 * plain.offsets), _rows(plain.values, plain.offsets)
-            _append(file, f"Jet/{channel}/index{k}", rows[0], np.int32)
-            _append(file, name, rows[1], np.float32)
+            _append(file, f"Jet/{channel}/index{k}", _rows(index, 2 * plain.offsets), np.int32)
+            _append(file, name, _rows(plain.values, plain.offsets), np.float32)
 
 
 def _rows(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:

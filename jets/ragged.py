@@ -1,6 +1,9 @@
-"""Rows of many events (jets, images) in one flat array: where each begins, pairs, distances."""
+"""Rows of many events (jets, images) in one flat table: where each begins, pairs, distances."""
+
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 
 def offsets_of(event: np.ndarray, n_events: int) -> np.ndarray:
@@ -15,6 +18,20 @@ def offsets_from(counts: np.ndarray) -> np.ndarray:
     array([0, 2, 2, 5])
     """
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def table(
+    dtype: DTypeLike, shape: int | tuple[int, ...], columns: Mapping[str, ArrayLike]
+) -> np.ndarray:
+    """A structured array of some columns, arrays or one number each; 0 in the others.
+
+    >>> table([("k", "u1"), ("pt", "f4"), ("eta", "f4")], 2, {"k": [0, 1], "pt": 30}).tolist()
+    [(0, 30.0, 0.0), (1, 30.0, 0.0)]
+    """
+    made = np.zeros(shape, dtype)
+    for name, column in columns.items():
+        made[name] = column
+    return made
 
 
 def take(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -39,11 +39,11 @@ class ReaderProcess:
             InputError: the function's own, the library crashed or came to no end, or the system
                 gave or left it no process.
         """
-        if self._process is None:
-            try:
+        try:
+            if self._process is None:
                 self._start()
-            except OSError as error:
-                raise InputError(f"{path}: no process to read it in: {error.strerror}") from None
+        except OSError as error:
+            raise InputError(f"{path}: no process to read it in: {error.strerror}") from None
         try:
             self._connection.send((function, path, arguments))
             answer = self._connection.recv()
@@ -51,14 +51,15 @@ class ReaderProcess:
             self._process.join()
             status = -self._process.exitcode
             self._process = None
-            if status not in (signal.SIGXCPU, *CRASHES):  # such as SIGKILL, where memory ran out
-                what = signal.strsignal(status) if status > 0 else f"status {-status}"
-                raise InputError(f"{path}: the process that read it was ended ({what})") from None
             what = "came to no end" if status == signal.SIGXCPU else "crashed"
-            raise InputError(
+            sentence = (
                 f"{path}: the HDF5 library {what} while reading it, so the file is damaged; fetch "
                 "it again"
-            ) from None
+            )
+            if status not in (signal.SIGXCPU, *CRASHES):  # such as SIGKILL, where memory ran out
+                what = signal.strsignal(status) if status > 0 else f"status {-status}"
+                sentence = f"{path}: the process that read it was ended ({what})"
+            raise InputError(sentence) from None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -99,15 +100,11 @@ def _serve(connection: Connection) -> None:
 def _set_limits(size: int) -> None:
     """Of this process, for what it does next with a file of this size in bytes."""
     seconds = time.process_time() + SECONDS + SECONDS_PER_MB * size / 1e6
-    _set_limit(resource.RLIMIT_CPU, int(seconds) + 1)
+    limits = {resource.RLIMIT_CPU: int(seconds) + 1}
     if STATUS.exists():  # where it does not, the system does not keep a limit on memory either
-        pages = int(STATUS.read_text().split()[5])  # of data
-        _set_limit(
-            resource.RLIMIT_DATA,
-            pages * resource.getpagesize() + BYTES + BYTES_PER_BYTE * size,
-        )
-
-
-def _set_limit(kind: int, limit: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+        data = int(STATUS.read_text().split()[5]) * resource.getpagesize()
+        limits[resource.RLIMIT_DATA] = data + BYTES + BYTES_PER_BYTE * size
+    for kind, limit in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (soft, hard))

@@ -1,8 +1,9 @@
 """Scores of held-out events on disk: of base classifiers (scores.h5) and trees (trees.h5)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import h5py
 import numpy as np
@@ -17,8 +18,22 @@ JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
 _LABEL = "shuffled_label"
 
 
+class _OfEvents:
+    """Columns (m, ...) and tables of such columns."""
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The events of a mask (m,)."""
+        taken = {
+            name: {key: column[rows] for key, column in found.items()}
+            if isinstance(found, dict)
+            else found[rows]
+            for name, found in vars(self).items()
+        }
+        return replace(self, **taken)
+
+
 @dataclass(frozen=True)
-class BaseScores:
+class BaseScores(_OfEvents):
     """What step 3 wrote.
 
     Attributes:
@@ -37,17 +52,9 @@ class BaseScores:
     repeats: dict[Classifier, np.ndarray]
     shuffled: dict[Classifier, np.ndarray]
 
-    def take(self, rows: np.ndarray) -> "BaseScores":
-        """The events of a mask (m,)."""
-        tables = (self.jets, self.networks, self.repeats, self.shuffled)
-        return BaseScores(
-            self.event[rows],
-            *({name: array[rows] for name, array in table.items()} for table in tables),
-        )
-
 
 @dataclass(frozen=True)
-class TreeScores:
+class TreeScores(_OfEvents):
     """What step 4 wrote.
 
     Attributes:
@@ -61,12 +68,6 @@ class TreeScores:
     fold: np.ndarray
     shuffled_label: np.ndarray
     fits: dict[Classifier, np.ndarray]
-
-    def take(self, rows: np.ndarray) -> "TreeScores":
-        """The events of a mask (m,)."""
-        columns = (self.event, self.fold, self.shuffled_label)
-        fits = {classifier: score[rows] for classifier, score in self.fits.items()}
-        return TreeScores(*(column[rows] for column in columns), fits)
 
 
 def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> None:
@@ -86,8 +87,7 @@ def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> N
             file[name] = array
             if isinstance(key, Classifier):
                 seed = -1 if key.seed is None else key.seed
-                more = {"seed": seed, "permuted": key.permuted}
-                file[name].attrs.update(key.row() | more)
+                file[name].attrs.update(key.row(), seed=seed, permuted=key.permuted)
 
 
 def write_trees(path: Path, trees: TreeScores) -> None:
@@ -97,11 +97,7 @@ def write_trees(path: Path, trees: TreeScores) -> None:
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
-    """One dataset of scores.h5, as `write_scores` was given it.
-
-    Raises:
-        InputError: missing or damaged file or dataset.
-    """
+    """One dataset of scores.h5, as it was written; InputError if it is missing or damaged."""
     remedy = "run predict_base_model_mass.py again"
     with hdf5.opened(path, remedy) as file:
         return _array(path, file, name, remedy)
@@ -136,11 +132,7 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
 
 
 def read_trees(path: Path) -> TreeScores:
-    """Read trees.h5.
-
-    Raises:
-        InputError: missing or damaged file or dataset.
-    """
+    """Read trees.h5; InputError if it or a dataset is missing or damaged."""
     names = ("events", "fold", _LABEL)
     arrays, fits = _read(path, "fit_xgb.py", names)
     return TreeScores(*(arrays[name] for name in names), fits)
@@ -162,17 +154,14 @@ def _read(
             of_jets = name.endswith("/jets")
             if COLUMNS[0] in stated:
                 seed = None if stated["seed"] < 0 else int(stated["seed"])
-                more = {"seed": seed, "permuted": bool(stated["permuted"])}
-                one = Classifier.of_row(stated)._replace(**more)
+                permuted = bool(stated["permuted"])
+                one = Classifier.of_row(stated)._replace(seed=seed, permuted=permuted)
                 scores[one], of_jets = array, one.level == "jets"
             else:
                 arrays[name] = array
             expected = (len(file["events"]), JETS_PER_EVENT)[: 1 + of_jets]
             if array.shape != expected:
-                raise InputError(
-                    f"{path}: dataset {name!r} has shape {array.shape}, expected {expected}; "
-                    f"{remedy}"
-                )
+                raise hdf5.wrong_shape(path, name, array.shape, expected, remedy)
     return arrays, scores
 
 
@@ -189,11 +178,11 @@ def _check(path: Path, name: str, array: np.ndarray, remedy: str) -> None:
 
     Scores are all arrays of floats; what else there is are whole numbers and tables.
     """
-    for field in array.dtype.names or ():
-        if array[field].dtype.kind == "f":
-            good = np.isfinite(array[field])
-            hdf5.require(path, f"{name}/{field}", array[field], good, "a number", remedy)
-    if array.dtype.kind == "f":
-        good = ((array >= 0) & (array <= 1)) | (array == MISSING_SCORE)
-        expected = f"a probability or {MISSING_SCORE:g}"
-        hdf5.require(path, name, array, good, expected, remedy)
+    for field, column in hdf5.columns(name, array).items():
+        if column.dtype.kind != "f":
+            continue
+        good, expected = np.isfinite(column), "a number"
+        if field == name:
+            good = ((column >= 0) & (column <= 1)) | (column == MISSING_SCORE)
+            expected = f"a probability or {MISSING_SCORE:g}"
+        hdf5.require(path, field, column, good, expected, remedy)

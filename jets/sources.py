@@ -6,39 +6,28 @@ What else lies there is left out and named, so that a study can take a part.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import contains
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from command import InputError
-from jets import content, published
+from jets import content, hdf5, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
-from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, SAMPLE_DTYPE
-from jets.ragged import events_of
+from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, OF_PROCESS, SAMPLE_DTYPE
+from jets.ragged import events_of, table
 from jets.reader_process import ReaderProcess
 from jets.split import IDENTITY
 from physics import JET_DEFINITIONS, JETS_PER_EVENT
-from processes import (
-    BACKGROUND,
-    NONE,
-    PROCESSES,
-    SIGNAL,
-    VARIATION,
-    Process,
-    numbered,
-    of_role,
-    parsed,
-)
+from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, Process, of_role, parsed
 from processes.stop import STOP
-from processes.ttbar import TTBAR
 from study import Study
 
-# Of the generated process; unknown of published files.
-PHYSICS_ATTRIBUTES = ("selection_efficiency", "selection_efficiency_error", "cross_section_pb")
 UNKNOWN = -1  # number of jets of a published event
 NOT_ASKED = (
     "that study {0.name!r} does not ask for (its masses, background_files = "
@@ -53,6 +42,7 @@ class Survey:
     """All of one sample but its images.
 
     Attributes:
+        process: of all of it.
         events: structured (n,) `EVENT_DTYPE`, the split not yet assigned.
         fully_selected: (n,) bool.
         observables: (n, 9) float32, columns `OBSERVABLES`; None where unknown.
@@ -65,13 +55,14 @@ class Survey:
         sum_of_weights: of the generator's, over all events begun.
     """
 
+    process: Process
     events: np.ndarray
     fully_selected: np.ndarray
     observables: np.ndarray | None
     jets: dict[str, np.ndarray]
     samples: np.ndarray
     content: dict[Path, np.ndarray]
-    off_grid: np.ndarray
+    off_grid: Sequence[float] = ()
     unit_weight: float | None = None
     sum_of_weights: float = np.nan
 
@@ -83,21 +74,19 @@ def combine_weights(surveys: Sequence[Survey]) -> None:
         InputError: a file without weights beside one with weights, of one process or of two
             backgrounds.
     """
-    mixtures: dict[object, list[Survey]] = {}
-    samples: dict[object, list[Survey]] = {}
+    mixtures: dict[object, list[Survey]] = defaultdict(list)
+    samples: dict[object, list[Survey]] = defaultdict(list)
     for survey in surveys:
-        process, *parameters, _ = survey.samples[list(IDENTITY[:-1])][0].tolist()
-        is_mixed = numbered(process).role == BACKGROUND
-        mixtures.setdefault(BACKGROUND if is_mixed else process, []).append(survey)
-        samples.setdefault((process, *parameters), []).append(survey)
+        process = survey.process
+        mixtures[BACKGROUND if process.role == BACKGROUND else process].append(survey)
+        samples[process, *survey.events[["m_stop", "m_neutralino"]][:1].tolist()].append(survey)
     for parts in mixtures.values():
-        with_weights = [part for part in parts if part.unit_weight is not None]
-        without = [part for part in parts if part.unit_weight is None]
-        if with_weights and without:
-            one, other = (next(iter(some[0].content)) for some in (without, with_weights))
+        files = {part.unit_weight is None: next(iter(part.content)) for part in reversed(parts)}
+        if len(files) > 1:
             raise InputError(
-                f"{one}: dataset 'weight' is missing, expected it as in {other}, with which these "
-                "events are to be mixed; simulate the file again or leave one of them out"
+                f"{files[True]}: dataset 'weight' is missing, expected it as in {files[False]}, "
+                "with which these events are to be mixed; simulate the file again or leave one of "
+                "them out"
             )
     for parts in samples.values():
         if len(parts) > 1 and parts[0].unit_weight is not None:
@@ -105,6 +94,33 @@ def combine_weights(surveys: Sequence[Survey]) -> None:
             together = np.dot([part.unit_weight for part in parts], (sums / sums.sum()) ** 2)
             for part in parts:
                 part.events["weight"] = part.events["weight"] / part.unit_weight * together
+
+
+def _events(
+    process: Process, numbers: Sequence, rows: np.ndarray, n_jets: ArrayLike, weight: ArrayLike
+) -> np.ndarray:
+    """The events (n,) `EVENT_DTYPE` of a sample, not yet split; `numbers`, or arrays, are its."""
+    identity = dict(zip(IDENTITY[1:-1], process.identity(*numbers), strict=True))
+    columns = {"process": process.number, "row": rows, "n_jets": n_jets, "weight": weight}
+    return table(EVENT_DTYPE, len(rows), columns | identity)
+
+
+def _samples(events: np.ndarray, fully_selected: np.ndarray, facts: dict) -> np.ndarray:
+    """What is known of a sample, structured `SAMPLE_DTYPE`, one row a neutralino mass."""
+    points, number = np.unique(events["m_neutralino"], return_inverse=True)
+    columns = {name: events[name][:1] for name in ("process", "m_stop", "index")} | {
+        "m_neutralino": points,
+        "events": np.bincount(number, fully_selected, len(points)),
+        **{name: facts.get(name, np.nan) for name in OF_PROCESS},
+    }
+    return table(SAMPLE_DTYPE, len(points), columns)
+
+
+def kinematics(large_r: np.ndarray) -> np.ndarray:
+    """Large-R jets of our own collisions with the fields of `KINEMATICS`, of the same shape."""
+    columns = {name: large_r[name] for name in ("mass", "pt", "eta", "phi")}
+    columns["delta_r"] = large_r["delta_r"].min(axis=-1)
+    return table(KINEMATICS, large_r.shape, columns)
 
 
 class Collisions:
@@ -125,11 +141,7 @@ class Collisions:
             if process.varies in study.sample.processes:
                 self._variation |= dict.fromkeys(study.variation_files(process), process)
         self.samples += self._variation
-
-    @property
-    def paths(self) -> list[Path]:
-        """All files."""
-        return self.samples
+        self.paths = self.samples
 
     def survey(self, path: Path) -> Survey:
         """What one file holds; raises InputError if anything about it is wrong."""
@@ -140,58 +152,41 @@ class Collisions:
             is_copy = path.with_name(name).exists()
             remedy = ", which is there too; remove one" if is_copy else "; give it that name again"
             raise InputError(f"{path}: holds the events of {name}{remedy}")
-        is_varied = found.process == process.varies and found.fully_selected.all()
-        if process.role == VARIATION and not is_varied:
+        selected = found.fully_selected
+        if process.role == VARIATION and not (found.process == process.varies and selected.all()):
             raise InputError(
-                f"{path}: {np.sum(~found.fully_selected)} events of {found.process} with 5 or 6 "
-                f"jets, expected fully selected {process.varies}; make it with simulate.py "
-                f"--variations {process.name}"
+                f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected "
+                f"fully selected {process.varies}; make it with simulate.py --variations "
+                f"{process.name}"
             )
-        events = np.zeros(len(found), EVENT_DTYPE)
-        events["process"] = process.number
-        identity = process.identity(*found.numbers)
-        for field, number in zip(IDENTITY[1:-1], identity, strict=True):
-            events[field] = number
-        events["row"] = np.arange(len(found))
-        events["n_jets"] = found.observables["n_jets"]
-        events["weight"] = 1 if found.weight is None else found.weight
-        samples = np.zeros(1, SAMPLE_DTYPE)
-        for field in ("process", "m_stop", "m_neutralino", "index"):
-            samples[field] = events[field][0]
-        samples["events"] = np.count_nonzero(found.fully_selected)
-        for field in PHYSICS_ATTRIBUTES:
-            samples[field] = found.attributes[field]
-        jets = {definition: self._jets(found, definition) for definition in JET_DEFINITIONS}
+        seen, weight = found.observables, 1 if found.weight is None else found.weight
+        events = _events(process, found.numbers, np.arange(len(found)), seen["n_jets"], weight)
+        columns = [np.hypot(seen["met_x"], seen["met_y"]), seen["ht"], seen["mj"], seen["n_jets"]]
+        columns += [seen[name.lower()] for name in OBSERVABLES[len(columns) :]]
         return Survey(
+            process,
             events,
-            found.fully_selected,
-            _observables(found),
-            jets,
-            samples,
-            content={path: content.of_collisions(found)},
-            off_grid=np.zeros(0),
+            selected,
+            np.stack(columns, axis=1).astype(np.float32),
+            {definition: self._jets(found, definition) for definition in JET_DEFINITIONS},
+            _samples(events, selected, found.attributes),
+            {path: content.of_collisions(found)},
             unit_weight=None if found.weight is None else found.unit_weight,
             sum_of_weights=found.sum_of_weights,
         )
 
     @staticmethod
     def _jets(found: Events, jet_definition: str) -> np.ndarray:
-        large_r = found.large_r[jet_definition]
-        jets = np.zeros(large_r.shape, KINEMATICS)
-        for field in ("mass", "pt", "eta", "phi"):
-            jets[field] = large_r[field]
-        jets["delta_r"] = large_r["delta_r"].min(axis=-1)
+        jets = kinematics(found.large_r[jet_definition])
         k = found.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)].astype(np.int64)
-        event = events_of(found.object_offsets)
         member = k < JETS_PER_EVENT
-        number = event[member] * JETS_PER_EVENT + k[member]
+        number = events_of(found.object_offsets)[member] * JETS_PER_EVENT + k[member]
         jets["pt"][np.bincount(number, minlength=jets.size).reshape(jets.shape) == 0] = 0
         return jets
 
     def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
-        found = read_events(path)
-        oriented = self.study.images.oriented
+        found, oriented = read_events(path), self.study.images.oriented
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
@@ -207,13 +202,6 @@ def _why_not(path: Path, study: Study) -> str:
     return OTHERS.format(study) if name in of_role(SIGNAL, BACKGROUND) else UNREGISTERED
 
 
-def _observables(found: Events) -> np.ndarray:
-    table = found.observables
-    columns = [np.hypot(table["met_x"], table["met_y"]), table["ht"], table["mj"], table["n_jets"]]
-    columns += [table[name.lower()] for name in OBSERVABLES[len(columns) :]]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
 class PublishedFiles:
     """The files published with arXiv:2406.03096: three a stop mass or background file."""
 
@@ -221,68 +209,42 @@ class PublishedFiles:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        backgrounds, signals, others = published.find_files(folder, study)
+        self._files, others = published.find_files(folder, study)
         self.left_out = {NOT_ASKED.format(study): others} if others else {}
-        self._files = {(TTBAR, index): backgrounds[index] for index in sorted(backgrounds)}
-        self._files |= {(STOP, m_stop): signals[m_stop] for m_stop in sorted(signals)}
         self.samples = list(self._files)
-        self._taken = {}
+        self.paths = [path for paths in self._files.values() for path in paths.values()]
+        self._taken: dict[tuple[Process, int], np.ndarray] = {}
         self._read = ReaderProcess().call
-
-    @property
-    def paths(self) -> list[Path]:
-        """All files."""
-        return [path for paths in self._files.values() for path in paths.values()]
 
     def survey(self, sample: tuple[Process, int]) -> Survey:
         """What the three files of a sample hold; raises InputError if anything is wrong."""
-        process, number = sample
-        paths = self._files[sample]
-        counts = {path: self._read(published.count_events, path) for path in paths.values()}
-        if len(set(counts.values())) > 1:
-            stated = ", ".join(f"{path.name} {n}" for path, n in counts.items())
+        (process, number), paths = sample, self._files[sample]
+        found = {
+            path: self._read(published.read_kinematics, path, _side(name), process == STOP, name)
+            for name, path in paths.items()
+        }
+        masses = {path: columns[0] for path, columns in found.items()}
+        first = next(iter(masses.values()))
+        if any(len(others) != len(first) for others in masses.values()):
+            stated = ", ".join(f"{path.name} {len(one)}" for path, one in masses.items())
             raise InputError(
                 f"{self.folder}: different numbers of events in the three jet definitions of one "
                 f"sample ({stated}), expected equal ones; fetch them again"
             )
-        masses = np.full(next(iter(counts.values())), NONE)
+        for path, others in masses.items():
+            good, expected = others == first, "the mass in the other jet definitions"
+            hdf5.require(path, published.MASS, others, good, expected, "fetch them again")
+        taken, numbers = np.ones(len(first), bool), (number,)
         if process == STOP:
-            masses = self._neutralino_masses(paths)
-        taken = np.isin(masses, (NONE, *self.study.sample.neutralino_masses))
+            taken = np.isin(first, self.study.sample.neutralino_masses)
+            numbers = number, first[taken]
         self._taken[sample] = taken
-        events = np.zeros(np.count_nonzero(taken), EVENT_DTYPE)
-        events["process"] = process.number
-        events["row"] = np.flatnonzero(taken)
-        for name in ("m_stop", "index"):
-            events[name] = NONE
-        events["n_jets"] = UNKNOWN
-        events["weight"] = 1
-        events["index" if process == TTBAR else "m_stop"] = number
-        events["m_neutralino"] = masses[taken]
-        points, rows = np.unique(events["m_neutralino"], return_counts=True)
-        samples = np.zeros(len(points), SAMPLE_DTYPE)
-        for name in PHYSICS_ATTRIBUTES:
-            samples[name] = np.nan
-        for name in ("process", "m_stop", "index"):
-            samples[name] = events[name][:1]
-        samples["m_neutralino"], samples["events"] = points, rows
-        jets, hashes = {}, {}
-        for name, path in paths.items():
-            found = self._read(published.read_kinematics, path, _side(name), process == STOP, name)
-            jets[name], hashes[path] = (column[taken] for column in found)
+        events = _events(process, numbers, np.flatnonzero(taken), UNKNOWN, 1)
         selected = np.ones(len(events), bool)
-        return Survey(events, selected, None, jets, samples, hashes, masses[~taken])
-
-    def _neutralino_masses(self, paths: dict[str, Path]) -> np.ndarray:
-        masses = [self._read(published.read_neutralino_masses, path) for path in paths.values()]
-        for path, others in zip(paths.values(), masses, strict=True):
-            if not np.array_equal(others, masses[0]):
-                row = int(np.argmax(others != masses[0]))
-                raise InputError(
-                    f"{path}: dataset 'mass/Mass', row {row}: found {others[row]:g}, expected "
-                    f"{masses[0][row]:g} as in the other jet definition; fetch both files again"
-                )
-        return masses[0]
+        jets = {name: found[path][1][taken] for name, path in paths.items()}
+        hashes = {path: hashed[taken] for path, (_, _, hashed) in found.items()}
+        samples = _samples(events, selected, {})
+        return Survey(process, events, selected, None, jets, samples, hashes, first[~taken])
 
     def images(
         self, sample: tuple[Process, int], wanted: dict[str, np.ndarray]
@@ -291,15 +253,12 @@ class PublishedFiles:
 
         The n events are those that `survey` found before.
         """
-        taken = self._taken[sample]
-        images = {}
+        images, (process, _), taken = {}, sample, self._taken[sample]
         for name, chosen in wanted.items():
             of_file = np.zeros((len(taken), JETS_PER_EVENT), bool)
             of_file[taken] = chosen
-            path = self._files[sample][name]
-            images[name] = self._read(
-                published.read_images, path, _side(name), sample[0] == STOP, of_file
-            )
+            path, side = self._files[sample][name], _side(name)
+            images[name] = self._read(published.read_images, path, side, process == STOP, of_file)
         return images
 
 
@@ -328,14 +287,12 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
         )
     if not source.samples:
         zenodo = (
-            f", or put the published files (Zenodo records 13236906 and 13269304) into "
+            ", or put the published files (Zenodo records 13236906 and 13269304) into "
             f"{study.sample_dir.parent}/"
-            if study.sample.published_files
-            else ""
         )
         raise InputError(
             f"{study.sample_dir}: no samples; make them with simulate.py and the same --study"
-            f"{zenodo}"
+            + zenodo * study.sample.published_files
         )
     return source
 
@@ -351,14 +308,7 @@ def listed(paths: Sequence[Path], most: int = 6) -> str:
 
 
 def missing_samples(study: Study, samples: np.ndarray) -> dict[Process, list[tuple[int, ...]]]:
-    """What the study asks for and is not there.
-
-    Args:
-        samples: structured `SAMPLE_DTYPE`.
-
-    Returns:
-        Process -> the numbers of its missing files.
-    """
+    """What the study asks for and is not among `samples`: process -> the numbers of its files."""
     there = set(samples[list(IDENTITY[:-1])].tolist())
     return {
         process: [

@@ -22,21 +22,21 @@ SPLITS = ("train", "validation", "held out")
 
 def is_signal(events: np.ndarray) -> np.ndarray:
     """Which events (n,) are of a signal, by the field `process`."""
-    return _is_of(events, SIGNAL)
+    return np.isin(events["process"], _numbers_of(SIGNAL))
 
 
 def is_background(events: np.ndarray) -> np.ndarray:
     """Which events (n,) are of a background, variations aside."""
-    return _is_of(events, BACKGROUND)
+    return np.isin(events["process"], _numbers_of(BACKGROUND))
 
 
 def is_variation(events: np.ndarray) -> np.ndarray:
     """Which events (n,) are of a variation: held out, and no part of any figure of merit."""
-    return _is_of(events, VARIATION)
+    return np.isin(events["process"], _numbers_of(VARIATION))
 
 
-def _is_of(events: np.ndarray, role: str) -> np.ndarray:
-    return np.isin(events["process"], [process.number for process in of_role(role).values()])
+def _numbers_of(role: str) -> list[int]:
+    return [process.number for process in of_role(role).values()]
 
 
 def uniform(events: np.ndarray, salt: str) -> np.ndarray:
@@ -51,10 +51,7 @@ def uniform(events: np.ndarray, salt: str) -> np.ndarray:
     >>> uniform(np.zeros(1, [(name, "i8") for name in IDENTITY]), "split").round(4)
     array([0.1628])
     """
-    start = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
-    state = np.full(len(events), start, np.uint64)
-    for name in IDENTITY:
-        state = mix(state ^ events[name].astype(np.int64).view(np.uint64))
+    state = _mixed(events, IDENTITY, np.full(len(events), _seed(salt), np.uint64))
     return (state >> np.uint64(11)) * 2.0**-53
 
 
@@ -66,10 +63,20 @@ def mix(state: np.ndarray) -> np.ndarray:
     return state ^ (state >> np.uint64(31))
 
 
-def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -> np.ndarray:
-    """The split (n,) uint8 of every event: train, validation or held out.
+def _mixed(events: np.ndarray, names: Iterable[str], state: np.ndarray) -> np.ndarray:
+    """64 bits (n,) of these integer columns, one mixed in after the other."""
+    for name in names:
+        state = mix(state ^ events[name].astype(np.int64).view(np.uint64))
+    return state
 
-    Variations are held out whole.
+
+def _seed(salt: str) -> int:
+    """64 bits of a text."""
+    return int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
+
+
+def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -> np.ndarray:
+    """The split (n,) uint8 of every event: train, validation or held out; variations held out.
 
     Args:
         events: structured (n,) with the fields of `IDENTITY`.
@@ -80,31 +87,24 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
         InputError: fractions that are not three, are negative, do not add up to 1, or would hold
             out events with 5 or 6 jets.
     """
-    number = uniform(events, "split")
-    edges = {}
+    number, splits = uniform(events, "split"), []
     for name in ("split", "split_loose"):
         fractions = getattr(study.images, name)
-        if not (  # so that NaN is refused too
-            len(fractions) == len(SPLITS)
-            and all(fraction >= 0 for fraction in fractions)
-            and abs(sum(fractions) - 1) <= 1e-9
-        ):
+        stated = f"study {study.name!r}: images.{name}"
+        is_good = len(fractions) == len(SPLITS) and min(fractions) >= 0
+        if not (is_good and abs(sum(fractions) - 1) <= 1e-9):  # so that NaN is refused too
             raise InputError(
-                f"study {study.name!r}: images.{name} is {list(fractions)}, expected three "
-                "fractions (train, validation, held out) that add up to 1"
+                f"{stated} is {list(fractions)}, expected three fractions (train, validation, "
+                "held out) that add up to 1"
             )
-        edges[name] = np.round(np.cumsum(fractions)[:-1], 12)
-    if study.images.split_loose[HELD_OUT] != 0:
-        raise InputError(
-            f"study {study.name!r}: images.split_loose holds out "
-            f"{study.images.split_loose[HELD_OUT]:g} of the events with 5 or 6 jets, expected 0: "
-            "only fully selected events are tested on"
-        )
-    split = np.where(
-        fully_selected,
-        np.searchsorted(edges["split"], number, side="right"),
-        np.searchsorted(edges["split_loose"], number, side="right"),
-    )
+        if name == "split_loose" and fractions[HELD_OUT] != 0:
+            raise InputError(
+                f"{stated} holds out {fractions[HELD_OUT]:g} of the events with 5 or 6 jets, "
+                "expected 0: only fully selected events are tested on"
+            )
+        edges = np.round(np.cumsum(fractions)[:-1], 12)
+        splits.append(np.searchsorted(edges, number, side="right"))
+    split = np.where(fully_selected, *splits)
     return np.where(is_variation(events), HELD_OUT, split).astype(np.uint8)
 
 
@@ -139,19 +139,16 @@ def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: i
     chosen = np.zeros(jets.shape, bool)
     candidates = signal & trains & matched(jets)
     chosen[candidates] = lowest(hashes[candidates], points[candidates], per_mass_point)
-    candidates = ~signal & trains & (jets["pt"] > 0)
     n_signal = np.count_nonzero(chosen)
-    together = np.zeros(np.count_nonzero(candidates))
-    chosen[candidates] = lowest(hashes[candidates], together, n_signal)
+    candidates = ~signal & trains & (jets["pt"] > 0)
+    hashes = hashes[candidates]
+    chosen[candidates] = lowest(hashes, np.zeros(len(hashes)), n_signal)
     return chosen
 
 
 def mass_point(events: np.ndarray) -> np.ndarray:
     """One number (n,) for each process and its parameters."""
-    point = np.zeros(len(events), np.uint64)
-    for name in IDENTITY[:3]:
-        point = mix(point ^ events[name].astype(np.int64).view(np.uint64))
-    return point
+    return _mixed(events, IDENTITY[:3], np.zeros(len(events), np.uint64))
 
 
 def relative_weights(events: np.ndarray) -> np.ndarray:
@@ -197,9 +194,8 @@ def shuffle_labels(labels: np.ndarray, classified: np.ndarray, salt: str) -> np.
 
     A network that is trained and tested on them learns nothing: any AUC away from 0.5 is a leak.
     """
-    seed = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
     shuffled = labels.copy()
-    shuffled[classified] = np.random.default_rng(seed).permutation(labels[classified])
+    shuffled[classified] = np.random.default_rng(_seed(salt)).permutation(labels[classified])
     return shuffled
 
 
@@ -210,9 +206,8 @@ def events_in_two_splits(events: np.ndarray, packed: Iterable[np.ndarray]) -> in
         events: structured (n,) with the fields of `IDENTITY` and their `split`.
         packed: structured jets of each definition, with their `event` and `split`.
     """
-    identities, number = np.unique(
-        np.ascontiguousarray(events[list(IDENTITY)]), return_inverse=True
-    )
+    identities = np.ascontiguousarray(events[list(IDENTITY)])
+    identities, number = np.unique(identities, return_inverse=True)
     seen = np.zeros((len(identities), len(SPLITS)), bool)
     seen[number, events["split"]] = True
     for jets in packed:

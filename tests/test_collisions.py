@@ -41,7 +41,8 @@ def particles(event, pdg_id, charge, pt, eta, phi):
     event, pdg_id, charge = (np.asarray(x) for x in (event, pdg_id, charge))
     pt, eta, phi = (np.asarray(x, float) for x in (pt, eta, phi))
     energy = pt * np.cosh(eta)
-    return Particles(event, pdg_id, charge, pt, eta, phi, energy, int(event.max()) + 1)
+    massless = np.zeros(len(pt))
+    return Particles(event, pdg_id, charge, pt, eta, phi, energy, massless, int(event.max()) + 1)
 
 
 def objects(event, pt, eta, phi, kind=2, identified=False):

@@ -12,6 +12,7 @@ from jets import published
 from jets.events import read_events, write_events
 from jets.images import concatenate, dense, draw_events
 from physics import JET_DEFINITIONS, MISSING_DELTA_R
+from processes.stop import STOP
 from study import Study
 
 N_EVENTS = 20
@@ -23,9 +24,7 @@ def write(tmp_path, *samples):
     """The published files of some toy events, by name."""
     paths = []
     for events in samples:
-        signal = events.process == "stop"
-        name = f"stop_{events.m_stop}_{events.m_neutralino}" if signal else f"ttbar_{events.index}"
-        paths.append(tmp_path / f"{name}.h5")
+        paths.append(tmp_path / f"{events.sample_name}.h5")
         write_events(paths[-1], events)
     return {path.name: path for path in published.write_published(tmp_path / "published", paths)}
 
@@ -171,7 +170,7 @@ def test_every_type_of_number_is_read_rightly_or_refused(tmp_path, order, storag
         write_numbers(path, order + kind, storage)
         if storage == "variable" and not np.dtype(order + kind).isnative:
             with pytest.raises(InputError, match="byte order"):
-                published.count_events(path)
+                list(published.read_jets(path, 64, signal=True))
             continue
         assert published.read_neutralino_masses(path).tolist() == [100] * 3
         [(jets, images)] = published.read_jets(path, 64, signal=True)
@@ -310,7 +309,7 @@ def test_zero_events_are_named(path):
                 replace(f"Jet/{channel}/index{k}", np.zeros((0, 4), int))(file)
                 replace(f"Jet/{channel}/values{k}", np.zeros((0, 2)))(file)
     with pytest.raises(InputError, match="0 events"):
-        published.count_events(path)
+        read(path)
 
 
 def test_a_slab_boundary_does_not_move_the_row(path, monkeypatch):
@@ -329,10 +328,10 @@ def test_files_that_the_study_does_not_ask_for_are_left_out(path, name):
     other = path.parent / f"{name}.hdf5"
     other.touch()
     (path.parent / f"._{path.name}").touch()  # as some systems leave beside a file
-    backgrounds, signals, others = published.find_files(path.parent, STUDY)
+    found, others = published.find_files(path.parent, STUDY)
     assert others == [other]
-    assert not backgrounds
-    assert signals[700]["AK14"] == path
+    assert list(found) == [(STOP, 700)]
+    assert found[STOP, 700]["AK14"] == path
 
 
 def test_a_missing_jet_definition_is_named(path):

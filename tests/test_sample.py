@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
 def test_the_sample_is_what_its_study_asks_for():
     demo = PRESETS["demo"]
     stops = [read_events(path) for path in FOLDER.glob("stop_*.h5")]
-    points = {(events.m_stop, events.m_neutralino) for events in stops}
+    points = {events.numbers for events in stops}
     assert points == {
         (m, chi) for m in demo.sample.stop_masses for chi in demo.sample.neutralino_masses
     }

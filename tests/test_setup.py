@@ -159,7 +159,7 @@ def test_both_sources_give_the_same_jets(sample, monkeypatch):
     for path, events in of_file.items():
         point = table.events[packed.jets["event"]]
         rows = np.flatnonzero(
-            (point["m_stop"] == 700) & (point["m_neutralino"] == events.m_neutralino)
+            (point["m_stop"] == 700) & (point["m_neutralino"] == events.numbers[1])
         )
         assert len(rows) > 50
         wanted = np.zeros((len(events), 3), bool)
