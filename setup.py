@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 
 from command import InputError, run
 from physics import JET_DEFINITIONS, JETS_MIN
-from processes import Process
+from processes import PROCESSES, Process
 from products import alone, fingerprints, is_finished, unchanged, write_manifest
 from study import Study, add_study_options, study_of
 
@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     for reason, paths in source.left_out.items():
         print(f"left out: {len(paths)} file{'s' * (len(paths) > 1)} {reason}: {listed(paths)}")
     manifest = study.data_dir / "setup.json"
-    settings = study.settings("setup") | {"layout": LAYOUT}
+    roles = {name: PROCESSES[name].role for name in study.sample.processes}
+    settings = study.settings("setup") | {"layout": LAYOUT, "roles": roles}
     if is_finished(manifest, settings, source.paths):
         print(f"nothing to do: {study.data_dir}/ was made from these files with these settings")
         return

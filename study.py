@@ -405,7 +405,8 @@ def _read_change(change: str) -> dict[str, Any]:
     if not equals:
         raise InputError(f"--set {change}: expected SECTION.SETTING=VALUE, as training.epochs=10")
     with contextlib.suppress(ValueError, RecursionError):  # text without quotes
-        value = tomllib.loads(f"value = {value}")["value"]
+        stated = tomllib.loads(f"value = {value}")
+        value = stated["value"] if len(stated) == 1 else value
     section, _, setting = place.partition(".")
     return {section: {setting: value}} if setting else {section: value}
 
@@ -415,6 +416,8 @@ def _placed(source: Path | str, stated: Mapping[str, Any]) -> dict[str, Any]:
     sections = {section.name for section in dataclasses.fields(Study)[1:]}
     settings: dict[str, Any] = {}
     for key, value in stated.items():
+        if key in sections and key not in FLAT and not isinstance(value, dict):
+            raise InputError(f"{source}: {key} is {value!r}, expected settings of that section")
         if key in sections and isinstance(value, dict):
             settings |= {f"{key}.{setting}": value[setting] for setting in value}
         else:

@@ -214,13 +214,14 @@ def train_one(
     with contextlib.ExitStack() as stack:
         if processes.rank == 0:
             stack.enter_context(alone(directory))
-            checkpoint.set_aside(directory, study.data_dir / "set_aside", decisive)
-        processes.agree(0)  # no process looks for checkpoints before
         with unchanged(made["outputs"]):
             samples, remarks = read_samples(training, study, device)
         torch.manual_seed(training.seed)
         network = training.create(study, samples[0].inputs.size).to(device)
         learner = Learner(network, study, plain, processes)
+        if processes.rank == 0:  # what could be refused is past
+            checkpoint.set_aside(directory, study.data_dir / "set_aside", decisive)
+        processes.agree(0)  # no process looks for checkpoints before
         say = stack.enter_context(logged(directory, training, is_silent=processes.rank > 0))
         validation, unit = samples[1], seen.unit
         background = int((validation.label[validation.rows] == 0).sum())

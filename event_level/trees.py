@@ -71,6 +71,9 @@ def weights_to_grow_with(weight: np.ndarray, study: Study) -> np.ndarray:
             "are negative; set trees.negative_weights to 'leave out' or to 'absolute', which takes "
             "|w|"
         )
+    if negative:
+        rule = study.trees.negative_weights
+        print(f"{negative} of {len(weight)} weights to grow trees with are negative: {rule}")
     return np.abs(weight) if study.trees.negative_weights == "absolute" else np.maximum(weight, 0)
 
 

@@ -29,6 +29,7 @@ from processes.stop import STOP
 from study import Study
 
 UNKNOWN = -1  # number of jets of a published event
+SAME_CROSS_SECTION = 0.05  # relative; the generator's own fluctuates from file to file
 NOT_ASKED = (
     "that study {0.name!r} does not ask for (its masses, background_files = "
     "{0.sample.background_files})"
@@ -66,9 +67,16 @@ class Survey:
     unit_weight: float | None = None
     sum_of_weights: float = np.nan
 
+    def expected(self) -> float:
+        """Events before any selection: cross section x luminosity."""
+        return self.unit_weight * self.sum_of_weights
+
 
 def combine_weights(surveys: Sequence[Survey]) -> None:
-    """Make the files of a process and its parameters one sample: weights for all of them together.
+    """Make files that are parts of one sample one: weights for all of them together.
+
+    Parts have the same process and parameters and, within `SAME_CROSS_SECTION`, the same cross
+    section. Files of one process with other cross sections are slices of it: they add up.
 
     Raises:
         InputError: a file without weights beside one with weights, of one process or of two
@@ -88,11 +96,16 @@ def combine_weights(surveys: Sequence[Survey]) -> None:
                 "with which these events are to be mixed; simulate the file again or leave one of "
                 "them out"
             )
-    for parts in samples.values():
-        if len(parts) > 1 and parts[0].unit_weight is not None:
+    for files in samples.values():
+        if files[0].unit_weight is None:
+            continue
+        files.sort(key=Survey.expected)
+        expected = np.array([survey.expected() for survey in files])
+        slices = np.flatnonzero(expected[1:] > (1 + SAME_CROSS_SECTION) * expected[:-1]) + 1
+        for parts in np.split(np.array(files, object), slices):
             sums = np.array([part.sum_of_weights for part in parts])
             together = np.dot([part.unit_weight for part in parts], (sums / sums.sum()) ** 2)
-            for part in parts:
+            for part in parts if len(parts) > 1 else ():
                 part.events["weight"] = part.events["weight"] / part.unit_weight * together
 
 

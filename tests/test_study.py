@@ -115,7 +115,7 @@ def test_settings_of_the_command_line_come_last(tmp_path):
     for change, words in (
         ("training.epochs", "--set training.epochs: expected SECTION.SETTING=VALUE"),
         ("training.epoch=3", "--set: unknown setting 'training.epoch'"),
-        ("training=3", "--set: unknown setting 'training'"),
+        ("training=3", "--set: training is 3, expected settings of that section"),
         ("training.epochs=0", "--set: training.epochs is 0, expected more than 0"),
         ("training.epochs=many", "--set: training.epochs is 'many', expected a value like 7"),
         ("name=demo", "belongs to a preset"),
