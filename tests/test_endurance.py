@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from checks.endurance import SMALL, finish, prepare, survives
+from checks.endurance import SCRIPTS, SMALL, finish, prepare, survives
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,7 @@ def test_a_training_survives_ten_kills(folder):
 
 
 def test_predictions_and_trees_survive_two_kills_each(folder):
+    finish("train.py", SCRIPTS["train.py"][0], folder)  # else --all starts two processes
     finish("train.py", (*SMALL, "--all"), folder)
     for script in ("predict_base_model_mass.py", "fit_xgb.py"):
         survives(script, 2, folder)
