@@ -157,9 +157,7 @@ def test_all_fits_are_made(from_collisions):
     folder, _ = from_collisions
     manifest = json.loads((folder / "Data/few/trees.json").read_text())
     assert not manifest["left_out"]
-    assert (
-        len(manifest["settings"]["fits"]) == 23 + 4 + 12 + 9
-    )  # the paper's, ViT's, of three jets, of one
+    assert len(manifest["settings"]["fits"]) == 23 + 4 + 12 + 9  # the paper's, ViT's, of three jets, of one
 
 
 def test_a_second_run_changes_nothing(from_collisions, capsys):
