@@ -270,10 +270,10 @@ def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
     objects = events.objects
     for name, low, high in OBJECT_RANGES:
         hdf5.require_range(path, f"objects/{name}", objects[name], low, high, hdf5.UNWRITTEN)
-    # Half a step beyond pi may come back from a file: such angles stay bit for bit.
     phi = objects["phi"]
-    with np.errstate(invalid="ignore"):
-        turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
+    hdf5.require(path, "objects/phi", phi, np.isfinite(phi), "an angle", hdf5.UNWRITTEN)
+    # Half a step beyond pi may come back from a file: such angles stay bit for bit.
+    turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
     phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
     stored = {
         "objects/pt": objects["pt"],

@@ -128,7 +128,8 @@ def read(
     stored = dataset(file, name, remedy)
     if stored.dtype.names != dtype.names or not np.can_cast(stored.dtype, dtype, casting):
         raise InputError(
-            f"{file.filename}: dataset {name!r} has type {stored.dtype}, expected {dtype}; {remedy}"
+            f"{file.filename}: dataset {name!r} has type {stored.dtype}, expected {dtype}; "
+            f"write it so, or {remedy}"
         )
     return np.asarray(stored[rows], dtype)  # without the metadata that h5py adds to text
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from command import InputError
-from jets import content, hdf5, published
+from jets import content, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, OF_PROCESS, SAMPLE_DTYPE
@@ -245,8 +245,12 @@ class PublishedFiles:
                 f"sample ({stated}), expected equal ones; fetch them again"
             )
         for path, others in masses.items():
-            good, expected = others == first, "the mass in the other jet definitions"
-            hdf5.require(path, published.MASS, others, good, expected, "fetch them again")
+            for row in np.flatnonzero(others != first)[:1]:
+                raise InputError(
+                    f"{path}: dataset {published.MASS!r}, row {row}: found {others[row]:g}, "
+                    f"expected {first[row]:g} as in the other jet definition; fetch both files "
+                    "again"
+                )
         taken, numbers = np.ones(len(first), bool), (number,)
         if process == STOP:
             taken = np.isin(first, self.study.sample.neutralino_masses)

@@ -169,8 +169,9 @@ def test_weights_of_equal_spectra_are_a_setting_of_the_training(toy, call):
     manifest = json.loads((toy / "models/AK08_CNN_4/manifest.json").read_text())
     assert manifest["settings"]["training"]["equalise"] == "flat"
     option = ("--set", "training.loss=hinge")
-    status, _, complaint = call(train, "AK08", "CNN", "5", "--study", "toy.toml", *option)
+    status, _, complaint = call(train, "AK08", "CNN", "--study", "toy.toml", *option)
     assert status == 2 and "training.loss is 'hinge', expected one of cross entropy" in complaint
+    assert (toy / "models/AK08_CNN_0/manifest.json").is_file() and not (toy / "set_aside").exists()
 
 
 def test_two_runs_do_not_train_the_same(toy, call):
