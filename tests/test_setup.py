@@ -515,6 +515,18 @@ def test_files_of_a_process_are_one_sample(folder, capsys):
     assert float(printed[4]) == pytest.approx(30 * weight, rel=1e-5)
 
 
+def test_slices_of_a_process_keep_their_weights(folder):
+    """600 pb below a boundary and 60 pb above it: the two add up."""
+    write_events(COLLISIONS / "ttbar_0.h5", toy_events(30, index=0))
+    for name, picobarn in (("ttbar_0.h5", 600.0), ("ttbar_1.h5", 60.0)):
+        weighted(name, picobarn, 100)
+    setup.main(["--study", "tiny.toml"])
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    for index, picobarn in ((0, 600.0), (1, 60.0)):
+        [weight] = set(events["weight"][is_background(events) & (events["index"] == index)])
+        assert weight == pytest.approx(1e3 * picobarn * LUMINOSITY / 100, rel=1e-14)
+
+
 def test_mass_points_keep_weights_of_their_own(folder):
     for i, name in enumerate(("stop_700_100.h5", "stop_700_200.h5", "stop_800_100.h5")):
         weighted(name, 1.0 + i, 1000)
