@@ -23,6 +23,7 @@ from jets.split import (
     is_signal,
     is_variation,
     matched,
+    relative_weights,
     shuffle_labels,
 )
 from physics import JET_DEFINITIONS
@@ -54,7 +55,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
 
     Raises:
         InputError: anything wrong with a file; an event that is there twice; no signal or no
-            background at all.
+            background at all, or weights of one of them that do not add up to more than 0.
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
     combine_weights(surveys)
@@ -69,6 +70,10 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
                 f"{source.folder}: no {name} among {len(source.paths)} files, expected at least "
                 "one that the study asks for; simulate or fetch it"
             )
+    try:
+        relative_weights(events)
+    except InputError as error:  # nothing can be trained or measured with them
+        raise InputError(f"{source.folder}: {error}") from None
     refuse_copies(
         (path, survey.events["row"], hashes)
         for survey in surveys
