@@ -29,7 +29,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -117,7 +117,8 @@ def main() -> None:
         different = {(one.network, size): one for one, size in sizes.items()}
         for (_, size), training in different.items():
             training.create(study, size)
-    unfinished = [one for one in wanted if not (one.directory(study) / "manifest.json").is_file()]
+    made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
+    unfinished = [one for one in wanted if not is_trained(one, study)]
     jobs = options.jobs or (cores() if device.type == "cpu" else 1)
     is_shared = options.all and unfinished and not is_torchelastic_launched()
     jobs = min(jobs, len(unfinished)) if is_shared else 1
@@ -129,7 +130,7 @@ def main() -> None:
             for training in wanted:
                 check()
                 try:
-                    train_one(training, study, device, options.plain, processes, watch)
+                    train_one(training, study, made, device, options.plain, processes, watch)
                 except BeingMade:
                     if processes.number > 1 or not options.all:
                         raise
@@ -155,7 +156,7 @@ def side_by_side(jobs: int) -> Iterator[Callable[[], None]]:
     threads = max(cores() // jobs, 1)
     others = [
         subprocess.Popen(
-            [sys.executable, *sys.argv, "--jobs", "1"],
+            [sys.executable, __file__, *sys.argv[1:], "--jobs", "1"],
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_POSITION": str(i)},
             process_group=0,  # signals of the terminal come from here
         )
@@ -183,6 +184,7 @@ def side_by_side(jobs: int) -> Iterator[Callable[[], None]]:
 def train_one(
     training: Training,
     study: Study,
+    made: Mapping,
     device: torch.device,
     plain: bool,
     processes: Processes,
@@ -191,18 +193,12 @@ def train_one(
     """Run one training to its end, unless it is there already.
 
     One of other settings that lies in its place is moved aside.
+
+    Args:
+        made: the manifest of setup.py.
     """
     directory = training.directory(study)
-    manifest = directory / "manifest.json"
-    seen = INPUTS[training.input]
-    made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
-    decisive = training.settings(study)
-    decisive["jets_sha256"] = seen.sha256(study, training.jet_definition)
-    settings = dataclasses.asdict(training) | {
-        "training": training.stated(study),
-        "jets_sha256": decisive["jets_sha256"],
-    }
-    finished = is_finished(manifest, settings, [])
+    finished = is_trained(training, study)
     if not processes.agree(finished):
         raise InputError(
             f"{directory}: finished for some processes and not for others; put it where all of "
@@ -219,11 +215,13 @@ def train_one(
         torch.manual_seed(training.seed)
         network = training.create(study, samples[0].inputs.size).to(device)
         learner = Learner(network, study, plain, processes)
+        settings = settings_of(training, study)
+        decisive = training.settings(study) | {"jets_sha256": settings["jets_sha256"]}
         if processes.rank == 0:  # what could be refused is past
             checkpoint.set_aside(directory, study.data_dir / "set_aside", decisive)
         processes.agree(0)  # no process looks for checkpoints before
         say = stack.enter_context(logged(directory, training, is_silent=processes.rank > 0))
-        validation, unit = samples[1], seen.unit
+        validation, unit = samples[1], samples[1].inputs.unit
         background = int((validation.label[validation.rows] == 0).sum())
         say(f"study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
@@ -241,7 +239,9 @@ def train_one(
             directory,
             decisive,
             watch,
-            lambda row: say(f"epoch {row['epoch'] + 1}/{study.training.epochs}: {measured(row)}"),
+            lambda row: say(
+                f"epoch {row['epoch'] + 1}/{study.training.epochs}: {measured(row, unit)}"
+            ),
         )
         if processes.rank > 0:
             return
@@ -249,7 +249,7 @@ def train_one(
         best = best_epoch(history)
         if not (chosen := checkpoint.checkpoint_path(directory, best)).is_file():
             raise InputError(
-                f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train anew"
+                f"{chosen}: the best epoch's checkpoint is gone; delete {directory} to train again"
             )
         checkpoint.load(chosen, learner.network, decisive)
         unseen = unseen_inputs(learner.network, validation.inputs)
@@ -257,7 +257,7 @@ def train_one(
         epochs = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]
         outputs += [path for path in epochs if path.is_file()]  # one may have been removed
         write_manifest(
-            manifest,
+            directory / "manifest.json",
             settings,
             {},  # the jets are named by their hash: held-out ones decide nothing
             outputs,
@@ -266,7 +266,7 @@ def train_one(
             way=learner.way,
             sees_images="images" not in unseen,
         )
-        say(f"best epoch {best + 1}: {measured(history[best])}; {directory}")
+        say(f"best epoch {best + 1}: {measured(history[best], unit)}; {directory}")
         if unseen:
             say(f"its logits do not depend on {' and '.join(unseen)}: a layer is dead")
         if training.shuffled_labels:
@@ -274,8 +274,22 @@ def train_one(
             say(f"null check: the AUC is {above.deviations:+.1f} standard errors from 0.5")
 
 
-def measured(row: dict[str, float]) -> str:
-    """A row of the history in words."""
+def settings_of(training: Training, study: Study) -> dict:
+    """What the manifest of a training holds: which it is, its settings, the hash of its jets."""
+    return dataclasses.asdict(training) | {
+        "training": training.stated(study),
+        "jets_sha256": INPUTS[training.input].sha256(study, training.jet_definition),
+    }
+
+
+def is_trained(training: Training, study: Study) -> bool:
+    """Whether a training is finished, with these settings and jets."""
+    manifest = training.directory(study) / "manifest.json"
+    return is_finished(manifest, settings_of(training, study), [])
+
+
+def measured(row: dict[str, float], unit: str) -> str:
+    """A row of the history in words; `unit` is what is trained on, `jets` or `events`."""
 
     def estimate(name: str, digits: int) -> str:
         return f"{row[name]:.{digits}f} ± {row[f'{name}_error']:.{digits}f}"
@@ -284,7 +298,7 @@ def measured(row: dict[str, float]) -> str:
     return (
         f"training loss {row['training_loss']:.4f}, validation loss {estimate('loss', 4)}, "
         f"accuracy {estimate('accuracy', 3)}, AUC {estimate('auc', 4)}, max SIC {max_sic}, "
-        f"{row['jets_per_second']:.0f} jets/s"
+        f"{row['jets_per_second']:.0f} {unit}/s"
     )
 
 
