@@ -63,6 +63,8 @@ class SimulationSettings:
     signal_loose_share: float = 1.0  # of the events with 5 or 6 jets, how many are kept
     background_loose_share: float = 1.0
     variation_events: int = 5_000  # of each variation
+    # process -> events, where it is another number; such as of a slice with a tail of interest
+    events_of: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -450,20 +452,18 @@ def to_toml(study: Study) -> str:
     >>> print(to_toml(PRESETS["demo"]).splitlines()[1])
     name = "demo"
     """
-    lines = ['base = "readme"', f"name = {json.dumps(study.name)}"]
-    for section in dataclasses.fields(Study)[1:]:
-        lines += ["", f"[{section.name}]"]
-        settings = dataclasses.asdict(getattr(study, section.name))
-        tables = {
-            key: settings.pop(key) for key in list(settings) if isinstance(settings[key], dict)
-        }
-        # TOML writes values as JSON does, but for tables.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
-        for key, table in tables.items():
-            for name, options in table.items():
-                lines.append(f"[{section.name}.{key}.{json.dumps(name)}]")
-                lines += [f"{option} = {json.dumps(value)}" for option, value in options.items()]
-    return "\n".join(lines) + "\n"
+    stated = {"base": "readme"} | dataclasses.asdict(study)
+    return "\n".join(_toml_lines(stated)) + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], *place: str) -> list[str]:
+    """TOML writes values as JSON does, but for tables, which come last."""
+    tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+    values = {key: value for key, value in table.items() if key not in tables}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    for key, inner in tables.items():
+        lines += ["", f"[{'.'.join([*place, key])}]", *_toml_lines(inner, *place, key)]
+    return lines
 
 
 def _check(source: Path | str, study: Study) -> None:
@@ -497,6 +497,10 @@ def _check(source: Path | str, study: Study) -> None:
         "seeds": range(INTEGER_MAX),
         "equalise_in": EQUALISE_IN,
     }
+    for name, number in study.simulation.events_of.items():
+        require("simulation.events_of", name, name in PROCESSES, f"one of {', '.join(PROCESSES)}")
+        good = 0 < number < INTEGER_MAX
+        require(f"simulation.events_of.{name}", number, good, f"1 or more, below {INTEGER_MAX}")
     for section in dataclasses.fields(Study)[1:]:
         for key, value in vars(getattr(study, section.name)).items():
             place = f"{section.name}.{key}"
@@ -529,7 +533,8 @@ def _check(source: Path | str, study: Study) -> None:
 def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
     """`value` in the type of `default`, or an InputError; integers pass for floats."""
     if isinstance(default, dict):  # whole, not merged with the base's
-        if isinstance(value, dict) and all(isinstance(options, dict) for options in value.values()):
+        kind = int if place == "simulation.events_of" else dict
+        if isinstance(value, dict) and all(type(inner) is kind for inner in value.values()):
             return value
     elif isinstance(default, tuple):
         if isinstance(value, list) and value:

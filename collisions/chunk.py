@@ -25,7 +25,7 @@ class Chunk:
         columns: name -> array, as `jets.events` writes them; flat ones come with offsets.
         cut_flow: cut -> events left after it, from all that were begun.
         weighted_cut_flow: cut -> sum of the generator's weights of these events.
-        squares: sum of the squared weights of all that were begun.
+        squares: (sum of weights)^2 of all that were begun over their effective number.
         cross_section: pb, LO, all decays open, and its statistical error.
         seconds: stage -> seconds.
     """
@@ -45,6 +45,7 @@ def make_chunk(
     seed: int,
     veto: bool = True,
     loose_share: float = 1.0,
+    turn: int = 0,
 ) -> Chunk:
     """Collide, detect, select, cluster.
 
@@ -54,9 +55,10 @@ def make_chunk(
         seed: of Pythia, 1 to 900,000,000; the detector's numbers follow from it.
         veto: whether the process's early veto is on.
         loose_share: the share of events with 5 or 6 jets that is kept, chosen at random.
+        turn: which of the forced decays is made, see `Process.forced`.
     """
     times = {"begin": time.perf_counter()}
-    batch = generate(process, parameters, tries, seed, veto)
+    batch = generate(process, parameters, tries, seed, veto, turn)
     times["Pythia"] = time.perf_counter()
 
     generator = np.random.default_rng((seed, 0))
@@ -85,21 +87,12 @@ def make_chunk(
         large = columns[name]
         large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
     times["large jets"] = time.perf_counter()
-    cut_flow = {
-        "begun": batch.tried,
-        process.cut: batch.wanted,
-        "early veto": batch.finished,
-        **{cut: int(left.sum()) for cut, left in selected.left.items()},
+    cut_flow = batch.cut_flow | {cut: int(left.sum()) for cut, left in selected.left.items()}
+    weighted = batch.weighted_cut_flow | {
+        cut: float(batch.weight[left].sum()) for cut, left in selected.left.items()
     }
-    weights = (
-        batch.weights_of_tried,
-        batch.weights_of_wanted,
-        batch.weight.sum(),
-        *(batch.weight[left].sum() for left in selected.left.values()),
-    )
-    weighted = dict(zip(cut_flow, map(float, weights), strict=True))
     seconds = dict(zip(list(times)[1:], np.diff(list(times.values())).tolist(), strict=True))
-    return Chunk(columns, cut_flow, weighted, batch.squares_of_tried, batch.cross_section, seconds)
+    return Chunk(columns, cut_flow, weighted, batch.squares, batch.cross_section, seconds)
 
 
 def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Pythia 8 makes the events of a process.
 
-Most of its time goes into multiparton interactions and hadronisation, so an event that cannot pass
-the selection is stopped before (the early veto).
+Most of its time goes into multiparton interactions and hadronisation, so an event that is not of
+the slice asked for, or that cannot pass the selection (the early veto), is stopped before.
 """
 
 import math
@@ -16,6 +16,8 @@ from processes import Process
 
 os.environ.pop("PYTHIA8DATA", None)  # of another installation, whose files this Pythia cannot read
 VETO_SCALE = 20.0  # GeV; the shower is looked at when its evolution has come down to this pT
+ACTIVITY_SCALE = 100.0  # GeV; of a slice, at this one, and again after ...
+MPI_STEP = 2  # ... the second interaction of the two protons
 
 
 @dataclass(frozen=True)
@@ -24,30 +26,32 @@ class Batch:
 
     Attributes:
         particles: the event records, as `Pythia.nextBatch` gives them.
-        tried: events begun, all decays of the hard process open.
-        wanted: of those, the ones that `Process.wanted` let pass.
-        finished: of those, the ones in `particles`.
-        veto_score: (finished,) the early veto's score, NaN for a process without one.
-        weight: (finished,) Pythia's, 1 unless the process asks for weighted events.
-        weights_of_tried, squares_of_tried, weights_of_wanted: sums over the events begun of their
-            weights and squared weights, and of the weights of the wanted ones.
+        cut_flow: cut -> events left after it: those begun, all decays of the hard process open,
+            the wanted ones, those of the slice if there is one, those in `particles`.
+        weighted_cut_flow: the same for sums of weights.
+        squares: (sum of weights)^2 of the events begun over their effective number.
+        veto_score: (n,) the early veto's score of the events in `particles`, NaN without one.
+        weight: (n,) Pythia's, 1 unless the process asks for weighted events, times that of forced
+            decays.
         cross_section: pb, LO, of the process with all decays open, and its statistical error.
     """
 
     particles: ak.Array
-    tried: int
-    wanted: int
-    finished: int
+    cut_flow: dict[str, int]
+    weighted_cut_flow: dict[str, float]
+    squares: float
     veto_score: np.ndarray
     weight: np.ndarray
-    weights_of_tried: float
-    squares_of_tried: float
-    weights_of_wanted: float
     cross_section: tuple[float, float]
 
 
 def generate(
-    process: Process, parameters: tuple[int, ...], tries: int, seed: int, veto: bool = True
+    process: Process,
+    parameters: tuple[int, ...],
+    tries: int,
+    seed: int,
+    veto: bool = True,
+    turn: int = 0,
 ) -> Batch:
     """Make one batch with a fresh Pythia, so that it depends on nothing but its arguments.
 
@@ -56,6 +60,7 @@ def generate(
         tries: events to begin.
         seed: 1 to 900,000,000, Pythia's own range.
         veto: stop events with a low jet score early, where the process has a veto.
+        turn: which of the forced decays is made, modulo their number.
 
     Raises:
         RuntimeError: Pythia refuses a setting, or does not initialise.
@@ -71,6 +76,8 @@ def generate(
         f"Random:seed = {seed}",
         *process.pythia_settings(*parameters),
     ]
+    if process.forced:
+        lines.append(process.forced[turn % len(process.forced)])
     # In memory, for Pythia reads the name of a file to its first space only.
     with os.fdopen(os.memfd_create("spectrum"), "wb", buffering=0) as spectrum:
         if process.spectrum:
@@ -82,72 +89,106 @@ def generate(
         pythia.setUserHooksPtr(hook)
         if not pythia.init():
             raise RuntimeError(f"Pythia does not initialise for the process {process.name!r}")
+    is_open = 1.0  # the share of decays that is
+    if process.forced:
+        is_open = pythia.particleData.resOpenFrac(*process.resonances)
+        hook.forced_weight = is_open * len(process.forced)
     particles = pythia.nextBatch(tries, errorMode="skip")
+    share, score = hook.of_finished(particles)
+    weight = share * ak.to_numpy(particles.info.weights[:, 0]) if len(particles) else share
     info = pythia.infoPython()
     # sigmaGen counts what was accepted; undo the vetoes, which are ours.
-    undo = info.nSelected() / max(info.nAccepted(), 1)
+    begun, wanted, *_ = hook.weights.values()
+    undo = info.nSelected() / max(info.nAccepted(), 1) / is_open
     return Batch(
         particles=particles,
-        tried=hook.tried,
-        wanted=hook.wanted,
-        finished=len(particles),
-        veto_score=hook.scores_of(particles),
-        weight=ak.to_numpy(particles.info.weights[:, 0]) if len(particles) else np.zeros(0),
-        weights_of_tried=hook.weights_of_tried,
-        squares_of_tried=hook.squares_of_tried,
-        weights_of_wanted=hook.weights_of_wanted,
+        cut_flow=hook.left | {"early veto": len(particles)},
+        weighted_cut_flow=hook.weights | {"early veto": float(weight.sum())},
+        squares=hook.squares * begun / wanted if process.forced else hook.squares,
+        veto_score=score,
+        weight=weight,
         cross_section=(1e9 * info.sigmaGen() * undo, 1e9 * info.sigmaErr() * undo),
     )
 
 
 class _Hook(pythia8mc.UserHooks):
-    """Stops events of one Pythia run: the unwanted at once, the hopeless at `VETO_SCALE`."""
+    """Stops events of one Pythia run: the unwanted at once, the hopeless early."""
 
     def __init__(self, process: Process, veto: bool, pythia: pythia8mc.Pythia) -> None:
         super().__init__()
         self.process, self.pythia = process, pythia
         self.score_min = process.veto_below if veto else -math.inf
-        self.tried = self.wanted = 0
-        self.weights_of_tried = self.squares_of_tried = self.weights_of_wanted = 0.0
-        self.scores: dict[float, float] = {}
+        self.forced_weight = 1.0
+        cuts = ["begun", process.cut]
+        if process.activity:
+            low, high = process.activity
+            cuts.append(f"activity {low:g} to {high:g} GeV")
+        self.left, self.weights = dict.fromkeys(cuts, 0), dict.fromkeys(cuts, 0.0)
+        self.squares = 0.0
+        # px of the first outgoing particle, which tells the events apart -> share and score
+        self.events: dict[float, tuple[float, float]] = {}
+
+    def _count(self, cut: str, weight: float) -> None:
+        self.left[cut] += 1
+        self.weights[cut] += weight
 
     def canVetoProcessLevel(self) -> bool:
         return True
 
     def doVetoProcessLevel(self, process) -> bool:
         weight = self.pythia.infoPython().weight()
-        self.tried += 1
-        self.weights_of_tried += weight
-        self.squares_of_tried += weight**2
-        if not self.process.wanted(process):
+        self._count("begun", weight)
+        ways = self.process.wanted(process)
+        self.share = self.forced_weight / ways if self.process.forced else 1.0
+        self.weight = weight * self.share
+        self.squares += self.weight**2
+        if not ways:
             return True
-        self.wanted += 1
-        self.weights_of_wanted += weight
-        self.decays = top_decays(process)
+        self._count(self.process.cut, self.weight)
         self.looked_at = False
+        self.key = process[FIRST_OUTGOING].px()
+        self.events[self.key] = self.share, math.nan
         return False
 
     def canVetoPT(self) -> bool:
-        return self.process.veto_below > -math.inf
+        return bool(self.process.activity) or self.process.veto_below > -math.inf
 
     def scaleVetoPT(self) -> float:
-        return VETO_SCALE
+        return ACTIVITY_SCALE if self.process.activity else VETO_SCALE
 
     def doVetoPT(self, _: int, event) -> bool:
         # Called again for the shower of each resonance; the first call is the evolution's own.
         if self.looked_at:
             return False
         self.looked_at = True
-        score = veto_score(event, self.decays)
-        self.scores[event[FIRST_OUTGOING].px()] = score
+        if not self.process.activity:
+            return self._is_hopeless(event)
+        low, high = self.process.activity
+        if not low <= activity(event) < high:
+            return True
+        self._count(list(self.left)[-1], self.weight)
+        return False
+
+    def canVetoMPIStep(self) -> bool:
+        return bool(self.process.activity)
+
+    def numberVetoMPIStep(self) -> int:
+        return MPI_STEP
+
+    def doVetoMPIStep(self, step: int, event) -> bool:
+        return step == MPI_STEP and self._is_hopeless(event)
+
+    def _is_hopeless(self, event) -> bool:
+        score = veto_score(event, top_decays(self.pythia.process))
+        self.events[self.key] = self.share, score
         return score < self.score_min
 
-    def scores_of(self, particles: ak.Array) -> np.ndarray:
-        """The scores (n,) of finished events, recognised by the hard process's momentum."""
-        if not self.canVetoPT() or len(particles) == 0:
-            return np.full(len(particles), np.nan)
+    def of_finished(self, particles: ak.Array) -> np.ndarray:
+        """Weights of forced decays and scores (2, n) of finished events."""
+        if len(particles) == 0 or not self.canVetoPT():
+            return np.tile([[1.0], [np.nan]], len(particles))
         keys = ak.to_numpy(particles.prt.p.px[:, FIRST_OUTGOING])
-        return np.array([self.scores[key] for key in keys.tolist()])
+        return np.array([self.events[key] for key in keys.tolist()]).T
 
 
 FIRST_OUTGOING = 5  # entry of the event record
@@ -167,6 +208,12 @@ def top_decays(process: "pythia8mc.Event") -> dict[int, tuple]:
             if mother.idAbs() == 6:
                 decays[mother.id()][1].append((particle.idAbs(), particle.p()))
     return decays
+
+
+def activity(event: "pythia8mc.Event") -> float:
+    """Sum of the pT of the tops and of all partons that the shower has emitted so far, GeV."""
+    final = (event[i] for i in range(event.size()) if event[i].status() > 0)
+    return sum(particle.pT() for particle in final if particle.isParton() or particle.idAbs() == 6)
 
 
 def veto_score(event: "pythia8mc.Event", decays: dict[int, tuple]) -> float:

@@ -120,6 +120,7 @@ class Sample:
         """What decides a chunk besides its number."""
         process = self._process
         spectrum = process.spectrum(*self.parameters) if process.spectrum else ""
+        of_slice = dict(zip(("activity_min", "activity_max"), process.activity or (), strict=False))
         return {
             "process": process.varies or process.name,
             **dict(zip(process.parameters, self.parameters, strict=True)),
@@ -128,7 +129,10 @@ class Sample:
             "tries_per_chunk": self.tries,
             "early_veto": self.veto,
             "loose_share": self.loose_share,
-            "pythia_settings": "\n".join(process.pythia_settings(*self.parameters)),
+            "pythia_settings": "\n".join(
+                [*process.pythia_settings(*self.parameters), *process.forced]
+            ),
+            **of_slice,
             "slha_spectrum": spectrum,
             "veto_score_min": process.veto_below if self.veto else -math.inf,
         }
@@ -151,13 +155,13 @@ def samples_of(
     for process in (PROCESSES[name] for name in names):
         files = study.files_of(process)
         target, loose_share = {
-            BACKGROUND: (
-                math.ceil(simulation.background_events / len(files)),
-                simulation.background_loose_share,
-            ),
+            BACKGROUND: (simulation.background_events, simulation.background_loose_share),
             SIGNAL: (simulation.signal_events, simulation.signal_loose_share),
             VARIATION: (simulation.variation_events, 0.0),
         }[process.role]
+        target = simulation.events_of.get(process.name, target)
+        if process.role == BACKGROUND:
+            target = math.ceil(target / len(files))
         folder = study.folder_of(process)
         samples += [
             Sample(process.name, numbers, target, loose_share, veto, folder, tries or process.tries)
@@ -178,7 +182,7 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
 
     process, seed = PROCESSES[sample.process], sample.seed(chunk)
     made = make_chunk(
-        process, sample.parameters, sample.tries, seed, sample.veto, sample.loose_share
+        process, sample.parameters, sample.tries, seed, sample.veto, sample.loose_share, chunk
     )
     begun, *_, selected = made.cut_flow.values()
     flow = np.array(list(made.weighted_cut_flow.values()))

@@ -46,8 +46,14 @@ class Process:
         parameters: names of up to two whole numbers.
         values: of each parameter, those that are simulated; a study states its own of `STATED`.
         spectrum: parameters -> an SLHA file's text, None if Pythia needs none.
-        wanted: of Pythia's hard process with its resonance decays, whether to go on.
+        wanted: of Pythia's hard process with its resonance decays, whether to go on; where decays
+            are forced, by how many of the lines in `forced` it may have come about.
         cut: what `wanted` is called in the cut flow.
+        forced: lines for Pythia of which the chunks take one in turn, so that no try is wasted on
+            an unwanted decay. Together they make every wanted event; weights say how often.
+        resonances: the PDG ids whose decays these lines force.
+        activity: GeV, the least and the first too large `collisions.generate.activity` of a
+            slice. Slices that cover all numbers are together the inclusive process.
         veto_below: the least `collisions.generate.veto_score` of an event worth finishing.
         matches: PDG ids among `truth`; a jet of signal is one within `physics.MATCHING_RADIUS` of
             such a particle.
@@ -65,8 +71,11 @@ class Process:
     parameters: tuple[str, ...] = ()
     values: tuple[Sequence[int], ...] = ()
     spectrum: Callable[..., str] | None = None
-    wanted: Callable[[Any], bool] = every
+    wanted: Callable[[Any], int] = every
     cut: str = "wanted"
+    forced: tuple[str, ...] = ()
+    resonances: tuple[int, ...] = ()
+    activity: tuple[float, float] | None = None
     veto_below: float = -math.inf
     matches: tuple[int, ...] = ()
     cross_section: Callable[..., float] | None = None

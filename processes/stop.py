@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from command import InputError
 from processes import SIGNAL, Process
-from processes.ttbar import TOPS_AND_W, leptonic_w
+from processes.ttbar import TOPS_AND_W, leptonic_ws
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +121,7 @@ STOP = Process(
     truth=(*TOPS_AND_W, (NEUTRALINO, 3), (NEUTRALINO, 3)),
     parameters=("m_stop", "m_neutralino"),
     spectrum=spectrum,
-    wanted=leptonic_w,
+    wanted=leptonic_ws,
     cut="a leptonic W",
     matches=(NEUTRALINO,),
     cross_section=cross_section,

@@ -1,21 +1,29 @@
-"""Top pairs at LO, the background, with at least one leptonic W (dilepton events included)."""
+"""Top pairs at LO, the background, with at least one leptonic W (dilepton events included).
 
+`ttbar` is the inclusive process. `ttbar_soft` and `ttbar_hard` are the same events in two slices of
+the activity early in the shower, so that a study can make more of those where the signal is.
+"""
+
+import math
+from dataclasses import replace
 from typing import Any
 
 from processes import BACKGROUND, Process
 
 CROSS_SECTION = 832.0  # pb at 13 TeV, NNLO + NNLL
 VETO_SCORE_MIN = 6.8  # about 14 % of the events with a leptonic W have more
+ACTIVITY = 700.0  # GeV; every event with HT > 1 TeV has more, and 5 % of those with a leptonic W
 TOPS_AND_W = ((6, 0), (-6, 0), (24, 2), (-24, 2))  # truth that is kept
 
 
-def leptonic_w(hard_process: Any) -> bool:
-    """Whether a W of Pythia's hard process decays to e, mu or tau."""
+def leptonic_ws(hard_process: Any) -> int:
+    """How many W of Pythia's hard process decay to e, mu or tau."""
+    leptons = 0
     for i in range(hard_process.size()):
         particle = hard_process[i]
         if particle.idAbs() in (11, 13, 15) and hard_process[particle.mother1()].idAbs() == 24:
-            return True
-    return False
+            leptons += 1
+    return leptons
 
 
 def settings() -> tuple[str, ...]:
@@ -28,10 +36,26 @@ TTBAR = Process(
     role=BACKGROUND,
     settings=settings,
     truth=TOPS_AND_W,
-    wanted=leptonic_w,
+    wanted=leptonic_ws,
     cut="a leptonic W",
     veto_below=VETO_SCORE_MIN,
     cross_section=lambda: CROSS_SECTION,
     tries=10_000,
     title=r"$t\bar{t}$",
+)
+TTBAR_SOFT = replace(
+    TTBAR,
+    name="ttbar_soft",
+    forced=("24:onNegIfAny = 1 2 3 4 5", "24:onPosIfAny = 1 2 3 4 5"),  # W+, W- to leptons
+    resonances=(24, -24),
+    activity=(0.0, ACTIVITY),
+    veto_below=7.0,
+    title=r"$t\bar{t}$, soft",
+)
+TTBAR_HARD = replace(
+    TTBAR_SOFT,
+    name="ttbar_hard",
+    activity=(ACTIVITY, math.inf),
+    veto_below=7.6,
+    title=r"$t\bar{t}$, hard",
 )

@@ -185,6 +185,7 @@ CHANGES = {
     "simulation.signal_loose_share": (0.7, None),
     "simulation.background_loose_share": (0.7, None),
     "simulation.variation_events": (7, None),
+    "simulation.events_of": ({"ttbar": 7}, None),
     "images.split": ([0.5, 0.2, 0.3], "setup"),
     "images.split_loose": ([0.6, 0.4, 0.0], "setup"),
     "images.training_jets_per_mass_point": (30, "setup"),

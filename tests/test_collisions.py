@@ -8,7 +8,7 @@ import pytest
 
 from processes import VARIATION, Process, every, of_role
 from processes.stop import NEUTRALINO, STOP, cross_section
-from processes.ttbar import TTBAR
+from processes.ttbar import TTBAR, TTBAR_HARD, TTBAR_SOFT
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
 pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
@@ -80,7 +80,7 @@ def test_energy_and_momentum_are_conserved(signal):
     for column, total in ((record.px, 0), (record.py, 0), (record.pz, 0), (record.energy, 13_000)):
         sums = np.bincount(record.event[final], weights=column[final])
         np.testing.assert_allclose(sums, total, atol=0.5)
-    assert len(sums) == batch.finished
+    assert len(sums) == len(batch.particles)
 
 
 def test_cross_sections_have_a_plausible_and_smooth_k_factor():
@@ -119,10 +119,45 @@ def test_the_branching_fractions_are_open():
     # 1 - (hadronic fraction of the W)^2, with Pythia's leptonic fraction of 0.3257.
     batch = generate(dataclasses.replace(TTBAR, veto_below=1e9), (), 3_000, seed=5)
     expected = 1 - (1 - 0.3257) ** 2
-    sigma = np.sqrt(expected * (1 - expected) / batch.tried)
-    assert abs(batch.wanted / batch.tried - expected) < 4 * sigma
-    assert batch.tried == 3_000
-    assert batch.finished == 0  # the veto stops what it is told to stop
+    tried, wanted, finished = batch.cut_flow.values()
+    sigma = np.sqrt(expected * (1 - expected) / tried)
+    assert abs(wanted / tried - expected) < 4 * sigma
+    assert tried == 3_000
+    assert finished == 0  # the veto stops what it is told to stop
+
+
+def test_slices_add_up_to_the_inclusive_process():
+    """Forced decays waste no try; with their weights nothing is lost and nothing counts twice."""
+    leptonic = 1 - (1 - 0.3242) ** 2  # the share of Pythia's events with a leptonic W
+    inclusive = generate(TTBAR, (), 1_500, 3)
+    inside, variance, tries = 0.0, 0.0, 1_500
+    for process in (TTBAR_SOFT, TTBAR_HARD):
+        hopeless = dataclasses.replace(process, veto_below=1e9)
+        for turn in range(2):
+            batch = generate(hopeless, (), tries, seed=40 + turn, turn=turn)
+            begun, wanted, of_slice, _ = batch.weighted_cut_flow.values()
+            assert batch.cut_flow["begun"] == batch.cut_flow[process.cut] == begun == tries
+            assert wanted / tries == pytest.approx(leptonic, abs=0.015)
+            found, error = batch.cross_section
+            expected, of_expected = inclusive.cross_section
+            assert abs(found - expected) < 4 * np.hypot(error, of_expected)
+            inside += of_slice / tries / 2
+            share = of_slice / wanted
+            variance += share * (1 - share) / tries / 4
+    assert abs(inside - leptonic) < 4 * np.sqrt(variance)
+    assert abs(share - 0.0486) < 4 * np.sqrt(0.0486 / tries)  # of the hard slice
+
+
+def test_forced_decays_are_weighted_as_often_as_they_are_made():
+    batches = [generate(TTBAR_HARD, (), 3_000, seed=8, veto=False, turn=turn) for turn in range(2)]
+    for batch, charge in zip(batches, (1, -1), strict=True):
+        table = truth(Record.of(batch.particles), TTBAR_HARD.truth)
+        is_lepton = np.isin(np.abs(table["pdg_id"]), (11, 13, 15))
+        number = is_lepton.sum(axis=1)
+        np.testing.assert_allclose(batch.weight, 2 * 0.32422 / number, rtol=1e-4)
+        forced = is_lepton[:, [3, 4]] if charge > 0 else is_lepton[:, [6, 7]]
+        assert forced.any(axis=1).all()
+        assert set(number) == {1, 2}
 
 
 def test_a_chunk_depends_on_its_seed_alone():

@@ -183,7 +183,7 @@ def test_another_installation_and_a_space_in_its_path_change_nothing(tmp_path):
     folder = tmp_path / "a folder"
     folder.mkdir()
     code = "from collisions.generate import *; from processes.stop import STOP; "
-    code += "print(generate(STOP, (700, 100), 2, 1).tried)"
+    code += "print(generate(STOP, (700, 100), 2, 1).cut_flow['begun'])"
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=SCRIPT.parent,
