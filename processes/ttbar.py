@@ -57,5 +57,6 @@ TTBAR_HARD = replace(
     name="ttbar_hard",
     activity=(ACTIVITY, math.inf),
     veto_below=7.6,
+    tries=40_000,
     title=r"$t\bar{t}$, hard",
 )
