@@ -165,9 +165,8 @@ def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
         jets = repeated(demo_jets(definition), JETS)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "jets.h5"
-            with jet_writer(path, definition, side) as writer:
-                writer.add(jets.jets, jets.images)
-                writer.finish()
+            with jet_writer(path, definition, side) as add:
+                add(jets.jets, jets.images)
             begin = timer()
             jets = read_jets(path, TRAIN)
             yield row(quantity="read", value=timer() - begin, unit="s")

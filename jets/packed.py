@@ -7,9 +7,10 @@ contiguous range (layouts: doc/data-format.md).
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,9 +48,6 @@ _COLUMNS = {
     "pixels": np.dtype("<u2"),
     "values": np.dtype("<f4"),
 }
-
-
-# --- The table of events ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,6 @@ def read_event_table(path: Path) -> EventTable:
         return EventTable(events, observables, samples, str(file.attrs["source"]))
 
 
-# --- The packed jets ----------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class PackedJets:
     """Jets of one definition, of one split or of all.
@@ -126,86 +121,74 @@ class PackedJets:
         return replace(self, jets=self.jets[rows], images=self.images.take(rows))
 
 
-class JetWriter:
-    """Collects jets sample by sample and lays them down split by split; see `jet_writer`."""
+@contextmanager
+def jet_writer(
+    path: Path, jet_definition: str, side: int
+) -> Iterator[Callable[[np.ndarray, SparseImages], None]]:
+    """Packed jets, taken sample by sample, laid down split by split, written atomically at the end.
 
-    def __init__(self, path: Path, jet_definition: str, side: int, scratch: list[dict]):
-        self.path, self.jet_definition, self.side = path, jet_definition, side
-        self._scratch = scratch  # of every split, a file for each column
+    The splits grow side by side in nameless scratch files beside the product, so memory never holds
+    more than what one call brings.
 
-    def add(self, jets: np.ndarray, images: SparseImages) -> None:
-        """Append jets, structured (m,) `JET_DTYPE`, and their m images.
+    Yields:
+        A function that appends jets, structured (m,) `JET_DTYPE`, and their m images.
 
-        Raises:
-            InputError: numbers that `read_jets` would refuse.
-        """
-        _check(self.path, jets, images, self.side, hdf5.UNWRITTEN)
-        for split, scratch in enumerate(self._scratch):
+    Raises:
+        InputError: numbers that `read_jets` would refuse.
+        OSError: no space left; HDF5 itself would crash.
+    """
+
+    def add(jets: np.ndarray, images: SparseImages) -> None:
+        _check(path, jets, images, side, hdf5.UNWRITTEN)
+        for split, files in enumerate(scratch):
             rows = np.flatnonzero(jets["split"] == split)
             part = images.take(rows)
             columns = (jets[rows], part.counts(), part.pixels, part.values)
             for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True):
-                scratch[name].write(column.astype(dtype, copy=False).tobytes())
+                files[name].write(column.astype(dtype, copy=False).tobytes())
 
-    def finish(self) -> None:
-        """Write the product, atomically.
-
-        Raises:
-            OSError: no space left; HDF5 itself would crash.
-        """
-        sizes = {name: sum(files[name].tell() for files in self._scratch) for name in _COLUMNS}
-        if shutil.disk_usage(self.path.parent).free < sum(sizes.values()):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        with atomic_write(self.path) as temporary, h5py.File(temporary, "w") as file:
-            for name in ("jets", "pixels", "values"):
-                dtype, first = _COLUMNS[name], 0
-                shape = (sizes[name] // dtype.itemsize,)
-                chunks = (min(CHUNK, *shape),)
-                dataset = file.create_dataset(name, shape, dtype, chunks=chunks, **_STORED)
-                for part in self._parts(name):
-                    dataset[first : first + len(part)] = part
-                    first += len(part)
-            counts = np.concatenate([np.zeros(0, np.int64), *self._parts("counts")])
-            file.create_dataset("offsets", data=offsets_from(counts), **_STORED)
-            # Of all that decides a training; held-out jets may come and go without a new one.
-            digest = hashlib.sha256(f"{self.jet_definition} {self.side}".encode())
-            for name in _COLUMNS:
-                for part in self._parts(name, HELD_OUT):
-                    digest.update(part)
-            jets = file["jets"][()]
-            mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
-            file.attrs.update(
-                jet_definition=self.jet_definition,
-                pixels=self.side,
-                channels=list(CHANNELS),
-                mass_mean=mass.mean(),
-                mass_std=mass.std(),
-                training_sha256=digest.hexdigest(),
-            )
-
-    def _parts(self, name: str, n_splits: int = len(SPLITS)) -> Iterator[np.ndarray]:
+    def parts(name: str, n_splits: int = len(SPLITS)) -> Iterator[np.ndarray]:
         """One column of the first splits, in order, some chunks at a time."""
-        dtype = _COLUMNS[name]
-        for scratch in self._scratch[:n_splits]:
-            scratch[name].seek(0)
-            while part := scratch[name].read(16 * CHUNK * dtype.itemsize):
-                yield np.frombuffer(part, dtype)
+        for files in scratch[:n_splits]:
+            files[name].seek(0)
+            while part := files[name].read(16 * CHUNK * _COLUMNS[name].itemsize):
+                yield np.frombuffer(part, _COLUMNS[name])
 
-
-@contextmanager
-def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter]:
-    """A writer of packed jets.
-
-    The splits grow side by side in nameless scratch files beside the product, so memory never holds
-    more than what one call to `add` brings.
-    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), ExitStack() as stack:
         scratch = [
             {name: stack.enter_context(TemporaryFile(dir=path.parent)) for name in _COLUMNS}
             for _ in SPLITS
         ]
-        yield JetWriter(path, jet_definition, side, scratch)
+        yield add
+        sizes = {name: sum(files[name].tell() for files in scratch) for name in _COLUMNS}
+        if shutil.disk_usage(path.parent).free < sum(sizes.values()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+            for name in ("jets", "pixels", "values"):
+                dtype, first = _COLUMNS[name], 0
+                shape = (sizes[name] // dtype.itemsize,)
+                chunks = (min(CHUNK, *shape),)
+                dataset = file.create_dataset(name, shape, dtype, chunks=chunks, **_STORED)
+                for part in parts(name):
+                    dataset[first : first + len(part)] = part
+                    first += len(part)
+            counts = np.concatenate([np.zeros(0, np.int64), *parts("counts")])
+            file.create_dataset("offsets", data=offsets_from(counts), **_STORED)
+            # Of all that decides a training; held-out jets may come and go without a new one.
+            digest = hashlib.sha256(f"{jet_definition} {side}".encode())
+            for part in itertools.chain(*(parts(name, HELD_OUT) for name in _COLUMNS)):
+                digest.update(part)
+            jets = file["jets"][()]
+            mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
+            file.attrs.update(
+                jet_definition=jet_definition,
+                pixels=side,
+                channels=list(CHANNELS),
+                mass_mean=mass.mean(),
+                mass_std=mass.std(),
+                training_sha256=digest.hexdigest(),
+            )
 
 
 def read_jet_table(path: Path) -> np.ndarray:
@@ -221,7 +204,7 @@ def read_training_sha256(path: Path) -> str:
 
 
 def read_jets(path: Path, split: int | None = None) -> PackedJets:
-    """Read the packed jets of one split (`split.TRAIN`, `VALIDATION`, `HELD_OUT`) or of all.
+    """The packed jets of one split (`TRAIN`, `VALIDATION`, `HELD_OUT`) or of all.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -247,7 +230,6 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
 
 def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy: str) -> None:
     """Refuse what no jet of any sample is; one rule for what is written and what is read."""
-
     ranges = {name: (0, BEAM_ENERGY) for name, _ in KINEMATICS}
     ranges |= dict.fromkeys(("eta", "phi"), (-BEAM_ENERGY, BEAM_ENERGY))
     ranges |= {"k": (0, JETS_PER_EVENT - 1), "split": (0, len(SPLITS) - 1), "label": (0, 1)}

@@ -203,7 +203,7 @@ def pack(
     paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
     side = {name: study.image_pixels(name) for name in JET_DEFINITIONS}
     with ExitStack() as stack:
-        writers = {
+        add = {
             name: stack.enter_context(jet_writer(path, name, side[name]))
             for name, path in paths.items()
         }
@@ -213,9 +213,7 @@ def pack(
             for name, images in source.images(sample, wanted).items():
                 rows = chosen[name][1]
                 begin, end = np.searchsorted(rows["event"], [first, last])
-                writers[name].add(rows[begin:end], at_side(images, name, side[name]))
-        for writer in writers.values():
-            writer.finish()
+                add[name](rows[begin:end], at_side(images, name, side[name]))
     events_path = study.data_dir / "events.h5"
     write_event_table(events_path, overview.table)
     return [events_path, *paths.values()]
