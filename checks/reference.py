@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command import InputError, parser_of, run
-from jets.classifier import COLUMNS
+from jets.classifier import Key
 from products import read_csv
 from study import load_study
 
-KEYS = ("table", "level", "spectrum", *COLUMNS, "neutralino_mass", "stop_mass", "quantity")
+KEYS = ("table", "level", "spectrum", *Key._fields, "neutralino_mass", "stop_mass", "quantity")
 
 
 def numbers(path: Path) -> dict[tuple[str, ...], str]:

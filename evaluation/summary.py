@@ -270,9 +270,9 @@ def _modelling(summary: Summary, results: Results) -> None:
 
 def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
     """Trees that stand in several figures have one row at each mass."""
-    for point in {(Classifier.of_row(p), p["neutralino_mass"]): p for p in points}.values():
+    for point in {(p["classifier"], p["neutralino_mass"]): p for p in points}.values():
         summary.add(
-            "against_mass", Classifier.of_row(point), "SIC", point["sic"], point["low"],
+            "against_mass", point["classifier"], "SIC", point["sic"], point["low"],
             point["high"], neutralino_mass=point["neutralino_mass"],
             status="lower limit" if point["is_lower_limit"] else MEASURED,
             effective_background=point["background_events"],
@@ -281,7 +281,7 @@ def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
 
 def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
     for point in points:
-        one, at_mass = Classifier.of_row(point), {"neutralino_mass": point["neutralino_mass"]}
+        one, at_mass = point["classifier"], {"neutralino_mass": point["neutralino_mass"]}
         summary.add(
             "excluded", one, "excluded stop mass", point["excluded_mass"], point["excluded_low"],
             point["excluded_high"], status=_STATUSES[point["status"]], **at_mass,

@@ -97,7 +97,7 @@ class Summary:
 
 def label(row: Mapping) -> str:
     """The name of the line in which a row is printed: of its classifier, in a ratio of both."""
-    both = [Classifier.of_row(row, prefix).label for prefix in ("", "reference_")]
+    both = [row[f"{prefix}label"] for prefix in ("", "reference_")]
     return " / ".join(both if row["table"] == "ratios" else both[:1])
 
 

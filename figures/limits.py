@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from evaluation.exclusions import Exclusion, gain_over
 from event_level.fits import DS2
 from figures import style
-from jets.classifier import Classifier
 from sensitivity.exclusion import CONTOUR_LEVELS, EXCLUSION_LEVEL, INSIDE
 
 COLOUR_STEP = 5  # GeV, of the coloured plane; the contours follow every GeV
@@ -173,7 +172,7 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     lower.set_ylabel(f"gain over {DS2.words} [GeV]")
     style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
-    if not any(np.isfinite(point["gain"]) for point in points if Classifier.of_row(point) != DS2):
+    if not any(np.isfinite(point["gain"]) for point in points if point["classifier"] != DS2):
         lower.set_yticks([])
         words = "undefined: limits on both sides"
         lower.text(0.5, 0.55, words, transform=lower.transAxes, ha="center")

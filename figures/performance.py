@@ -231,7 +231,7 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
                 {
                     "group": title,
                     **classifier.row(),
-                    "classifier": label,
+                    "label": label,
                     "neutralino_mass": mass,
                     "drawn_at": mass + shift,
                     "signal_events": np.count_nonzero(of_mass == mass),

@@ -24,7 +24,7 @@ import numpy as np
 
 from command import InputError, run
 from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
-from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
+from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Key
 from jets.events import read_events
 from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
@@ -153,7 +153,7 @@ def _heading(row: dict) -> str:
 def headline(rows: Iterable[dict]) -> Rows:
     """Each AK14 classifier on one jet, on one jet at the signal's pT, and over events."""
     found = {
-        (row["spectrum"], Classifier.of_row(row), row["quantity"]): row
+        (row["spectrum"], Key.of(row), row["quantity"]): row
         for row in rows
         if (row["table"], row["jet_definition"]) == ("merits", DEFINITION)
     }
@@ -166,15 +166,15 @@ def headline(rows: Iterable[dict]) -> Rows:
         return cell(number), found[key]["published"]
 
     lines = []
-    for spectrum, one, quantity in found:
-        if (spectrum, one.level, quantity) != ("", "jets", "AUC"):
+    for (spectrum, one, quantity), row in found.items():
+        if (spectrum, row["level"], quantity) != ("", "jets", "AUC"):
             continue
         fit = one._replace(trees=HELD_OUT_EVENTS) if one.trees != TRAINING_JETS else None
         of_jets, published = cells("", one, "max SIC")
         of_events, published_of_events = cells("", fit, "max SIC")
         lines.append(
             {
-                f"{DEFINITION} jets": one.words,
+                f"{DEFINITION} jets": row["classifier"],
                 "AUC": cells("", one, "AUC")[0],
                 "AUC, background with the signal's pT": cells(SIGNAL_PT, one, "AUC")[0],
                 "max SIC": of_jets,
