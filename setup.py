@@ -24,7 +24,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from physics import JET_DEFINITIONS, JETS_MIN
 from processes import PROCESSES, Process
 from products import alone, fingerprints, is_finished, unchanged, write_manifest
@@ -67,8 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
         print_inventory(inventory(overview))
         print_missing(study, missing_samples(study, overview.table.samples))
         chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
-        packed = [jets for _, jets in chosen.values()]
-        in_two = events_in_two_splits(overview.table.events, packed)
+        packed = {name: jets for name, (_, jets) in chosen.items()}
+        in_two = events_in_two_splits(overview.table.events, packed.values())
         n_events = len(overview.table.events)
         print(f"events in two splits: {in_two} of {n_events}, none of which is there twice")
         assert in_two == 0
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
         manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
         with unchanged(read):
             outputs = pack(source, overview, chosen, study)
-        print_packed(dict(zip(chosen, packed, strict=True)))
+        print_packed(packed)
         facts = {"source": source.name, "stated_by": options.study}
         write_manifest(manifest, settings, read, outputs, **facts)
     print(f"written: {', '.join(map(str, [*outputs, manifest]))}")
@@ -84,28 +84,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options; what packaging tools ask is answered in one sentence."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__)
+    parser.allow_abbrev = False
     add_study_options(parser)
     options, others = parser.parse_known_args(arguments)
     if others:
         raise InputError(
-            f"this is step 1 of an analysis, knows --study and --set and installs nothing: no "
-            f"{others[0]!r}; "
-            "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
+            f"this is step 1 of an analysis, knows --study and --set, and installs nothing: no "
+            f"{others[0]!r}; run `pip install -r requirements.txt`, then `python setup.py`"
         )
     return options
 
 
 def require_its_own(manifest: Path, stated_by: str) -> None:
-    """Refuse to replace what another TOML file of the same name states.
-
-    Raises:
-        InputError: that file is still there.
-    """
+    """InputError if this would replace what another TOML file, still there, states."""
     try:
         other = json.loads(manifest.read_text(encoding="utf-8"))["stated_by"]
         is_another = not Path(other).samefile(stated_by)
@@ -136,16 +128,9 @@ def print_missing(study: Study, missing: Mapping[Process, Sequence[tuple[int, ..
     for process, files in missing.items():
         names, axes = process.parameters or ("index",), study.axes_of(process)
         print(f"missing of {process.name}: {len(files)} of {math.prod(map(len, axes))}")
-        rest: dict[tuple[int, ...], list[int]] = {}  # of the first numbers, the missing last ones
-        for *first, last in files:
-            rest.setdefault(tuple(first), []).append(last)
-        whole = [first for first, lasts in rest.items() if first and len(lasts) == len(axes[-1])]
-        if whole:
-            print(f"  {names[0]} {spans([value for (value,) in whole], axes[0])}: every {names[1]}")
-        for first, lasts in rest.items():
-            if first not in whole:
-                before = "".join(f"{names[0]} {value}: " for value in first)
-                print(f"  {before}{names[-1]} {spans(lasts, axes[-1])}")
+        for first, rest in itertools.groupby(files, lambda numbers: numbers[:-1]):
+            before = "".join(f"{names[0]} {value}: " for value in first)
+            print(f"  {before}{names[-1]} {spans([numbers[-1] for numbers in rest], axes[-1])}")
 
 
 def spans(values: Sequence[int], grid: Sequence[int]) -> str:
@@ -154,10 +139,9 @@ def spans(values: Sequence[int], grid: Sequence[int]) -> str:
     >>> spans([100, 120, 130, 140], range(100, 200, 10))
     '100, 120-140'
     """
-    numbers = enumerate(map(grid.index, values))
-    runs = [list(run) for _, run in itertools.groupby(numbers, lambda pair: pair[1] - pair[0])]
-    ends = [(grid[run[0][1]], grid[run[-1][1]]) for run in runs]
-    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in ends)
+    runs = itertools.groupby(enumerate(values), lambda pair: grid.index(pair[1]) - pair[0])
+    ends = [[value for _, value in run] for _, run in runs]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in ends)
 
 
 def print_packed(packed: dict) -> None:

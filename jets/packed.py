@@ -55,12 +55,11 @@ class EventTable:
     """All events of a study.
 
     Attributes:
-        events: structured (n,), `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters
-            of the process, whatever it calls them, -1 where it has none; n_jets -1 where unknown
-            (published files); weight 1 of events that have none.
+        events: (n,) `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters of any
+            process, -1 where it has none; n_jets -1 where unknown; weight 1 where there is none.
         observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
-        samples: structured, `SAMPLE_DTYPE`, one row a mass point or background file; `events`
-            counts the fully selected ones; NaN where unknown.
+        samples: `SAMPLE_DTYPE`, one row a mass point or background file; `events` counts the fully
+            selected ones; NaN where unknown.
         source: `collisions` or `published files`.
     """
 
@@ -103,7 +102,6 @@ class PackedJets:
         images: their n images, GeV.
         side: pixels along one side of the image.
         mass_mean, mass_std: of the training jets, TeV.
-        jet_definition: `AK08`, `AK10` or `AK14`.
     """
 
     jets: np.ndarray

@@ -37,12 +37,10 @@ class Process:
 
     Attributes:
         name: in file names and in the attribute `process` of files.
-        role: `signal`, `background`, or `variation` of a process: events to be held out whole,
-            which measure what another modelling changes.
+        role: of `ROLES`; a variation's events are held out, to measure what its modelling changes.
         settings: parameters -> lines for `Pythia.readString`, beams aside.
         truth: PDG ids of the particles whose last copies are kept, and how many daughters of each.
-        varies: the process of which this is a variation. Its files have that process's name, in a
-            folder of their own.
+        varies: the process of which this is a variation; its files have that process's name.
         parameters: names of up to two whole numbers.
         values: of each parameter, those that are simulated; a study states its own of `STATED`.
         spectrum: parameters -> an SLHA file's text, None if Pythia needs none.
