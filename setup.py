@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import argparse
 import itertools
 import json
 import math
@@ -33,13 +32,21 @@ from study import Study, add_study_options, study_of
 
 def main(arguments: list[str] | None = None) -> None:
     """Run step 1."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    parser = parser_of(__doc__)
+    parser.allow_abbrev = False
+    add_study_options(parser)
+    options, others = parser.parse_known_args(arguments)
+    if others:  # such as what packaging tools ask
+        raise InputError(
+            f"this is step 1 of an analysis, knows --study and --set, and installs nothing: no "
+            f"{others[0]!r}; run `pip install -r requirements.txt`, then `python setup.py`"
+        )
     study = study_of(options)
-    # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
+    # Not at the top: pip may run this file where numpy is not installed, to be refused above.
     from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
     from jets.sources import find_source, listed, missing_samples
-    from jets.split import events_in_two_splits
+    from jets.split import SPLITS, events_in_two_splits
     from training.plan import trainings
 
     trainings(study)  # a network that does not exist is better found now than in step 2
@@ -76,24 +83,10 @@ def main(arguments: list[str] | None = None) -> None:
         manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
         with unchanged(read):
             outputs = pack(source, overview, chosen, study)
-        print_packed(packed)
+        print_packed(packed, SPLITS)
         facts = {"source": source.name, "stated_by": options.study}
         write_manifest(manifest, settings, read, outputs, **facts)
     print(f"written: {', '.join(map(str, [*outputs, manifest]))}")
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options; what packaging tools ask is answered in one sentence."""
-    parser = parser_of(__doc__)
-    parser.allow_abbrev = False
-    add_study_options(parser)
-    options, others = parser.parse_known_args(arguments)
-    if others:
-        raise InputError(
-            f"this is step 1 of an analysis, knows --study and --set, and installs nothing: no "
-            f"{others[0]!r}; run `pip install -r requirements.txt`, then `python setup.py`"
-        )
-    return options
 
 
 def require_its_own(manifest: Path, stated_by: str) -> None:
@@ -104,10 +97,7 @@ def require_its_own(manifest: Path, stated_by: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):  # no such manifest, or no such file
         return
     if is_another:
-        raise InputError(
-            f"{manifest.parent}: is of the study in {other}; give the one in {stated_by} another "
-            "name"
-        )
+        raise InputError(f"{manifest.parent}: is of the study in {other}; rename {stated_by}")
 
 
 def print_inventory(lines: list[tuple]) -> None:
@@ -144,16 +134,14 @@ def spans(values: Sequence[int], grid: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in ends)
 
 
-def print_packed(packed: dict) -> None:
+def print_packed(packed: Mapping, splits: Sequence[str]) -> None:
     """Jets packed of every definition, by split and class."""
-    from jets.split import HELD_OUT, SPLITS
-
     for name, jets in packed.items():
         print(f"{name}:", end="")
-        for split, split_name in enumerate(SPLITS):
+        for split, split_name in enumerate(splits):
             labels = jets["label"][(jets["split"] == split) & jets["classified"]]
             print(f"  {split_name} {(labels == 1).sum()} + {(labels == 0).sum()}", end="")
-        trained = jets["label"][jets["split"] != HELD_OUT]
+        trained = jets["label"][jets["split"] < len(splits) - 1]
         fewer = (trained == 0).sum() < (trained == 1).sum()
         print("  (signal + background)", "all the background there is" if fewer else "")
 

@@ -85,6 +85,7 @@ ATTRIBUTES = {  # type and range of each, besides process, parameters and index
 # The attributes that normalise weights, and what stands for those that a file lacks.
 OF_WEIGHTS = {"normalised_to_pb": "cross_section_pb", "sum_of_weights": "generated"}
 PER_EVENT = ("observables", "lepton", "truth", "pt_hat", "veto_score")  # one row each
+FLAT = (("jets", "jet_offsets"), ("objects", "object_offsets"))
 REMEDY = "simulate or copy it again"
 
 
@@ -141,18 +142,13 @@ class Events:
 
     def take(self, chosen: np.ndarray) -> "Events":
         """The events of a mask (n,); attributes and cut flow stay those of the file."""
-        jets, jet_offsets = take(self.jet_offsets, chosen)
-        objects, object_offsets = take(self.object_offsets, chosen)
-        return replace(
-            self,
-            large_r={name: table[chosen] for name, table in self.large_r.items()},
-            jets=self.jets[jets],
-            jet_offsets=jet_offsets,
-            objects=self.objects[objects],
-            object_offsets=object_offsets,
-            weight=None if self.weight is None else self.weight[chosen],
-            **{name: getattr(self, name)[chosen] for name in PER_EVENT},
-        )
+        columns = {name: vars(self)[name][chosen] for name in PER_EVENT}
+        for rows, offsets in FLAT:
+            taken, columns[offsets] = take(vars(self)[offsets], chosen)
+            columns[rows] = vars(self)[rows][taken]
+        large_r = {name: table[chosen] for name, table in self.large_r.items()}
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(self, large_r=large_r, weight=weight, **columns)
 
     @property
     def sum_of_weights(self) -> float:
@@ -201,9 +197,8 @@ def merge(parts: list[Events], attributes: dict) -> Events:
         name: np.concatenate([table[name] for table in tables])
         for name in (*PER_EVENT, *JET_DEFINITIONS, "jets", "objects")
     }
-    for name in ("jet_offsets", "object_offsets"):
-        counts = [np.diff(table[name]) for table in tables]
-        columns[name] = offsets_from(np.concatenate(counts))
+    for _, name in FLAT:
+        columns[name] = offsets_from(np.concatenate([np.diff(table[name]) for table in tables]))
     return _of_columns(columns | {"cut_flow": cut_flow}, attributes)
 
 
@@ -248,17 +243,14 @@ def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
     # Half a step beyond pi may come back from a file: such angles stay bit for bit.
     turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
     phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
-    tables = (
-        vars(events)
-        | events.large_r
-        | {
-            "objects/pt": objects["pt"],
-            "objects/eta": np.rint(objects["eta"] / ANGLE_STEP),
-            "objects/phi": np.rint(phi / ANGLE_STEP),
-            "objects/kind": objects["type"] + KINDS * (objects["charge"] + 1),
-            "objects/jet": objects["jet"] @ 4 ** np.arange(len(JET_DEFINITIONS)),
-        }
-    )
+    tables = vars(events) | events.large_r
+    tables |= {
+        "objects/pt": objects["pt"],
+        "objects/eta": np.rint(objects["eta"] / ANGLE_STEP),
+        "objects/phi": np.rint(phi / ANGLE_STEP),
+        "objects/kind": objects["type"] + KINDS * (objects["charge"] + 1),
+        "objects/jet": objects["jet"] @ 4 ** np.arange(len(JET_DEFINITIONS)),
+    }
     types = TABLES | STORED_OBJECTS | (WEIGHT if events.weight is not None else {})
     return {name: _narrowed(path, name, tables[name], dtype) for name, dtype in types.items()}
 

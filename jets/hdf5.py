@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,15 @@ UNWRITTEN = "it was not written"  # the remedy of a writer, for which there is n
 OF_THE_FILE = {"EINVAL", "EFAULT", "EOVERFLOW", "EFBIG", "ENOENT", "ENOTDIR", "EISDIR"}
 
 
+def require_space(folder: Path, size: int) -> None:
+    """OSError if so many bytes do not fit: on a full disk HDF5 itself crashes."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 @contextmanager
 def written(path: Path, **options: str) -> Iterator[h5py.File]:
-    """A new HDF5 file, made in memory and written whole, atomically; `options` of `h5py.File`.
-
-    On a full disk HDF5 itself crashes when it closes a file.
-    """
+    """A new HDF5 file, made in memory and written whole, atomically; `options` of `h5py.File`."""
     with h5py.File(path.name, "w", driver="core", backing_store=False, **options) as file:
         yield file
         file.flush()

@@ -5,11 +5,8 @@ hold the jets that the networks see, sorted by split, event and jet number, so t
 contiguous range (layouts: doc/data-format.md).
 """
 
-import errno
 import hashlib
 import itertools
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -133,7 +130,7 @@ def jet_writer(
 
     Raises:
         InputError: numbers that `read_jets` would refuse.
-        OSError: no space left; HDF5 itself would crash.
+        OSError: no space left.
     """
 
     def add(jets: np.ndarray, images: SparseImages) -> None:
@@ -160,8 +157,7 @@ def jet_writer(
         ]
         yield add
         sizes = {name: sum(files[name].tell() for files in scratch) for name in _COLUMNS}
-        if shutil.disk_usage(path.parent).free < sum(sizes.values()):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        hdf5.require_space(path.parent, sum(sizes.values()))
         with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
             for name in ("jets", "pixels", "values"):
                 dtype, first = _COLUMNS[name], 0

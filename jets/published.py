@@ -13,11 +13,8 @@ Rows have variable length; a fixed length is read too, a value of 0 then being n
 ET = EhT + EmT is written and not read. A jet without a pixel has mass -1 and is never classified.
 """
 
-import errno
 import itertools
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +24,7 @@ import numpy as np
 
 from command import InputError
 from jets import content, hdf5
-from jets.events import NUMBER_MAX, Events, read_attributes, read_events
+from jets.events import Events, read_attributes, read_events
 from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
 from jets.ragged import events_of
@@ -51,8 +48,7 @@ INFO = {"pt": 2, "eta": 3, "phi": 4, "mass": 5}  # columns, behind those of delt
 INFO_COLUMNS = 6
 NO_MASS = -1.0  # of a jet without pixels
 NO_NEUTRALINO = -1.0  # mass, of a background event
-REMEDY = "fetch it again"
-LEAVE_OUT = "fetch the file again or leave it out"
+REMEDY = "fetch it again or leave it out"
 _NAME = re.compile(rf"(?:BG|SI)_({'|'.join(JET_DEFINITIONS)})_(\d+)(?:GeV)?\.hdf5")
 
 
@@ -71,7 +67,7 @@ def find_files(
         (process, index or stop mass) -> jet definition -> path, all three; and the others.
 
     Raises:
-        InputError: a definition is missing; a number beyond what the table of events can hold.
+        InputError: a definition is missing.
     """
     asked = {TTBAR: range(study.sample.background_files), STOP: study.sample.stop_masses}
     found: dict[tuple[Process, int], dict[str, Path]] = {}
@@ -86,8 +82,6 @@ def find_files(
             or path.name != file_name(process, name[1], number)
         ):
             others.append(path)
-        elif number > NUMBER_MAX:
-            raise InputError(f"{path}: number {number}, expected at most {NUMBER_MAX}; rename it")
         else:
             found.setdefault((process, number), {})[name[1]] = path
     for (process, number), paths in found.items():
@@ -101,11 +95,7 @@ def find_files(
 
 
 def read_neutralino_masses(path: Path) -> np.ndarray:
-    """Neutralino mass (n,) float64 in GeV of every event of a signal file.
-
-    Raises:
-        InputError: the dataset is missing, wrongly shaped, or holds what is no mass.
-    """
+    """Neutralino mass (n,) float64 in GeV of every event of a signal file, or an InputError."""
     with hdf5.opened(path, REMEDY) as file:
         n = _check_shapes(file)
         dataset = _dataset(file, MASS, "iuf")
@@ -113,7 +103,7 @@ def read_neutralino_masses(path: Path) -> np.ndarray:
             raise hdf5.wrong_shape(path, MASS, dataset.shape, f"({n}, 1)", REMEDY)
         mass = dataset[()].reshape(n).astype(np.float64)
     good = (mass > 0) & (mass <= BEAM_ENERGY)
-    hdf5.require(path, MASS, mass, good, f"a mass of 0 to {BEAM_ENERGY:g}", LEAVE_OUT)
+    hdf5.require(path, MASS, mass, good, f"a mass of 0 to {BEAM_ENERGY:g}", REMEDY)
     return mass
 
 
@@ -125,13 +115,13 @@ def read_kinematics(
     Returns:
         Neutralino masses (n,), -1 of a background; jets (n, 3) and `content.of_published` (n,).
     """
-    masses = read_neutralino_masses(path) if signal else None
     parts = [
         (jets, content.of_published(jets, images, jet_definition))
         for jets, images in read_jets(path, side, signal)
     ]
     jets, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return np.full(len(jets), NO_NEUTRALINO) if masses is None else masses, jets, hashes
+    masses = read_neutralino_masses(path) if signal else np.full(len(jets), NO_NEUTRALINO)
+    return masses, jets, hashes
 
 
 def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:
@@ -177,7 +167,7 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
             jets["pt"][~seen] = 0
             good, expected = (jets["mass"] >= 0) | ~seen, "a mass, for it has pixels"
             for k, mass in enumerate(jets["mass"].T):
-                hdf5.require(path, f"Jet/info{k}", mass, good[:, k], expected, LEAVE_OUT, events)
+                hdf5.require(path, f"Jet/info{k}", mass, good[:, k], expected, REMEDY, events)
             yield jets, images
 
 
@@ -192,16 +182,14 @@ def _dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
     if isinstance(stored, h5py.h5t.TypeVlenID):
         stored = stored.get_super()
     is_number = isinstance(dtype, np.dtype) and dtype.kind in kinds
+    has = f"{file.filename}: dataset {name!r} has"
     if not is_number or stored != h5py.h5t.py_create(dtype):
         expected = "integers" if kinds == "iu" else "numbers"
-        raise InputError(
-            f"{file.filename}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
-            f"{REMEDY}"
-        )
+        raise InputError(f"{has} type {dataset.dtype}, expected {expected}; {REMEDY}")
     if dataset.dtype == object and not dtype.isnative:
         raise InputError(
-            f"{file.filename}: dataset {name!r} has rows of variable length of type {dtype}, of "
-            "which h5py mistakes the bytes; write them in the byte order of this machine"
+            f"{has} rows of variable length of type {dtype}, of which h5py mistakes the bytes; "
+            "write them in the byte order of this machine"
         )
     return dataset
 
@@ -238,7 +226,7 @@ def _read_info(file: h5py.File, k: int, events: range, signal: bool) -> np.ndarr
         (near, (near >= 0).all(axis=1) | (not signal), "distances of 0 or more"),
         (mass, (mass >= 0) | (mass == NO_MASS), "a mass of 0 or more, or -1"),
     ):
-        hdf5.require(file.filename, name, column, good | ~exists, expected, LEAVE_OUT, events)
+        hdf5.require(file.filename, name, column, good | ~exists, expected, REMEDY, events)
     jets = np.zeros(len(info), KINEMATICS)
     for field, column in INFO.items():
         jets[field][exists] = info[exists, column]
@@ -256,26 +244,21 @@ def _read_pixels(
     index, n_index = _read_rows(file[index_name], events)
     value, n_value = _read_rows(file[value_name], events)
     even, half = "an even number of indices", "half as many values as indices"
-    hdf5.require(name, index_name, n_index, n_index % 2 == 0, even, LEAVE_OUT, events)
-    hdf5.require(name, value_name, n_value, n_index == 2 * n_value, half, LEAVE_OUT, events)
+    hdf5.require(name, index_name, n_index, n_index % 2 == 0, even, REMEDY, events)
+    hdf5.require(name, value_name, n_value, n_index == 2 * n_value, half, REMEDY, events)
     row = np.repeat(np.arange(len(events)), n_value)
     in_file = events.start + row
-    hdf5.require_range(name, value_name, value, 0, BEAM_ENERGY, LEAVE_OUT, in_file)
+    hdf5.require_range(name, value_name, value, 0, BEAM_ENERGY, REMEDY, in_file)
     index = index.reshape(-1, 2)
     if h5py.check_vlen_dtype(file[index_name].dtype) is None:
         index, row, in_file, value = (column[value > 0] for column in (index, row, in_file, value))
     inside = ((index >= 0) & (index < side)).all(axis=1)
     expected = f"(row, column) below {side}"
-    hdf5.require(name, index_name, index, inside, expected, LEAVE_OUT, in_file)
+    hdf5.require(name, index_name, index, inside, expected, REMEDY, in_file)
     pixel = index.astype(np.int64) @ (side, 1)
-    key = np.sort(row * side**2 + pixel)
-    twice = key[1:][np.diff(key) == 0]
-    if len(twice):
-        event, place = divmod(int(twice[0]), side**2)
-        raise InputError(
-            f"{name}: dataset {index_name!r}, row {events[event]}: pixel {divmod(place, side)} is "
-            f"there twice, expected once; {REMEDY}"
-        )
+    once = np.zeros(len(pixel), bool)
+    once[np.unique(row * side**2 + pixel, return_index=True)[1]] = True
+    hdf5.require(name, index_name, index, once, "no pixel twice", REMEDY, in_file)
     seen = value.astype(np.float32) > 0
     return row[seen], pixel[seen], value[seen].astype(np.float64)
 
@@ -323,9 +306,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
             temporary = {n: stack.enter_context(atomic_write(path)) for n, path in names.items()}
             files = {n: stack.enter_context(h5py.File(p, "w")) for n, p in temporary.items()}
             for member in members:
-                # HDF5 itself crashes on a full disk. Images take five to seven times as much.
-                if shutil.disk_usage(folder).free < 10 * member.stat().st_size:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+                hdf5.require_space(folder, 10 * member.stat().st_size)  # images take 5 to 7 times
                 events = read_events(member)
                 if events.weight is not None and np.ptp(events.weight):
                     raise InputError(
