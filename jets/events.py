@@ -73,14 +73,14 @@ STORED_OBJECTS = {
     for name, kind in (("pt", "<f2"), ("eta", "<i2"), ("phi", "<i2"), ("kind", "u1"), ("jet", "u1"))
 }
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
-POSITIVE = (float, 0, math.inf)
+NON_NEGATIVE = (float, 0, math.inf)
 ATTRIBUTES = {  # type and range of each, besides process, parameters and index
-    "cross_section_pb": POSITIVE,
-    "cross_section_error_pb": POSITIVE,
+    "cross_section_pb": NON_NEGATIVE,
+    "cross_section_error_pb": NON_NEGATIVE,
     "generated": (int, 0, math.inf),
     "selected": (int, 0, math.inf),
     "selection_efficiency": (float, 0, 1),
-    "selection_efficiency_error": POSITIVE,
+    "selection_efficiency_error": NON_NEGATIVE,
 }
 # The attributes that normalise weights, and what stands for those that a file lacks.
 OF_WEIGHTS = {"normalised_to_pb": "cross_section_pb", "sum_of_weights": "generated"}
@@ -374,7 +374,7 @@ def _check_attributes(path: Path, attributes: dict, weighted: bool, remedy: str)
     if process is None:
         raise InputError(f"{path}: {unregistered(attributes.get('process'))}")
     there = attributes.keys()
-    rules = ATTRIBUTES | dict.fromkeys(there & {*OF_WEIGHTS, "sum_of_squares"}, POSITIVE)
+    rules = ATTRIBUTES | dict.fromkeys(there & {*OF_WEIGHTS, "sum_of_squares"}, NON_NEGATIVE)
     rules |= dict.fromkeys(("index", *(there & {*STATED})), (int, NONE, NONE))
     for name in process.parameters or ("index",):
         rules[name] = (int, 1, BEAM_ENERGY) if name in STATED else (int, 0, NUMBER_MAX)

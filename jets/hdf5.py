@@ -164,16 +164,9 @@ def require(
 
 
 def require_range(
-    path: Path | str,
-    name: str,
-    column: np.ndarray,
-    low: float,
-    high: float,
-    remedy: str,
-    rows: Sequence[int] | np.ndarray | None = None,
+    path: Path | str, name: str, column: np.ndarray, low: float, high: float, *more: object
 ) -> None:
-    """`require` numbers from `low` to `high`; no NaN."""
+    """`require` numbers from `low` to `high`, no NaN; `more` is its remedy and rows."""
     if column.size and not (column.min() >= low and column.max() <= high):
         expected = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-        good = (column >= low) & (column <= high)
-        require(path, name, column, good, expected, remedy, rows)
+        require(path, name, column, (column >= low) & (column <= high), expected, *more)

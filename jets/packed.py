@@ -16,7 +16,6 @@ from tempfile import TemporaryFile
 import h5py
 import numpy as np
 
-from command import InputError
 from jets import hdf5
 from jets.images import SparseImages
 from jets.ragged import offsets_from
@@ -83,8 +82,7 @@ def read_event_table(path: Path) -> EventTable:
         events = hdf5.read(file, "events", EVENT_DTYPE, REMEDY)
         good = np.isfinite(events["weight"])
         hdf5.require(path, "events/weight", events["weight"], good, "a finite number", REMEDY)
-        samples = hdf5.read(file, "samples", SAMPLE_DTYPE, REMEDY)
-        observables = None
+        samples, observables = hdf5.read(file, "samples", SAMPLE_DTYPE, REMEDY), None
         if "observables" in file:
             observables = hdf5.read(file, "observables", np.dtype("<f4"), REMEDY)
         return EventTable(events, observables, samples, str(file.attrs["source"]))
@@ -198,11 +196,7 @@ def read_training_sha256(path: Path) -> str:
 
 
 def read_jets(path: Path, split: int | None = None) -> PackedJets:
-    """The packed jets of one split (`TRAIN`, `VALIDATION`, `HELD_OUT`) or of all.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """The packed jets of one split (`TRAIN`, ...) or of all; InputError if damaged or missing."""
     with hdf5.opened(path, REMEDY) as file:
         jets = hdf5.read(file, "jets", JET_DTYPE, REMEDY)
         first, last = 0, len(jets)
@@ -235,8 +229,7 @@ def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy
     }
     for name, (column, low, high) in checks.items():
         hdf5.require_range(path, name, column, low, high, remedy)
-    if len(images) != len(jets) or not counts.sum() == len(images.pixels) == len(images.values):
-        raise InputError(
-            f"{path}: {len(jets)} jets have {len(images)} images of {counts.sum()} pixels, found "
-            f"{len(images.pixels)} places and {len(images.values)} values of pixels; {remedy}"
-        )
+    expected = len(jets), counts.sum(), counts.sum()
+    found = len(images), len(images.pixels), len(images.values)
+    if found != expected:
+        raise hdf5.wrong_shape(path, "offsets, pixels, values", found, expected, remedy)

@@ -108,7 +108,7 @@ def read_neutralino_masses(path: Path) -> np.ndarray:
 
 
 def read_kinematics(
-    path: Path, side: int, signal: bool, jet_definition: str
+    path: Path, jet_definition: str, signal: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All of a file but its images, once they are found good.
 
@@ -117,17 +117,17 @@ def read_kinematics(
     """
     parts = [
         (jets, content.of_published(jets, images, jet_definition))
-        for jets, images in read_jets(path, side, signal)
+        for jets, images in read_jets(path, JET_DEFINITIONS[jet_definition].pixels, signal)
     ]
     jets, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
     masses = read_neutralino_masses(path) if signal else np.full(len(jets), NO_NEUTRALINO)
     return masses, jets, hashes
 
 
-def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:
+def read_images(path: Path, jet_definition: str, signal: bool, wanted: np.ndarray) -> SparseImages:
     """The images of the jets `wanted`, (n, 3) bool, by event and jet number; see `read_jets`."""
     parts, first = [], 0
-    for jets, images in read_jets(path, side, signal):
+    for jets, images in read_jets(path, JET_DEFINITIONS[jet_definition].pixels, signal):
         parts.append(images.take(np.flatnonzero(wanted[first : first + len(jets)])))
         first += len(jets)
     return concatenate(parts)

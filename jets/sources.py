@@ -158,9 +158,8 @@ class Collisions:
         selected = found.fully_selected
         if process.role == VARIATION and not (found.process == process.varies and selected.all()):
             raise InputError(
-                f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected "
-                f"fully selected {process.varies}; make it with simulate.py --variations "
-                f"{process.name}"
+                f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected 0 of "
+                f"{process.varies}; make it with simulate.py --variations {process.name}"
             )
         seen, weight = found.observables, 1 if found.weight is None else found.weight
         events = _events(process, found.numbers, np.arange(len(found)), seen["n_jets"], weight)
@@ -225,12 +224,12 @@ class PublishedFiles:
         """What the three files of a sample hold; raises InputError if anything is wrong."""
         (process, number), paths = sample, self._files[sample]
         found = {
-            path: self._read(published.read_kinematics, path, _side(name), process == STOP, name)
+            path: self._read(published.read_kinematics, path, name, process == STOP)
             for name, path in paths.items()
         }
         masses = {path: columns[0] for path, columns in found.items()}
         first = next(iter(masses.values()))
-        if len(set(map(len, masses.values()))) > 1:
+        if len({*map(len, masses.values())}) > 1:
             stated = ", ".join(f"{path.name} {len(one)}" for path, one in masses.items())
             raise InputError(
                 f"{self.folder}: different numbers of events in the three jet definitions of one "
@@ -254,21 +253,13 @@ class PublishedFiles:
     def images(
         self, sample: tuple[Process, int], wanted: dict[str, np.ndarray]
     ) -> dict[str, SparseImages]:
-        """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number.
-
-        The n events are those that `survey` found before.
-        """
+        """As `Collisions.images`; the n events are those that `survey` found before."""
         images, (process, _), taken = {}, sample, self._taken[sample]
-        for name, chosen in wanted.items():
+        for name, path in self._files[sample].items():
             of_file = np.zeros((len(taken), JETS_PER_EVENT), bool)
-            of_file[taken] = chosen
-            path, side = self._files[sample][name], _side(name)
-            images[name] = self._read(published.read_images, path, side, process == STOP, of_file)
+            of_file[taken] = wanted[name]
+            images[name] = self._read(published.read_images, path, name, process == STOP, of_file)
         return images
-
-
-def _side(jet_definition: str) -> int:
-    return JET_DEFINITIONS[jet_definition].pixels
 
 
 def find_source(study: Study) -> Collisions | PublishedFiles:
@@ -283,23 +274,19 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
     if not source.samples and not source.left_out and study.sample.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)
-    others = sorted(path for paths in source.left_out.values() for path in paths)
-    if not source.samples and others:
+    if source.samples:
+        return source
+    if others := sorted(path for paths in source.left_out.values() for path in paths):
         raise InputError(
             f"{source.folder}: study {study.name!r} asks for none of the {len(others)} files there "
             f"({listed(others)}); state their processes, masses and background_files, or another "
             "sample, in a study"
         )
-    if not source.samples:
-        zenodo = (
-            ", or put the published files (Zenodo records 13236906 and 13269304) into "
-            f"{study.sample_dir.parent}/"
-        )
-        raise InputError(
-            f"{study.sample_dir}: no samples; make them with simulate.py and the same --study"
-            + zenodo * study.sample.published_files
-        )
-    return source
+    where = f"the published files (Zenodo records 13236906 and 13269304) into {source.folder}/"
+    zenodo = f", or put {where}" if study.sample.published_files else ""
+    raise InputError(
+        f"{study.sample_dir}: no samples; make them with simulate.py and the same --study{zenodo}"
+    )
 
 
 def listed(paths: Sequence[Path], most: int = 6) -> str:
