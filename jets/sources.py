@@ -158,8 +158,8 @@ class Collisions:
         selected = found.fully_selected
         if process.role == VARIATION and not (found.process == process.varies and selected.all()):
             raise InputError(
-                f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected 0 of "
-                f"{process.varies}; make it with simulate.py --variations {process.name}"
+                f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected "
+                f"0 of {process.varies}; make it with simulate.py --variations {process.name}"
             )
         seen, weight = found.observables, 1 if found.weight is None else found.weight
         events = _events(process, found.numbers, np.arange(len(found)), seen["n_jets"], weight)
