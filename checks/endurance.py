@@ -252,8 +252,8 @@ def main() -> None:
         for script in SCRIPTS:
             if script in wanted:
                 seconds = survives(script, options.kills, folder)
-                found = f"identical after {options.kills} kills at random moments within"
-                write_row(script, f"{found} {seconds:.1f} s")
+                kills = f"{options.kills} kills at random moments within {seconds:.1f} s"
+                write_row(script, f"identical after {kills}")
             else:
                 finish(script, SCRIPTS[script][0], folder)
             if script == "train.py":

@@ -144,21 +144,15 @@ def from_one_jet(events: Events, quarks: np.ndarray, definition: str) -> np.ndar
 
 def from_small_jets(events: Events, quarks: np.ndarray) -> np.ndarray:
     """Masses of the R = 0.4 jets, one for each of `quarks` (n, q) within 0.3, all different."""
-    jets = _padded(events.jets, events.jet_offsets)
+    counts = np.diff(events.jet_offsets)
+    jets = np.zeros((len(counts), counts.max()), events.jets.dtype)
+    jets[np.arange(counts.max()) < counts[:, None]] = events.jets
     distance = np.where(jets["pt"][..., None] > 0, _distance(jets, quarks), np.inf)
     nearest = distance.argmin(axis=1)
     found = (distance.min(axis=1) < MATCHED_WITHIN).all(axis=1)
     found &= (np.diff(np.sort(nearest, axis=1), axis=1) > 0).all(axis=1)
     chosen = np.take_along_axis(jets, nearest, axis=1)[found]
     return _vectors(chosen).sum(axis=-1).mass
-
-
-def _padded(table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Rows of flat events as (n, most), zeros behind an event's last."""
-    counts = np.diff(offsets)
-    padded = np.zeros((len(counts), counts.max()), table.dtype)
-    padded[np.arange(counts.max()) < counts[:, None]] = table
-    return padded
 
 
 def _distance(jets: np.ndarray, partons: np.ndarray) -> np.ndarray:

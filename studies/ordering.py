@@ -84,14 +84,10 @@ def settings(study: Study) -> Rows:
     stated = dataclasses.asdict(study)
     del stated["name"], stated["sample"]["folder"], stated["sample"]["published_files"]
     return [
-        {
-            "setting": f"{section}.{name}",
-            "readme": _words(usual[section][name]),
-            study.name: _words(value),
-        }
+        {"setting": f"{section}.{name}", "readme": _words(before), study.name: _words(value)}
         for section, settings in stated.items()
         for name, value in settings.items()
-        if value != usual[section][name]
+        if value != (before := usual[section][name])
     ]
 
 
