@@ -80,7 +80,9 @@ class Bench:
         self.folder = folder
         # A server that has imported everything: each case is a fresh process without the wait.
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["jets.preparation", "training.plan", "checks.fuzz"])
+        self._processes.set_forkserver_preload(
+            ["jets.preparation", "training.plan", "checks.damage"]
+        )
         for layout in TARGETS:
             (folder / layout / "train_data").mkdir(parents=True)
             (folder / layout / f"{layout}.toml").write_text(STUDY, encoding="utf-8")
