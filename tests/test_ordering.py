@@ -74,6 +74,7 @@ def test_the_sample_is_told_file_by_file(monkeypatch):
     events = read_events(DEMO.sample_dir / "ttbar_0.h5")
     assert row["at least 7 jets"] == events.fully_selected.sum()
     assert row["begun"] == events.attributes["generated"]
+    assert all(float(row[f"{cut.decode()}, weighted"]) == n for cut, n in events.cut_flow.tolist())
 
 
 def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch):

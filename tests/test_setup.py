@@ -17,7 +17,7 @@ from toy_events import toy_events
 
 import products
 import setup
-from checks.fuzz.damage import rewritten
+from checks.damage import rewritten
 from command import run
 from jets import preparation
 from jets.events import Events, read_events, write_events
