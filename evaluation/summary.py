@@ -3,7 +3,7 @@
 The demo's promises are answered below it, yes or no.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -38,14 +38,8 @@ _STATUSES = {
 
 
 def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summary:
-    """All numbers of a study.
-
-    Args:
-        results: of the steps.
-        points: of the figures drawn so far, by the figure's name; what they hold is not computed
-            again.
-    """
-    summary = Summary(titles(results.study))
+    """All numbers of a study; those in figures come from their `points`, by the figure's name."""
+    summary = Summary(_titles(results.study))
     _single_jets(summary, results)
     _trees(summary, results)
     _trainings(summary, results)
@@ -62,8 +56,7 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     return summary
 
 
-def titles(study: Study) -> dict[str, str]:
-    """What is printed above the rows of a table, after their level and spectrum."""
+def _titles(study: Study) -> dict[str, str]:
     figures, by_mass = study.figures, "by neutralino mass in GeV"
     return {
         "merits": f"held out (max SIC over eps_S >= {figures.signal_efficiency_min:g} with "
@@ -102,18 +95,16 @@ def _single_jets(summary: Summary, results: Results) -> None:
         classifiers, mass = results.of_jets(definition), jet_mass(definition)
         _figures_of_merit(summary, classifiers, reference=mass)
         _figures_of_merit(summary, classifiers.reweighted(), SIGNAL_PT)
-        aucs, names = classifiers.aucs(), list(classifiers.score)
-        margins = {
-            one.words: aucs.difference(i, names.index(mass)).deviations
-            for i, one in enumerate(names)
-            if one.networks
-        }
-        if not margins:
+        aucs, names = classifiers.aucs, list(classifiers.score)
+        networks = [i for i, one in enumerate(names) if one.networks]
+        if not networks:
             continue
-        best = max(margins, key=margins.get)
+        margin, words = max(
+            (aucs.difference(i, names.index(mass)).deviations, names[i].words) for i in networks
+        )
         summary.sentences.append(
             f"{definition}: a network beats the jet mass by more than two standard errors: "
-            f"{_answer(margins[best] > 2)} ({best}, {margins[best]:+.1f})."
+            f"{_answer(margin > 2)} ({words}, {margin:+.1f})."
         )
 
 
@@ -133,43 +124,41 @@ def _figures_of_merit(
     spectrum: str = "",
     reference: Classifier | None = None,
 ) -> None:
-    """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
-
-    Args:
-        spectrum: of the background; published numbers stand beside those of its own.
-        reference: AUCs are also given relative to that of this classifier.
-    """
-    names, aucs = list(classifiers.score), classifiers.aucs()
-    for one, merits in _merits(classifiers, aucs).items():
+    """AUC (relative to that of a reference too), max SIC and SIC at the working point."""
+    names = list(classifiers.score)
+    for one, merits in _merits(classifiers).items():
         for quantity, merit in merits.items():
             n = getattr(merit, "effective_background", classifiers.effective_background)
             is_least = printed_count(n) == classifiers.study.figures.background_jets_min
-            more = {
-                "spectrum": spectrum,
-                "published": None if spectrum else published(one, quantity),
-                "effective_background": n,
-            }
-            if isinstance(merit, SICPoint):
-                status = "lower limit" if merit.is_lower_limit else MEASURED
-                numbers = merit.value, merit.low, merit.high
-                summary.add("merits", one, quantity, *numbers, status=status, **more)
-            else:
-                status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
-                summary.add_estimate("merits", one, quantity, merit, status=status, **more)
+            status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
+            summary.add(
+                "merits", one, quantity, _number(merit), spectrum=spectrum,
+                status="lower limit" if _is_limit(merit) else status, effective_background=n,
+                published=None if spectrum else published(one, quantity),
+            )  # fmt: skip
             if quantity == "AUC" and reference not in (None, one):
-                change = aucs.difference(names.index(one), names.index(reference))
-                summary.add_estimate("merits", one, "AUC difference", change, reference=reference)
+                change = classifiers.aucs.difference(names.index(one), names.index(reference))
+                summary.add("merits", one, "AUC difference", change, reference)
 
 
-def _merits(
-    classifiers: Classifiers, aucs: Iterable[Estimate]
-) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
+def _merits(classifiers: Classifiers) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
     """Classifier -> quantity -> what is measured."""
-    at_point = _at_point(classifiers.study)
     return {
-        one: {"AUC": auc, "max SIC": classifiers.max_sic(one), at_point: classifiers.sic_at(one)}
-        for one, auc in zip(classifiers.score, aucs, strict=True)
+        one: {
+            "AUC": classifiers.aucs[i],
+            "max SIC": classifiers.max_sic(one),
+            _at_point(classifiers.study): classifiers.sic_at(one),
+        }
+        for i, one in enumerate(classifiers.score)
     }
+
+
+def _is_limit(merit: Estimate | SICPoint) -> bool:
+    return isinstance(merit, SICPoint) and merit.is_lower_limit
+
+
+def _number(merit: Estimate | SICPoint) -> Estimate | tuple[float, float, float]:
+    return (merit.value, merit.low, merit.high) if isinstance(merit, SICPoint) else merit
 
 
 def _trainings(summary: Summary, results: Results) -> None:
@@ -183,21 +172,15 @@ def _trainings(summary: Summary, results: Results) -> None:
         trees: dict[Classifier, list[Mapping]] = {}
         for definition in results.scores.jets:
             for found, make in ((seeds, of_seeds), (trees, without_images)):
-                classifiers = make(definition)
-                aucs = classifiers.aucs() if classifiers.score else ()
-                for one, merits in _merits(classifiers, aucs).items():
+                for one, merits in _merits(make(definition)).items():
                     found.setdefault(one._replace(seed=None), []).append(merits)
         for one, several in seeds.items():
             for quantity in several[0] if len(several) > 1 else ():
                 some = [merits[quantity] for merits in several]
                 values = [np.nan if _is_limit(merit) else merit.value for merit in some]
                 spread = Estimate(float(np.mean(values)), float(np.std(values, ddof=1)))
-                summary.add_estimate("seeds", one, quantity, spread, trainings=len(several))
+                summary.add("seeds", one, quantity, spread, trainings=len(several))
         _ratios(summary, seeds, trees)
-
-
-def _is_limit(merit: Estimate | SICPoint) -> bool:
-    return isinstance(merit, SICPoint) and merit.is_lower_limit
 
 
 def _ratios(
@@ -207,9 +190,7 @@ def _ratios(
 ) -> None:
     """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
 
-    Args:
-        seeds: figures of merit of each seed of networks, or of trees on their scores.
-        trees: of trees that see no images, once.
+    Classifiers have the figures of merit of each seed, trees that see no images of one.
     """
     some = next(iter(seeds), Classifier())
     networks, definitions = (dict.fromkeys(one[i][0] for one in seeds) for i in (1, 0))
@@ -220,15 +201,15 @@ def _ratios(
     claims += [[a, tree] for tree in trees for a in seeds if a[0] == tree[0]]
     every = seeds | trees
     for better, worse in claims:
-        if not {better, worse} <= set(every):
+        if not {better, worse} <= every.keys():
             continue
         for quantity in list(every[better][0])[1:]:  # not of the AUC
             sides = [[merits[quantity] for merits in every[one]] for one in (better, worse)]
             if any(_is_limit(merit) for side in sides for merit in side):
                 continue
             of_paper = [published(one, quantity) for one in (better, worse)]
-            summary.add_estimate(
-                "ratios", better, f"ratio of {quantity}", ratio_of_means(*sides), reference=worse,
+            summary.add(
+                "ratios", better, f"ratio of {quantity}", ratio_of_means(*sides), worse,
                 trainings=len(sides[0]), reference_trainings=len(sides[1]),
                 published=None if None in of_paper else round(of_paper[0] / of_paper[1], 2),
             )  # fmt: skip
@@ -237,13 +218,13 @@ def _ratios(
 def _modelling(summary: Summary, results: Results) -> None:
     """What another shower does to the background that passes the cut of the working point."""
     classifiers = results.of_events
-    if is_fewer(classifiers.effective_background, classifiers.background_min):
-        return  # no cut can be placed; `exclusions` says so
+    if not results.varied or is_fewer(classifiers.effective_background, classifiers.background_min):
+        return  # in the second case no cut can be placed; `exclusions` says so
     number = results.events["process"]
-    for one in classifiers.score if results.varied else ():
+    for one in classifiers.score:
         cut = classifiers.cut_at(one)
         error = float(np.std(cut.resampled_background_efficiency, ddof=1))
-        summary.add_estimate(
+        summary.add(
             "modelling", one, "eps_B", Estimate(cut.background_efficiency, error),
             status=LOOSENED if cut.is_loosened else MEASURED,
             effective_background=cut.effective_background,
@@ -260,10 +241,9 @@ def _modelling(summary: Summary, results: Results) -> None:
             ends = efficiency_interval(share, effective, of_all)
             low, ratio, high = (x / nominal.value for x in (ends[0], share, ends[1]))
             spread = ratio * nominal.error / nominal.value
+            below, above = np.hypot(ratio - low, spread), np.hypot(high - ratio, spread)
             summary.add(
-                "modelling", one, "shift of eps_B", ratio - 1,
-                ratio - 1 - np.hypot(ratio - low, spread),
-                ratio - 1 + np.hypot(high - ratio, spread),
+                "modelling", one, "shift of eps_B", np.add(ratio - 1, (0.0, -below, above)),
                 variation=variation, effective_background=effective,
             )  # fmt: skip
 
@@ -272,8 +252,9 @@ def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
     """Trees that stand in several figures have one row at each mass."""
     for point in {(Classifier.of_row(p), p["neutralino_mass"]): p for p in points}.values():
         summary.add(
-            "against_mass", Classifier.of_row(point), "SIC", point["sic"], point["low"],
-            point["high"], neutralino_mass=point["neutralino_mass"],
+            "against_mass", Classifier.of_row(point), "SIC",
+            [point[name] for name in ("sic", "low", "high")],
+            neutralino_mass=point["neutralino_mass"],
             status="lower limit" if point["is_lower_limit"] else MEASURED,
             effective_background=point["background_events"],
         )  # fmt: skip
@@ -281,18 +262,18 @@ def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
 
 def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
     for point in points:
-        one, at_mass = Classifier.of_row(point), {"neutralino_mass": point["neutralino_mass"]}
+        one, mass = Classifier.of_row(point), point["neutralino_mass"]
+        mass_and_ends = [point[f"excluded_{name}"] for name in ("mass", "low", "high")]
         summary.add(
-            "excluded", one, "excluded stop mass", point["excluded_mass"], point["excluded_low"],
-            point["excluded_high"], status=_STATUSES[point["status"]], **at_mass,
-            effective_background=point["background_events"],
+            "excluded", one, "excluded stop mass", mass_and_ends, neutralino_mass=mass,
+            status=_STATUSES[point["status"]], effective_background=point["background_events"],
         )  # fmt: skip
         if one != DS2:
             quantity = "gain in excluded stop mass"
+            gained = [point[name] for name in ("gain", "gain_low", "gain_high")]
             summary.add(
-                "gain", one, quantity, point["gain"], point["gain_low"], point["gain_high"],
-                reference=DS2, status=point["gain_is"], **at_mass,
-                published=published(one, quantity, point["neutralino_mass"]),
+                "gain", one, quantity, gained, DS2, neutralino_mass=mass, status=point["gain_is"],
+                published=published(one, quantity, mass),
             )  # fmt: skip
     if loosened := sum(point["loosened_cuts"] for point in points):
         summary.sentences.append(
@@ -306,11 +287,10 @@ def _observables(summary: Summary, results: Results) -> None:
     names = list(classifiers.score)
     if DS2 not in names or len(names) < 2:
         return
-    aucs = classifiers.aucs()
     for i, one in enumerate(names):
         if one != DS2:
-            difference = aucs.difference(i, names.index(DS2))
-            summary.add_estimate("added", one, "AUC difference", difference, reference=DS2)
+            difference = classifiers.aucs.difference(i, names.index(DS2))
+            summary.add("added", one, "AUC difference", difference, DS2)
             summary.sentences.append(
                 f"AUC of {one.label} is not below that of DS2 by more than two standard errors: "
                 f"{_answer(difference.value > -2 * difference.error)}."
@@ -320,9 +300,9 @@ def _observables(summary: Summary, results: Results) -> None:
 def _null_check(summary: Summary, results: Results) -> None:
     of_jets = [results.of_shuffled_jets(name) for name in results.scores.jets]
     for classifiers in (*of_jets, results.of_shuffled_events):
-        aucs = classifiers.aucs() if classifiers.score else []
-        for one, auc in zip(classifiers.score, aucs, strict=True):
-            summary.add_estimate("null_check", one, "AUC", auc)
+        for i, one in enumerate(classifiers.score):
+            auc = classifiers.aucs[i]
+            summary.add("null_check", one, "AUC", auc)
             summary.sentences.append(
                 f"{'trees on ' * (one.level == 'events')}{one.label}, permuted labels: AUC is 0.5 "
                 f"within three standard errors: {_answer(abs(auc.value - 0.5) < 3 * auc.error)}."

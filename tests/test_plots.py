@@ -504,7 +504,7 @@ def test_numbers_are_printed_to_their_error():
         ("undefined", np.nan, np.nan, np.nan, "undefined"),
     ):
         one = Classifier(("AK14",), (name,))
-        summary.add("merits", one, "number", value, low, high, status=status)
+        summary.add("merits", one, "number", (value, low, high), status=status)
     lines = [line.removeprefix("AK14 ").split(maxsplit=1) for line in summary.text().splitlines()]
     printed = dict(line for line in lines if len(line) == 2)
     assert printed["symmetric"] == "0.912 ± 0.012"
