@@ -39,9 +39,8 @@ from processes.stop import STOP_MASSES
 from study import Study, add_study_options, study_of
 from training.plan import require_scored
 
-WITHOUT_OBSERVABLES = "the published files hold no event observables"
 AGAINST_MASS = ("sic_networks", "sic_combinations", "sic_observables", "exclusion_plane", "gain")
-WITHOUT_EFFICIENCIES = "the published files hold no event observables and no selection efficiencies"
+WITHOUT_OBSERVABLES = "the published files hold no event observables and no selection efficiencies"
 
 
 def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
@@ -82,22 +81,21 @@ def left_out(results: Results) -> dict[str, str]:
         )
     if not training_curves.histories(results):
         reasons["training_curves"] = f"{results.study.data_dir}/models holds no history.csv"
+    if "stop" not in results.study.sample.processes:
+        reasons["process"] = "the study has no stop pairs"
     stop_masses, neutralino_masses = results.masses
     if not len(stop_masses):
         reasons |= dict.fromkeys(
             AGAINST_MASS, "the signal has no masses of a stop and a neutralino"
         )
+    elif stop_masses[0] < STOP_MASSES[0] or stop_masses[-1] > STOP_MASSES[-1]:
+        reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(*STOP_MASSES)
+        reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
+    elif min(len(stop_masses), len(neutralino_masses)) < 2:
+        reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
     if results.table.observables is None:
-        reasons |= dict.fromkeys(("sic_observables", "features"), WITHOUT_OBSERVABLES)
-        reasons |= dict.fromkeys(("exclusion_plane", "gain"), WITHOUT_EFFICIENCIES)
-    elif len(stop_masses):
-        if stop_masses[0] < STOP_MASSES[0] or stop_masses[-1] > STOP_MASSES[-1]:
-            reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(
-                *STOP_MASSES
-            )
-            reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
-        elif min(len(stop_masses), len(neutralino_masses)) < 2:
-            reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
+        unknown = ("sic_observables", "features", "exclusion_plane", "gain")
+        reasons |= dict.fromkeys(unknown, WITHOUT_OBSERVABLES)
     return reasons
 
 
@@ -144,11 +142,7 @@ def main() -> None:
 def draw_all(
     study: Study, fits_left_out: Mapping[str, str], formats: Sequence[str]
 ) -> tuple[Summary, list[Path], dict[str, str]]:
-    """Draw and write all figures, in these formats, and the table.
-
-    Returns:
-        The table, the files written, and the figures left out, each with its reason.
-    """
+    """Write all figures and the table; returns it, the files, and what is left out, and why."""
     style.apply()
     results, folder = read_results(study, fits_left_out), study.plots_dir
     reasons = left_out(results)

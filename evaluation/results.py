@@ -27,10 +27,9 @@ class Classifiers:
     """Scores of several classifiers on the same jets, or on the same events.
 
     Figures of merit are those of the study: its working point, its least numbers of background
-    scores behind a number, its bootstrap. `signal` (n,) keeps part of the signal.
+    scores behind a number, its bootstrap. The mask `signal` (n,) keeps part of the signal.
 
     Attributes:
-        study: whose they are.
         background_min: background scores that must pass for a number other than max SIC.
         score: classifier -> (n,)
         event: (n,) rows of the event table; the bootstrap resamples them whole.
@@ -161,11 +160,8 @@ class Results:
 
     def networks(self, jet_definition: str) -> list[str]:
         """The networks trained on this jet definition, in the study's order."""
-        return [
-            n
-            for n in self.study.classifiers.networks
-            if Classifier((jet_definition,), (n,)) in self.scores.networks
-        ]
+        known, every = self.scores.networks, self.study.classifiers.networks
+        return [name for name in every if Classifier((jet_definition,), (name,)) in known]
 
     def of_jets(self, jet_definition: str) -> Classifiers:
         """The networks, and the jet's mass and pT, on the classified held-out jets.
@@ -199,7 +195,7 @@ class Results:
         """
         is_signal = self.scores.jets[jet_definition]["shuffled_label"] == 1
         found = self._on_jets(jet_definition, self.scores.shuffled, is_signal)
-        sums = (found.weight[of_class].sum() for of_class in (found.is_signal, ~found.is_signal))
+        sums = [found.weight[of_class].sum() for of_class in (found.is_signal, ~found.is_signal)]
         return found if min(sums) > 0 else found.only([])
 
     def _on_jets(
@@ -215,19 +211,14 @@ class Results:
             np.broadcast_to(of_event[:, None], jets.shape)[classified]
             for of_event in (self.scores.event, is_signal(self.events), self.weight)
         )
-        return Classifiers(
-            self.study,
-            self.study.figures.background_jets_min,
-            {
-                one: score[classified]
-                for one, score in scores.items()
-                if one.jet_definitions == (jet_definition,)
-            },
-            event,
-            of_signal if label is None else label[classified],
-            jets["pt"][classified],
-            weight,
-        )
+        of_these = {
+            one: score[classified]
+            for one, score in scores.items()
+            if one.jet_definitions == (jet_definition,)
+        }
+        floor, pt = self.study.figures.background_jets_min, jets["pt"][classified]
+        label = of_signal if label is None else label[classified]
+        return Classifiers(self.study, floor, of_these, event, label, pt, weight)
 
     def repeats_of_events(self, jet_definition: str) -> Classifiers:
         """Trees on the three jets' scores of all seeds of the networks."""

@@ -25,31 +25,22 @@ from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
 from processes import PROCESSES
 from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count
-from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
+from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE
 from sensitivity.sic import SICPoint, efficiency_interval, ratio_of_means
 from study import Study
 
-_STATUSES = {
-    INSIDE: MEASURED,
-    ABOVE_GRID: "lower limit",
-    BELOW_GRID: "upper limit",
-    UNKNOWN: "undefined",
-}
+_STATUSES = {INSIDE: MEASURED, ABOVE_GRID: "lower limit", BELOW_GRID: "upper limit"}
 
 
 def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summary:
     """All numbers of a study; those in figures come from their `points`, by the figure's name."""
     summary = Summary(_titles(results.study))
-    _single_jets(summary, results)
-    _trees(summary, results)
-    _trainings(summary, results)
-    figures = ("sic_networks", "sic_combinations", "sic_observables")
-    _against_mass(summary, [point for name in figures for point in points.get(name, [])])
+    for add in (_single_jets, _trees, _trainings):
+        add(summary, results)
+    _against_mass(summary, points)
     _excluded(summary, points.get("gain", []))
-    _observables(summary, results)
-    _modelling(summary, results)
-    _null_check(summary, results)
-    _stand_ins(summary, results)
+    for add in (_observables, _modelling, _null_check, _stand_ins):
+        add(summary, results)
     packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
     in_two = events_in_two_splits(results.table.events, packed)
     summary.sentences.append(f"Events in two splits: {in_two} of {len(results.table.events)}.")
@@ -58,25 +49,22 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
 
 def _titles(study: Study) -> dict[str, str]:
     figures, by_mass = study.figures, "by neutralino mass in GeV"
+    at_point = f"eps_S = {figures.working_point:g}"
     return {
         "merits": f"held out (max SIC over eps_S >= {figures.signal_efficiency_min:g} with "
         f"at least {figures.background_jets_min} background jets or events; AUC difference: to the "
         "jet mass)",
         "seeds": "mean and standard deviation over seeds (trainings)",
         "ratios": "the paper's ordering, ratios on the same events (trainings, if more than one)",
-        "against_mass": f"{_at_point(study)} {by_mass}",
+        "against_mass": f"SIC at {at_point} {by_mass}",
         "excluded": f"excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) {by_mass}, with the least "
         "background behind a cut",
         "gain": f"gain in excluded stop mass over DS2 alone in GeV {by_mass}",
         "added": "what the scores add to DS2",
-        "modelling": f"eps_B of the cut at eps_S = {figures.working_point:g}, and its relative "
-        f"shift in other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})",
+        "modelling": f"eps_B of the cut at {at_point}, and its relative shift in "
+        f"other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})",
         "null_check": "null check, trained and tested on permuted labels",
     }
-
-
-def _at_point(study: Study) -> str:
-    return f"SIC at eps_S = {study.figures.working_point:g}"
 
 
 def _stand_ins(summary: Summary, results: Results) -> None:
@@ -109,13 +97,12 @@ def _single_jets(summary: Summary, results: Results) -> None:
 
 
 def _trees(summary: Summary, results: Results) -> None:
-    classifiers = results.of_events
-    _figures_of_merit(summary, classifiers)
+    _figures_of_merit(summary, results.of_events)
     weighted = [all_networks()[-1], *with_observables(results.study.classifiers.networks)]
     for definition in results.scores.jets:
         weighted += on_three_jets(definition, results.networks(definition))
         weighted += without_network(definition)
-    _figures_of_merit(summary, classifiers.only(weighted).reweighted(), SIGNAL_PT)
+    _figures_of_merit(summary, results.of_events.only(weighted).reweighted(), SIGNAL_PT)
 
 
 def _figures_of_merit(
@@ -132,7 +119,7 @@ def _figures_of_merit(
             is_least = printed_count(n) == classifiers.study.figures.background_jets_min
             status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
             summary.add(
-                "merits", one, quantity, _number(merit), spectrum=spectrum,
+                "merits", one, quantity, merit, spectrum=spectrum,
                 status="lower limit" if _is_limit(merit) else status, effective_background=n,
                 published=None if spectrum else published(one, quantity),
             )  # fmt: skip
@@ -143,22 +130,16 @@ def _figures_of_merit(
 
 def _merits(classifiers: Classifiers) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
     """Classifier -> quantity -> what is measured."""
-    return {
-        one: {
-            "AUC": classifiers.aucs[i],
-            "max SIC": classifiers.max_sic(one),
-            _at_point(classifiers.study): classifiers.sic_at(one),
-        }
-        for i, one in enumerate(classifiers.score)
-    }
+    at_point = f"SIC at eps_S = {classifiers.study.figures.working_point:g}"
+    measured = {}
+    for i, one in enumerate(classifiers.score):
+        auc, max_sic = classifiers.aucs[i], classifiers.max_sic(one)
+        measured[one] = {"AUC": auc, "max SIC": max_sic, at_point: classifiers.sic_at(one)}
+    return measured
 
 
 def _is_limit(merit: Estimate | SICPoint) -> bool:
     return isinstance(merit, SICPoint) and merit.is_lower_limit
-
-
-def _number(merit: Estimate | SICPoint) -> Estimate | tuple[float, float, float]:
-    return (merit.value, merit.low, merit.high) if isinstance(merit, SICPoint) else merit
 
 
 def _trainings(summary: Summary, results: Results) -> None:
@@ -168,8 +149,7 @@ def _trainings(summary: Summary, results: Results) -> None:
         # On the mass, and on all that is known.
         (results.repeats_of_events, lambda d: results.of_events.only(without_network(d)[::3])),
     ):
-        seeds: dict[Classifier, list[Mapping]] = {}
-        trees: dict[Classifier, list[Mapping]] = {}
+        seeds, trees = {}, {}
         for definition in results.scores.jets:
             for found, make in ((seeds, of_seeds), (trees, without_images)):
                 for one, merits in _merits(make(definition)).items():
@@ -183,15 +163,11 @@ def _trainings(summary: Summary, results: Results) -> None:
         _ratios(summary, seeds, trees)
 
 
-def _ratios(
-    summary: Summary,
-    seeds: Mapping[Classifier, Sequence[Mapping]],
-    trees: Mapping[Classifier, Sequence[Mapping]],
-) -> None:
-    """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
+_Trainings = Mapping[Classifier, Sequence[Mapping[str, Estimate | SICPoint]]]
 
-    Classifiers have the figures of merit of each seed, trees that see no images of one.
-    """
+
+def _ratios(summary: Summary, seeds: _Trainings, trees: _Trainings) -> None:
+    """SIC of the better over that of the worse, as the paper orders them, and over trees."""
     some = next(iter(seeds), Classifier())
     networks, definitions = (dict.fromkeys(one[i][0] for one in seeds) for i in (1, 0))
     pairs = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
@@ -223,9 +199,9 @@ def _modelling(summary: Summary, results: Results) -> None:
     number = results.events["process"]
     for one in classifiers.score:
         cut = classifiers.cut_at(one)
-        error = float(np.std(cut.resampled_background_efficiency, ddof=1))
+        error = np.std(cut.resampled_background_efficiency, ddof=1)
         summary.add(
-            "modelling", one, "eps_B", Estimate(cut.background_efficiency, error),
+            "modelling", one, "eps_B", Estimate(cut.background_efficiency, float(error)),
             status=LOOSENED if cut.is_loosened else MEASURED,
             effective_background=cut.effective_background,
         )  # fmt: skip
@@ -238,8 +214,8 @@ def _modelling(summary: Summary, results: Results) -> None:
             passing = weight * (trees.fits[one] >= cut.threshold)
             effective, of_all = (effective_count(w.sum(), (w**2).sum()) for w in (passing, weight))
             share = passing.sum() / weight.sum()
-            ends = efficiency_interval(share, effective, of_all)
-            low, ratio, high = (x / nominal.value for x in (ends[0], share, ends[1]))
+            low, high = np.divide(efficiency_interval(share, effective, of_all), nominal.value)
+            ratio = share / nominal.value
             spread = ratio * nominal.error / nominal.value
             below, above = np.hypot(ratio - low, spread), np.hypot(high - ratio, spread)
             summary.add(
@@ -248,13 +224,15 @@ def _modelling(summary: Summary, results: Results) -> None:
             )  # fmt: skip
 
 
-def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
+def _against_mass(summary: Summary, points: Mapping[str, Sequence[Mapping]]) -> None:
     """Trees that stand in several figures have one row at each mass."""
-    for point in {(Classifier.of_row(p), p["neutralino_mass"]): p for p in points}.values():
+    figures = ("sic_networks", "sic_combinations", "sic_observables")
+    found = [point for name in figures for point in points.get(name, [])]
+    by_key = {(Classifier.of_row(point), point["neutralino_mass"]): point for point in found}
+    for (one, mass), point in by_key.items():
         summary.add(
-            "against_mass", Classifier.of_row(point), "SIC",
-            [point[name] for name in ("sic", "low", "high")],
-            neutralino_mass=point["neutralino_mass"],
+            "against_mass", one, "SIC", [point[name] for name in ("sic", "low", "high")],
+            neutralino_mass=mass,
             status="lower limit" if point["is_lower_limit"] else MEASURED,
             effective_background=point["background_events"],
         )  # fmt: skip
@@ -263,10 +241,11 @@ def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
 def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
     for point in points:
         one, mass = Classifier.of_row(point), point["neutralino_mass"]
-        mass_and_ends = [point[f"excluded_{name}"] for name in ("mass", "low", "high")]
+        excluded = [point[f"excluded_{name}"] for name in ("mass", "low", "high")]
         summary.add(
-            "excluded", one, "excluded stop mass", mass_and_ends, neutralino_mass=mass,
-            status=_STATUSES[point["status"]], effective_background=point["background_events"],
+            "excluded", one, "excluded stop mass", excluded, neutralino_mass=mass,
+            status=_STATUSES.get(point["status"], "undefined"),
+            effective_background=point["background_events"],
         )  # fmt: skip
         if one != DS2:
             quantity = "gain in excluded stop mass"

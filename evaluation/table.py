@@ -7,6 +7,7 @@ import numpy as np
 
 from jets.classifier import Classifier
 from sensitivity.bootstrap import Estimate, printed_count
+from sensitivity.sic import SICPoint
 
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV
 CELL, LABEL = 28, 34  # characters
@@ -41,7 +42,7 @@ class Summary:
         table: str,
         classifier: Classifier,
         quantity: str,
-        number: Estimate | Sequence[float],
+        number: Estimate | SICPoint | Sequence[float],
         reference: Classifier = NONE,
         **more: object,
     ) -> None:
@@ -56,25 +57,16 @@ class Summary:
         """
         if isinstance(number, Estimate):
             number = number.value, number.value - number.error, number.value + number.error
+        elif isinstance(number, SICPoint):
+            number = number.value, number.low, number.high
         value, low, high = number
         row = {
-            "table": table,
-            "level": classifier.level,
-            "spectrum": "",
-            **classifier.row(),
-            "trainings": 1,
-            **{f"reference_{name}": words for name, words in reference.row().items()},
-            "reference_trainings": "",
-            "variation": "",
-            "neutralino_mass": "",
-            "quantity": quantity,
-            "value": value,
-            "low": low,
-            "high": high,
-            "status": MEASURED,
-            "published": None,
-            "effective_background": "",
-        }
+            "table": table, "level": classifier.level, "spectrum": "", **classifier.row(),
+            "trainings": 1, **{f"reference_{k}": words for k, words in reference.row().items()},
+            "reference_trainings": "", "variation": "", "neutralino_mass": "",
+            "quantity": quantity, "value": value, "low": low, "high": high,
+            "status": MEASURED, "published": None, "effective_background": "",
+        }  # fmt: skip
         assert more.keys() <= row.keys(), "a column of its own"
         self.rows.append({name: "" if x is None else x for name, x in (row | more).items()})
 

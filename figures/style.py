@@ -87,6 +87,17 @@ class Drawing:
     more_points: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
 
 
+def rows(columns: Mapping[str, object]) -> list[dict[str, object]]:
+    """Columns (n,) of points, or a number or word for all of them, as one mapping a row.
+
+    Example:
+        >>> [list(row.values()) for row in rows({"network": "CNN", "seed": np.array([0, 1])})]
+        [['CNN', 0], ['CNN', 1]]
+    """
+    by_row = zip(*np.broadcast_arrays(*columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in by_row]
+
+
 def apply() -> None:
     """Draw everything from here on in this style, whatever the user's matplotlibrc says."""
     matplotlib.rcdefaults()

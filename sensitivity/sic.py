@@ -315,13 +315,13 @@ def cut_at(
         for scores in classes
     )
     return Cut(
-        float(threshold),
-        float(kept),
-        float(passing),
-        float(effective[background.above(threshold)]),
-        bool(threshold < wanted),
-        np.array(resampled),
-        np.array(resampled_background),
+        threshold=float(threshold),
+        signal_efficiency=float(kept),
+        background_efficiency=float(passing),
+        effective_background=float(effective[background.above(threshold)]),
+        is_loosened=bool(threshold < wanted),
+        resampled_signal_efficiency=np.array(resampled),
+        resampled_background_efficiency=np.array(resampled_background),
     )
 
 
