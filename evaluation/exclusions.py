@@ -76,11 +76,9 @@ class Exclusion:
     @cached_property
     def interpolation(self) -> np.ndarray:
         """(q,) GeV that straight lines between the mass points add to the excluded stop masses."""
-        efficiencies = self.signal_efficiency[0], self.background_efficiency[0]
-        return (
-            excluded_mass(self.stop_mass, *efficiencies, straight=True).mass
-            - (self.excluded.mass[0])
-        )
+        measured = self.signal_efficiency[0], self.background_efficiency[0]
+        lines = excluded_mass(self.stop_mass, *measured, straight=True)
+        return lines.mass - self.excluded.mass[0]
 
     @cached_property
     def interval(self) -> np.ndarray:
@@ -125,19 +123,16 @@ class Exclusion:
             background = EXPECTED_BACKGROUND * cut.background_efficiency
             rows.append(
                 {
-                    **self.classifier.row(),
-                    "neutralino_mass": self.neutralino_mass[q],
+                    **self.classifier.row(), "neutralino_mass": self.neutralino_mass[q],
                     "stop_mass": self.stop_mass[p],
                     "selection_efficiency": self.selection_efficiency[q, p],
                     "signal_efficiency": cut.signal_efficiency,
                     "background_efficiency": cut.background_efficiency,
-                    "background_events": cut.effective_background,
-                    "is_loosened": cut.is_loosened,
-                    "expected_signal": signal,
-                    "expected_background": background,
+                    "background_events": cut.effective_background, "is_loosened": cut.is_loosened,
+                    "expected_signal": signal, "expected_background": background,
                     "significance": significance(signal, background),
                 }
-            )
+            )  # fmt: skip
         return rows
 
 
@@ -167,9 +162,8 @@ def exclusions(results: Results) -> list[Exclusion]:
 
     def of(one: Classifier) -> Exclusion:
         cuts = [classifiers.cut_at(one, rows) if rows.any() else None for rows in of_point]
-        return Exclusion(
-            one, neutralino_masses, stop_masses, np.reshape(np.array(cuts, object), shape), selected
-        )
+        cuts = np.array(cuts, object).reshape(shape)
+        return Exclusion(one, neutralino_masses, stop_masses, cuts, selected)
 
     return [of(one) for one in classifiers.score]
 

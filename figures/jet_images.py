@@ -47,7 +47,7 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
     means = {name: _mean(packed, weight, rows) for name, rows in chosen.items()}
     difference = means["signal"] - means["background"]
     extent, largest = _extent(jet_definition), abs(difference).max()
-    figure, axes = style.panels(3, height=2.6, sharey=True)
+    figure, axes = style.panels(3, height=2.7, sharey=True)
     brightest = max(mean.max() for mean in means.values())
     norm = LogNorm(FAINTEST * brightest, brightest, clip=True)
     for axis, (name, mean) in zip(axes, means.items(), strict=False):
@@ -61,8 +61,8 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
         _jet_frame(axis, results, jet_definition, edge)
     style.heading(
         figure,
-        f"Training jets: {results.processes}. Each image is the sum of its channels "
-        f"({CHANNEL_SUM}), divided by its own sum. Circle: the jet radius.",
+        f"Training jets: {results.processes}. Image: sum of the channels ({CHANNEL_SUM}), divided "
+        "by its own sum. Circle: jet radius.",
     )
     row, column = np.indices(difference.shape)
     images = {"row": row, "column": column, **means, "difference": difference}
@@ -128,10 +128,10 @@ def event_displays(results: Results) -> style.Drawing:
     if results.table.source != "collisions":
         return _displays_of_images(results, displayed, chosen)
     figure, axes = style.panels(2, height=4.1, sharey=True)
+    axes[0].set_ylim(-np.pi, np.pi)
     points = []
     for axis, (name, row) in zip(axes, chosen.items(), strict=True):
-        axis.set(xlim=(-3.2, 3.2), ylim=(-np.pi, np.pi), aspect="equal")
-        axis.set_title(_process(results.events[row]))
+        axis.set(title=_process(results.events[row]), xlim=(-3.2, 3.2), aspect="equal")
         shown = _show_objects(axis, results, displayed, row)
         points += [{"event": name} | point for point in shown]
     axes[0].set_ylabel(r"$\phi$ [rad]")
@@ -148,10 +148,8 @@ def _process(event: np.void) -> str:
     """An event's process and masses."""
     process = numbered(event["process"])
     symbols = dict(zip(STATED, (style.STOP_MASS, style.NEUTRALINO_MASS), strict=True))
-    masses = [
-        f"{symbols[name]} = {number} GeV" if name in symbols else f"{name} = {number}"
-        for name, number in zip(process.parameters, _numbers(process, event), strict=False)
-    ]
+    numbers = zip(process.parameters, _numbers(process, event), strict=False)
+    masses = [f"{symbols[k]} = {n} GeV" if k in symbols else f"{k} = {n}" for k, n in numbers]
     return ", ".join([process.title or process.name, *masses])
 
 
@@ -239,19 +237,14 @@ def _rows(what: str, particles: np.ndarray) -> list[dict[str, object]]:
 
 
 def _show_jets(axis: Axes, jets: np.ndarray, radius: float) -> None:
-    """A circle of the jet radius about every jet, once more where phi wraps around.
-
-    The jets are numbered from the hardest; the label of the x axis says what each one is.
-    """
+    """Jets numbered from the hardest, a circle about each, once more where phi wraps around."""
     lines = [r"$\eta$"]
     for number, jet in enumerate(jets[jets["pt"] > 0], start=1):
-        for turn in (-2 * np.pi, 0, 2 * np.pi):
-            centre = (jet["eta"], jet["phi"] + turn)
-            axis.add_patch(Circle(centre, radius, fill=False, edgecolor=style.GREY, linestyle="--"))
-            inwards = -0.8 * radius * np.sign(jet["eta"])
-            axis.text(
-                jet["eta"] + inwards, jet["phi"] + turn, str(number), color=style.GREY,
-                ha="center", va="center", fontsize=11, clip_on=True, zorder=0.5,
-            )  # fmt: skip
+        inside = jet["eta"] - 0.8 * radius * np.sign(jet["eta"])
+        for phi in jet["phi"] + np.array([-2 * np.pi, 0, 2 * np.pi]):
+            look = {"fill": False, "edgecolor": style.GREY, "linestyle": "--"}
+            axis.add_patch(Circle((jet["eta"], phi), radius, **look))
+            look = {"color": style.GREY, "ha": "center", "va": "center", "fontsize": 11}
+            axis.text(inside, phi, str(number), clip_on=True, zorder=0.5, **look)
         lines.append(f"{number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
     axis.set_xlabel("\n".join(lines))

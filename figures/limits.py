@@ -49,8 +49,7 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
     if gaps := _gaps(found[0]):
         note += f"\nWithout held-out events, interpolated or left blank: {gaps}."
     style.heading(figure, note)
-    more = {"contours": contours, "band": bands}
-    return style.Drawing(figure, points, "; ".join(verdicts), more)
+    return style.Drawing(figure, points, "; ".join(verdicts), {"contours": contours, "band": bands})
 
 
 def _gaps(one: Exclusion) -> str:
@@ -74,9 +73,7 @@ def _significance_panel(axis: Axes, one: Exclusion, highest: float):
         cmap="cividis", rasterized=True,
     )  # fmt: skip
     for is_loosened, marker, fill in ((False, "o", style.VERMILION), (True, "s", "white")):
-        q, p = np.nonzero(
-            [[cut is not None and cut.is_loosened == is_loosened for cut in c] for c in one.cuts]
-        )
+        q, p = np.nonzero([[c and c.is_loosened == is_loosened for c in row] for row in one.cuts])
         axis.scatter(
             one.neutralino_mass[q], one.stop_mass[p], s=14, marker=marker, facecolor=fill,
             edgecolor=style.VERMILION, linewidth=0.9, clip_on=False, zorder=3,
@@ -116,10 +113,10 @@ def _contours(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
 
 def _band(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
     """Draw the error band of the contour of exclusion; returns its points."""
-    neutralino, (value, low, high) = one.band
-    axis.fill_between(neutralino, low, high, color="white", alpha=0.3, linewidth=0)
-    band = {"neutralino_mass": neutralino, "excluded_mass": value}
-    band |= {"excluded_low": low, "excluded_high": high}
+    neutralino, interval = one.band
+    axis.fill_between(neutralino, *interval[1:], color="white", alpha=0.3, linewidth=0)
+    names = ("neutralino_mass", "excluded_mass", "excluded_low", "excluded_high")
+    band = dict(zip(names, (neutralino, *interval), strict=True))
     return style.rows(one.classifier.row() | band)
 
 
@@ -139,33 +136,27 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
             style.measured(lower, x, gained, *look, gain_sign)
         kinds = np.array(["measured", "lower limit", "upper limit"])[gain_sign]
         cuts = [[cut for cut in row if cut] for row in one.cuts]
+        mass, low, high = one.interval
         points += style.rows(
             {
-                **one.classifier.row(),
-                "neutralino_mass": one.neutralino_mass,
-                "drawn_at": x,
-                "excluded_mass": one.interval[0],
-                "excluded_low": one.interval[1],
-                "excluded_high": one.interval[2],
-                "interpolation": one.interpolation,
-                "status": one.excluded.status[0],
-                "gain": gained[0],
-                "gain_low": gained[1],
-                "gain_high": gained[2],
+                **one.classifier.row(), "neutralino_mass": one.neutralino_mass, "drawn_at": x,
+                "excluded_mass": mass, "excluded_low": low, "excluded_high": high,
+                "interpolation": one.interpolation, "status": one.excluded.status[0],
+                "gain": gained[0], "gain_low": gained[1], "gain_high": gained[2],
                 "gain_interpolation": one.interpolation - reference.interpolation,
                 "gain_is": np.where(np.isfinite(gained[0]), kinds, "undefined"),
                 "background_events": [min(cut.effective_background for cut in c) for c in cuts],
                 "loosened_cuts": [sum(cut.is_loosened for cut in c) for c in cuts],
             }
-        )
+        )  # fmt: skip
     upper.set_ylabel(f"excluded {style.STOP_MASS} [GeV]")
     lower.set_ylabel(f"gain over {DS2.words} [GeV]")
     style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
     if not any(np.isfinite(point["gain"]) for point in points if Classifier.of_row(point) != DS2):
         lower.set_yticks([])
-        words = "undefined: limits on both sides"
-        lower.text(0.5, 0.55, words, transform=lower.transAxes, ha="center")
+        place = {"transform": lower.transAxes, "ha": "center"}
+        lower.text(0.5, 0.55, "undefined: limits on both sides", **place)
     style.legend(figure, [upper])
     style.heading(figure, _gain_note(points))
     lightest = reference.neutralino_mass[0]

@@ -93,12 +93,10 @@ def _sic_curves(
             # Where scores are equal, several points are of one cut.
             is_new = np.diff(curve.signal_efficiency, prepend=-1.0) != 0
             columns = {
-                "signal_efficiency": curve.signal_efficiency,
-                "sic": curve.value,
-                "low": curve.low,
-                "high": curve.high,
+                "signal_efficiency": curve.signal_efficiency, "sic": curve.value,
+                "low": curve.low, "high": curve.high,
                 f"background_{counted}": curve.effective_background,
-            }
+            }  # fmt: skip
             kept = np.isfinite(curve.value) & is_new
             columns = {name: column[kept] for name, column in columns.items()}
             points += style.rows(classifier.row() | columns)
@@ -129,7 +127,7 @@ def _slopes(classifiers: Classifiers) -> dict[int, float]:
 
 
 def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
-    """Straight from the origin of a SIC curve's panel, labelled outside: no curve lies there."""
+    """From the origin of a SIC curve's panel, labelled outside: no curve lies there."""
     top = axis.get_ylim()[1]
     for count, slope in _slopes(classifiers).items():
         ends_above = slope > top
@@ -196,20 +194,14 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
                 )  # fmt: skip
             points += style.rows(
                 {
-                    "group": title,
-                    **classifier.row(),
-                    "classifier": label,
-                    "neutralino_mass": masses,
-                    "drawn_at": x,
+                    "group": title, **classifier.row(), "classifier": label,
+                    "neutralino_mass": masses, "drawn_at": x,
                     "signal_events": [np.count_nonzero(of_mass == mass) for mass in masses],
                     "signal_efficiency": [point.signal_efficiency for point in found],
-                    "sic": interval[0],
-                    "low": interval[1],
-                    "high": interval[2],
-                    "background_events": counts,
-                    "is_lower_limit": limit,
+                    "sic": interval[0], "low": interval[1], "high": interval[2],
+                    "background_events": counts, "is_lower_limit": limit,
                 }
-            )
+            )  # fmt: skip
         axis.set_title(title)
         style.neutralino_axis(axis, masses)
     axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.figures.working_point:g}$")

@@ -45,16 +45,12 @@ def training_curves(results: Results) -> style.Drawing:
         axis.plot(epoch[best], validation[best], **look, label=label)
         points += style.rows(
             {
-                "jet_definition": definition,
-                "network": network,
-                "seed": seed,
-                "epoch": epoch.astype(int),
-                "training_loss": of_training,
-                "validation_loss": validation,
-                "validation_loss_error": error,
+                "jet_definition": definition, "network": network, "seed": seed,
+                "epoch": epoch.astype(int), "training_loss": of_training,
+                "validation_loss": validation, "validation_loss_error": error,
                 "is_best": np.arange(len(epoch)) == best,
             }
-        )
+        )  # fmt: skip
     epochs = max(point["epoch"] for point in points)
     for definition, axis in panel.items():
         axis.set(title=definition, xlabel="epoch", xlim=(0.5, epochs + 0.5))

@@ -53,9 +53,9 @@ class Scores:
 
     Attributes:
         score: (n,), or (classifiers, n) where several classifiers are compared on the same jets.
-        event: (n,) integers that number the events, one numbering for signal and background;
-            jets of one event are resampled together. None: every score is an event of its own.
-        weight: (n,) weights, of which some may be negative; only their ratios matter. None: 1.
+        event: (n,) numbers of the events of signal and background together; jets of one event are
+            resampled together. None: every score is an event of its own.
+        weight: (n,), some may be negative; only their ratios matter. None: 1.
         counted: (n,) weights by which `max_sic` and `cut_at` count the background that passes, if
             `weight` holds factors of another spectrum too (see `reweighting`). None: `weight`.
 
@@ -137,12 +137,8 @@ def poisson_counts(event: np.ndarray, bootstraps: int, seed: int = 0) -> Iterato
     event get the same count, as does the event in another sample or scored by another classifier:
     differences may be taken resampling by resampling.
 
-    Args:
-        event: (n,) event numbers, int64.
-        bootstraps, seed: number of resamplings, and where their stream starts.
-
     Yields:
-        (n,) counts, uint8, once per resampling.
+        (n,) counts, uint8, of the events (n,) int64, once per resampling.
 
     Example:
         >>> [counts.tolist() for counts in poisson_counts(np.array([3, 3, 5]), 3, seed=0)]

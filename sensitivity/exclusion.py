@@ -26,13 +26,10 @@ BELOW_GRID, INSIDE, ABOVE_GRID, UNKNOWN = "below grid", "inside", "above grid", 
 
 
 class ExcludedMass(NamedTuple):
-    """Excluded stop masses.
+    """Excluded stop masses in GeV, and their status.
 
-    Attributes:
-        mass: GeV; the lightest or heaviest mass of the grid where the status is "below grid" or
-            "above grid", NaN where it is "unknown".
-        status: "inside"; "below grid": not even the lightest stop mass is excluded; "above grid":
-            all of them are; "unknown": no mass point has both efficiencies.
+    "inside"; "below grid": not even the lightest stop mass is excluded, which stands as the mass;
+    "above grid": the heaviest is; "unknown": no mass point has both efficiencies, the mass is NaN.
     """
 
     mass: np.ndarray
@@ -109,11 +106,8 @@ def excluded_mass(
             where the mass point is missing. Where it is 0, or in a resampling of negative weights
             less, nothing is excluded up to the neighbouring mass points.
         background_efficiency: (..., p) of the cut, after the preselection; NaN, 0 or less where
-            it is unknown. Leading axes are bootstraps, neutralino masses, ...
+            it is unknown. The result has the leading axes: bootstraps, neutralino masses, ...
         straight: interpolate the logarithms by straight lines.
-
-    Returns:
-        Mass and status, shaped like the leading axes.
 
     Raises:
         ValueError: no mass point at all has both efficiencies.
@@ -171,15 +165,13 @@ def significance_plane(
     neutralino_step: float = MASS_STEP,
     straight: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Significance over the plane of masses, to draw `CONTOUR_LEVELS` in.
-
-    At a neutralino mass of the grid, it is what `excluded_mass` uses.
+    """Significance over the plane of masses; at those of the grid, that behind `excluded_mass`.
 
     Args:
         neutralino_mass, stop_mass: (q,) and (p,) GeV, ascending.
         signal_efficiency, background_efficiency: (..., q, p) as in `excluded_mass`.
         neutralino_step: GeV, about, between the neutralino masses returned.
-        straight: interpolate the logarithms by straight lines.
+        straight: as in `excluded_mass`.
 
     Returns:
         Neutralino masses (Q,), stop masses (P,) in steps of `MASS_STEP`, significances (..., Q, P);
@@ -191,16 +183,15 @@ def significance_plane(
         >>> z.shape, round(float(z[0, 0]), 4)
         ((201, 201), 0.6463)
     """
-    neutralino_mass, stop_mass = (np.asarray(axis, float) for axis in (neutralino_mass, stop_mass))
-    fine_neutralino, fine_stop = _fine(neutralino_mass, neutralino_step), _fine(stop_mass)
+    axes = [np.asarray(axis, float) for axis in (neutralino_mass, stop_mass)]
+    fine = _fine(axes[0], neutralino_step), _fine(axes[1])
 
     def over_plane(efficiency: ArrayLike) -> np.ndarray:
-        columns = np.swapaxes(_interpolated(stop_mass, efficiency, fine_stop, straight), -1, -2)
-        plane = _interpolated(neutralino_mass, columns, fine_neutralino, straight)
-        return np.swapaxes(plane, -1, -2)
+        columns = np.swapaxes(_interpolated(axes[1], efficiency, fine[1], straight), -1, -2)
+        return np.swapaxes(_interpolated(axes[0], columns, fine[0], straight), -1, -2)
 
-    signal, background = over_plane(signal_efficiency), over_plane(_known(background_efficiency))
-    return fine_neutralino, fine_stop, _significance(fine_stop, signal, background)
+    efficiencies = signal_efficiency, _known(background_efficiency)
+    return *fine, _significance(fine[1], *map(over_plane, efficiencies))
 
 
 def _significance(

@@ -59,10 +59,8 @@ class SICCurve:
 class SICPoint:
     """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf.
 
-    Attributes:
-        effective_background: of scores that pass.
-        signal_efficiency: of the cut, at least that of the working point.
-        resampled: (bootstraps,) SIC, infinite where no background passes.
+    The cut has at least the signal efficiency of the working point. Of resamplings (bootstraps,)
+    without background the SIC is infinite.
     """
 
     value: float
@@ -76,12 +74,9 @@ class SICPoint:
 
 @dataclass(frozen=True)
 class MaximumSIC(Estimate):
-    """The largest SIC of all cuts, with its standard error.
+    """The largest SIC of all cuts, with its standard error; what passes as in a `Cut`.
 
-    Attributes:
-        signal_efficiency: of that cut.
-        effective_background: of scores that pass it, by their `Scores.counted`.
-        resampled: (bootstraps,) the largest SIC of each resampling, -inf where there is no cut.
+    The largest SIC of each resampling is `resampled` (bootstraps,), -inf where there is no cut.
     """
 
     signal_efficiency: float
@@ -94,8 +89,7 @@ def ratio_of_means(
 ) -> Estimate:
     """Ratio of two classifiers, each trained from several seeds and tested on the same events.
 
-    The error holds the test events, by the bootstrap that all share, and where there are several
-    seeds their spread.
+    The error holds the test events, by the bootstrap that all share, and the spread of seeds.
 
     Example:
         >>> a, b = ([MaximumSIC(v, 1, 0.3, 9, np.array([v, 2 * v]))] for v in (6.0, 3.0))
@@ -118,14 +112,10 @@ def _spread(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut and what passes it.
+    """A cut, and what lies at or above its threshold, in resamplings (bootstraps,) too.
 
-    Attributes:
-        threshold: scores at or above it pass.
-        signal_efficiency, background_efficiency: shares that pass.
-        effective_background: of scores that pass, by their `Scores.counted`.
-        is_loosened: the cut is looser than the working point, to keep enough background.
-        resampled_signal_efficiency, resampled_background_efficiency: (bootstraps,) of this cut.
+    A cut is loosened if the one of the working point keeps too little background. The effective
+    background is counted by `Scores.counted`.
     """
 
     threshold: float
@@ -242,9 +232,9 @@ def max_sic(
     """Largest SIC of all cuts that keep enough signal and background; NaN if there is none.
 
     Cuts are tried at the tightest threshold that keeps enough of both, and at every signal score
-    below it: a looser cut, up to the next signal score, only adds background. The error is the
-    standard deviation over resamplings that each choose their own best cut. The maximum of a
-    fluctuating curve lies above that of the true one, by up to about one error.
+    below it: a looser cut, up to the next signal score, only adds background. Resamplings choose
+    their own best cut. The maximum of a fluctuating curve lies above that of the true one, by up to
+    about one error.
 
     Example:
         >>> background = np.arange(100.0)
@@ -260,9 +250,8 @@ def max_sic(
         signal_sums, background_sums = signal.sums(n), background.sums(m)
         effective = background.effective(background.counted, background_sums, m)
         is_enough = ~is_fewer(effective, background_min)
-        tightest = min(
-            signal.keeping(signal_efficiency_min, signal_sums), background.tightest(is_enough)
-        )
+        of_signal = signal.keeping(signal_efficiency_min, signal_sums)
+        tightest = min(of_signal, background.tightest(is_enough))
         if tightest == -np.inf:
             return -np.inf, np.nan, 0.0
         looser = np.searchsorted(-thresholds, -tightest)
@@ -293,8 +282,7 @@ def cut_at(
 ) -> Cut:
     """The cut of the working point, or the tightest that keeps enough background if that is looser.
 
-    Unlike in a SIC curve, the resamplings keep the cut: an analysis fixes it once. With the same
-    event numbers and seed, the background is resampled alike for every signal and classifier.
+    Unlike in a SIC curve, the resamplings keep the cut: an analysis fixes it once.
 
     Raises:
         ValueError: no cut keeps `background_min` background scores.
@@ -398,13 +386,10 @@ def _sic(signal_efficiency: np.ndarray, background_efficiency: np.ndarray) -> np
 def _scan(
     signal: Values, background: Values, wanted: np.ndarray, bootstraps: int
 ) -> tuple[SICCurve, np.ndarray, np.ndarray]:
-    """SIC of the cuts at these signal efficiencies (points,), whatever number passes.
+    """The curve whatever number passes, lower limits (points,), resampled SIC (bootstraps, points).
 
     The interval is widened to hold the SIC itself: a resampling finds its own cut, so all of them
     can lie on one side of the measured value.
-
-    Returns:
-        The curve, lower limits (points,), and the SIC of all resamplings (bootstraps, points).
     """
     signal, background = map(_Ranked, completed(signal, background))
 
@@ -413,11 +398,8 @@ def _scan(
         sums, background_sums = signal.sums(n), background.sums(m)
         threshold = signal.keeping(wanted, sums)
         above = background.above(threshold)
-        return (
-            _share(sums[signal.above(threshold)], sums[-1]),
-            _share(background_sums[above], background_sums[-1]),
-            above,
-        )
+        kept = _share(sums[signal.above(threshold)], sums[-1])
+        return kept, _share(background_sums[above], background_sums[-1]), above
 
     kept, passing, above = cut()
     effective = background.effective(background.weight, background.sums())
