@@ -21,9 +21,7 @@ def published(
 ) -> float | None:
     """A published number, None where there is none; the paper has one training of each network.
 
-    Args:
-        quantity: as in the summary, `SIC at eps_S = 0.3` for example.
-        neutralino_mass: GeV; empty for numbers of all masses together.
+    The quantity is named as in the summary, and numbers of all masses together have no mass (GeV).
 
     Example:
         >>> from jets.classifier import HELD_OUT_EVENTS

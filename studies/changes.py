@@ -156,7 +156,7 @@ def measure(study: Study, device: str | None) -> Outcome:
     """Read what a step found."""
     results = read_results(study, {})
     jets, events = results.repeats_of_jets(DEFINITION), results.repeats_of_events(DEFINITION)
-    names, aucs = list(jets.score), jets.aucs()
+    names, aucs = list(jets.score), jets.aucs
     images = JetImages.read(study, DEFINITION, VALIDATION, choose_device(device))
 
     def found(training: Training) -> Trained:

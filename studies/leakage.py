@@ -119,7 +119,7 @@ def compare(of_signal: dict[str, Classifiers]) -> Rows:
     rows: dict[str, dict[str, str]] = {}
     maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
     for kind, classifiers in of_signal.items():
-        for scored, area in zip(classifiers.score, classifiers.aucs(), strict=True):
+        for scored, area in zip(classifiers.score, classifiers.aucs, strict=True):
             found, (one, epoch) = classifiers.max_sic(scored), scored
             name = f"{one.words}{epoch}"
             maxima.setdefault((kind, name), []).append(found)

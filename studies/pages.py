@@ -122,5 +122,5 @@ def written(estimate: Estimate) -> str:
     '0.9123 ± 0.0020'
     """
     summary = Summary()
-    summary.add_estimate("", Classifier(), "", estimate)
+    summary.add("", Classifier(), "", estimate)
     return cell(summary.rows[0])

@@ -77,7 +77,7 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
             {
                 "": f"{OF_ONE}, {kind}",
                 "seeds": len(wanted),
-                "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
+                "AUC": written(mean_of_seeds(list(classifiers.aucs))),
                 f"SIC at eps_S = {study.figures.working_point:g}": sic,
                 "relative": "" if classifiers is usual else ratio,
             }

@@ -156,7 +156,7 @@ def test_without_masses_they_are_left_out_and_all_others_drawn(finished):
     for name, draw in plots.drawings(few).items():
         if name not in reasons:
             plt.close(draw().figure)
-    merits = few.of_events.aucs()
+    merits = few.of_events.aucs
     assert 0 <= merits[0].value <= 1 and len(few.of_events.is_signal) == rows.sum()
 
 
