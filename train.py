@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import argparse
 import contextlib
 import math
 import os
@@ -57,23 +56,48 @@ from training.plan import Training, trainings
 
 def main() -> None:
     """Parse the options and run what they name."""
-    options = read_options()
+    parser = parser_of(__doc__)
+    parser.add_argument("jet_definition", nargs="?", help="AK08, AK10 or AK14")
+    parser.add_argument("network", nargs="?", help="a name in models.MODELS, in any case")
+    parser.add_argument("seed", nargs="?", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--all", action="store_true", help="every network of the study on every jet definition"
+    )
+    add_study_options(parser)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--shuffle-labels", action="store_true", help="null check on permuted labels: AUC 0.5"
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="trainings at a time, with --all (default: one per core; GPU: 1)"
+    )
+    parser.add_argument(
+        "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, default=math.inf, help="save and stop; call again to go on"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="eager float32 on a GPU too (see doc/performance.md)"
+    )
+    options = parser.parse_args()
+    is_named = bool(options.jet_definition and options.network)
+    if options.all == is_named or (
+        options.all and (options.jet_definition or options.shuffle_labels)
+    ):
+        parser.error("name a jet definition and a network, or say --all, which has its null check")
     study = study_of(options)
     device = choose_device(options.device)
-    if options.all:
-        wanted = trainings(study)
-    else:
-        names = options.jet_definition, options.network
-        wanted = [Training(*names, options.seed, options.shuffle_labels)]
+    asked = options.jet_definition, options.network, options.seed, options.shuffle_labels
+    wanted = trainings(study) if options.all else [Training(*asked)]
     with torch.device("meta"):  # no weights: a network that cannot be made is told before the first
         for training in wanted:
             size = INPUTS[training.input].size_in(study, training.jet_definition)
             training.create(study, size)
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     jobs = options.jobs or (cores() if device.type == "cpu" else 1)
-    if not options.all or is_torchelastic_launched():
-        jobs = 1
-    jobs = min(jobs, sum(not is_trained(one, study) for one in wanted))
+    is_shared = options.all and not is_torchelastic_launched()
+    jobs = min(jobs, sum(not is_trained(one, study) for one in wanted)) if is_shared else 1
     with joined(device) as processes, side_by_side(jobs) as check:
         # One clock decides when to save, or each process would ask for a checkpoint of its own.
         every_minutes = options.every_minutes if processes.rank == 0 else math.inf
@@ -89,48 +113,7 @@ def main() -> None:
                     print(f"{training}: another run is making it")
         except TimeIsUp:
             if processes.rank == 0:
-                print(
-                    f"{training}: stopped after {options.max_minutes:g} minutes and saved; "
-                    "run the same command to go on"
-                )
-
-
-def read_options() -> argparse.Namespace:
-    """One training by its name, or all of a study, and how to run them."""
-    parser = parser_of(__doc__)
-    parser.add_argument("jet_definition", nargs="?", help="AK08, AK10 or AK14")
-    parser.add_argument("network", nargs="?", help="a name in models.MODELS, in any case")
-    parser.add_argument("seed", nargs="?", type=int, default=0, help="(default: 0)")
-    parser.add_argument(
-        "--all", action="store_true", help="every network of the study on every jet definition"
-    )
-    add_study_options(parser)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument(
-        "--shuffle-labels",
-        action="store_true",
-        help="null check: train and validate on permuted labels, expecting an AUC of 0.5",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        help="trainings at a time, with --all (default: one for each core of a CPU, 1 on a GPU)",
-    )
-    parser.add_argument(
-        "--every-minutes", type=float, default=10.0, help="save within an epoch (default: 10)"
-    )
-    parser.add_argument(
-        "--max-minutes", type=float, default=math.inf, help="save and stop; call again to go on"
-    )
-    parser.add_argument(
-        "--plain", action="store_true", help="eager float32 on a GPU too (see doc/performance.md)"
-    )
-    options = parser.parse_args()
-    if options.all == bool(options.jet_definition) or bool(options.network) == options.all:
-        parser.error("name a jet definition and a network, or say --all")
-    if options.all and options.shuffle_labels:
-        parser.error("--all has its own null check")
-    return options
+                print(f"{training}: time is up, and all is saved; run the same command to go on")
 
 
 @contextlib.contextmanager
@@ -219,10 +202,9 @@ def train_one(
         least, epochs = study.figures.background_jets_min, study.training.epochs
         say(f"study {study.name}, {time.strftime('%Y-%m-%d %H:%M')}, {learner.way}")
         say(
-            f"{len(samples[0])} {unit} to train on, {len(validation)} to validate; "
-            f"max SIC of cuts with eps_S >= {study.figures.signal_efficiency_min} that leave at "
-            f"least {least} of {background:.0f} effective background {unit} "
-            f"(eps_B >= {least / background:.2g})"
+            f"{len(samples[0])} {unit} to train on, {len(validation)} to validate; max SIC of cuts "
+            f"with eps_S >= {study.figures.signal_efficiency_min} that leave at least "
+            f"{least} of {background:.0f} effective background {unit}"
         )
         for remark in remarks:
             say(remark)

@@ -48,11 +48,8 @@ class Processes:
         return rows, size, np.where(is_whole, 1.0, self.number * size / length)
 
     def data_parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """A network whose gradients are averaged over processes.
-
-        Batch norm sees the whole batch on GPUs. On CPUs, where PyTorch has no such layer, each
-        process has the statistics of its own share, and the running averages are those of rank 0.
-        """
+        """A network whose gradients are averaged over processes; its batch norm sees the whole
+        batch on GPUs, but a process's own share on CPUs, for which PyTorch has no such layer."""
         if self.number == 1:
             return network
         if device.type == "cpu":

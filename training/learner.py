@@ -17,12 +17,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name; without one, a GPU if there is one.
+    """The device of this name, or an InputError; without a name, a GPU if there is one.
 
     Each process that torchrun started has a GPU of its own.
-
-    Raises:
-        InputError: this machine, or this PyTorch, has no such device.
     """
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and "LOCAL_RANK" in os.environ:

@@ -25,12 +25,11 @@ def evaluate(
         weight: (n,) above 0.
         event: (n,) the jets of one event are resampled together.
 
-    Example:
-        >>> study = Study("example").changed(figures={"background_jets_min": 1})
-        >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 0.5], [0.0, 3.0]])
-        >>> metrics = evaluate(logits, np.array([0, 1, 0, 1]), np.ones(4), np.arange(4), study)
-        >>> {name: round(metric.value, 3) for name, metric in metrics.items()}
-        {'loss': 0.616, 'accuracy': 0.5, 'auc': 0.75, 'max_sic': 1.414}
+    >>> study = Study("example").changed(figures={"background_jets_min": 1})
+    >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 0.5], [0.0, 3.0]])
+    >>> metrics = evaluate(logits, np.array([0, 1, 0, 1]), np.ones(4), np.arange(4), study)
+    >>> {name: round(metric.value, 3) for name, metric in metrics.items()}
+    {'loss': 0.616, 'accuracy': 0.5, 'auc': 0.75, 'max_sic': 1.414}
     """
     logits, bootstraps = logits.astype(float), study.figures.bootstraps
     score = logits[:, 1] - logits[:, 0]

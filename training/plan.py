@@ -130,11 +130,7 @@ def trainings(study: Study) -> list[Training]:
 
 
 def require_scored(study: Study, scores: Mapping) -> None:
-    """Refuse scores, by their manifest, that lack a training of the study that is finished by now.
-
-    Raises:
-        InputError: the first that is missing.
-    """
+    """Refuse scores, by their manifest, that lack a training of the study that is finished now."""
     scored = scores["settings"].get("trainings", ())
     for training in trainings(study):
         manifest = training.directory(study) / "manifest.json"
