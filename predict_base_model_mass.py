@@ -5,8 +5,6 @@ Reads   Data/<study>/{events,AK08,AK10,AK14}.h5 of setup.py, and the best epoch 
 Writes  Data/<study>/scores.h5: the probability of signal, -1 where there is no jet, by event; the
         mass point of an event is in events.h5. scores.json says what made it.
 
-Where trainings were added, only these are scored.
-
     python predict_base_model_mass.py --study demo
 """
 
@@ -17,9 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import argparse
-
-from command import run
+from command import parser_of, run
 from jets.angularities import ANGULARITIES
 from jets.scores import JET_COLUMNS, write_scores
 from products import alone, is_finished, read_manifest, unchanged, write_manifest
@@ -30,9 +26,7 @@ from training.scoring import finished_trainings, score_all
 
 def main() -> None:
     """Parse the options, score, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add_study_options(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     options = parser.parse_args()

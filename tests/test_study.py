@@ -134,10 +134,10 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[network_options.MaxViT]\nbatch_norm_eps = 0.01")
     study, training = load_study(str(path)), Training("AK14", "MaxViT")
-    assert training.settings(study)["network_options"] == {"batch_norm_eps": 0.01}
+    assert training.stated(study)["network_options"] == {"batch_norm_eps": 0.01}
     norms = [m for m in training.create(study, 32).modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {norm.eps for norm in norms} == {0.01}
-    assert Training("AK14", "CNN").settings(study)["network_options"] == {}
+    assert Training("AK14", "CNN").stated(study)["network_options"] == {}
     assert (
         PRESETS["readme"].training.network_options
         == PRESETS["paper"].training.network_options
