@@ -5,6 +5,8 @@ Reads   Data/<study>/{events,AK08,AK10,AK14}.h5 of setup.py, and the best epoch 
 Writes  Data/<study>/scores.h5: the probability of signal, -1 where there is no jet, by event; the
         mass point of an event is in events.h5. scores.json says what made it.
 
+Where trainings were added, only these are scored.
+
     python predict_base_model_mass.py --study demo
 """
 

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch.distributed import is_torchelastic_launched
 
-from command import parser_of, run
+from command import InputError, parser_of, run
 from products import (
     BeingMade,
     alone,
@@ -86,6 +86,10 @@ def main() -> None:
         options.all and (options.jet_definition or options.shuffle_labels)
     ):
         parser.error("name a jet definition and a network, or say --all, which has its null check")
+    for name, least in (("seed", 0), ("jobs", 1), ("every-minutes", 0), ("max-minutes", 0)):
+        number = vars(options)[name.replace("-", "_")]
+        if number is not None and not number >= least:
+            raise InputError(f"{name} is {number}, expected {least} or more")
     study = study_of(options)
     device = choose_device(options.device)
     asked = options.jet_definition, options.network, options.seed, options.shuffle_labels

@@ -96,6 +96,13 @@ def write_trees(path: Path, trees: TreeScores) -> None:
     write_scores(path, dict(zip(_OF_TREES, columns, strict=True)) | trees.fits)
 
 
+def read_array(path: Path, name: str) -> np.ndarray:
+    """One dataset of scores.h5, as it was written; InputError if it is missing or damaged."""
+    remedy = "run predict_base_model_mass.py again"
+    with hdf5.opened(path, remedy) as file:
+        return _array(path, file, name, remedy)
+
+
 def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
     """Read scores.h5.
 

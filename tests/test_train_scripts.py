@@ -199,18 +199,18 @@ def test_an_older_checkpoint_may_be_removed_unless_it_is_the_best(toy, call, def
 
 
 def test_another_seed_is_trained_and_scored_beside_the_first(toy, call):
-    """With all scores gone, all are made again, bit for bit."""
+    """Alone; with all scores gone, all are made again, bit for bit."""
     predict = (predict_base_model_mass, "--study", "toy.toml")
     assert call(train, "AK08", "CNN", "1", "--study", "toy.toml")[0] == 0
     status, said, _ = call(*predict)
-    assert status == 0 and said.count(": scored") == 5
+    assert status == 0 and said.count(": scored") == 1 and "AK08 CNN 1: scored" in said
     with h5py.File(toy / "scores.h5") as file:
         assert set(file["AK08/CNN"]) == {"0", "1"}
         assert not np.array_equal(file["AK08/CNN/0"], file["AK08/CNN/1"])
     added = (toy / "scores.h5").read_bytes()
     (toy / "scores.h5").unlink()
     status, said, _ = call(*predict)
-    assert status == 0 and said.count(": scored") == 5
+    assert status == 0 and said.count(": scored") == 1 and "AK08 CNN 1: scored" in said
     assert (toy / "scores.h5").read_bytes() == added
 
 
@@ -226,12 +226,17 @@ def test_scores_without_a_training_that_is_finished_by_now_are_refused(script, t
     assert "scores.json: made without AK08 CNN 2, whose training is finished by now" in complaint
 
 
-def test_scores_changed_by_hand_are_made_again(toy, call):
-    before = (toy / "scores.h5").read_bytes()
+def test_what_is_no_longer_the_same_is_scored_again(toy, call):
+    """Scores are changed by hand, then another checkpoint becomes the best."""
     with h5py.File(toy / "scores.h5", "r+") as file:
         file["AK10/CNN/0"][:] = 0.5
-    assert call(predict_base_model_mass, "--study", "toy.toml")[0] == 0
-    assert (toy / "scores.h5").read_bytes() == before
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml")
+    assert status == 0 and said.count(": scored") == 4
+    assert call(train, "--all", "--study", "toy.toml", *LONGER)[0] == 0
+    manifests = toy.glob("models/*/manifest.json")
+    best = [json.loads(manifest.read_text())["best_epoch"] for manifest in manifests]
+    status, said, _ = call(predict_base_model_mass, "--study", "toy.toml", *LONGER)
+    assert status == 0 and said.count(": scored") == best.count(2)
 
 
 def test_scores_are_those_of_the_best_checkpoint_of_the_held_out_jets(toy):

@@ -57,6 +57,8 @@ def train_epoch(
         f"epoch {progress.epoch + 1}",
         done + len(sizes),
         initial=done,
+        unit=f" {sample.inputs.unit}",
+        unit_scale=batch_size,
         leave=False,
         disable=None if processes.rank == 0 else True,
     )
@@ -83,8 +85,9 @@ def logits_of(
     logits = torch.zeros(len(inputs), 2, device=inputs.device)
     rows = np.arange(*processes.share(len(inputs)))
     sizes = np.minimum(inputs.at_once, len(rows) - np.arange(0, len(rows), inputs.at_once))
+    look = {"unit": f" {inputs.unit}", "unit_scale": inputs.at_once, "leave": False}
     batches = inputs.batches(rows, sizes)
-    for part, named in tqdm(batches, title, len(sizes), leave=False, disable=None):
+    for part, named in tqdm(batches, title, len(sizes), disable=None, **look):
         logits[part] = network(**named).float()
     return processes.sum(logits).cpu().numpy()
 

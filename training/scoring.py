@@ -14,7 +14,7 @@ from command import InputError
 from jets.angularities import angularities
 from jets.classifier import Classifier
 from jets.packed import read_event_table
-from jets.scores import JET_COLUMNS
+from jets.scores import JET_COLUMNS, read_array
 from jets.split import HELD_OUT
 from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
 from products import read_manifest, require_settings
@@ -60,10 +60,12 @@ def score_all(
             kind = one.training.input
             if kind not in seen:
                 seen[kind] = INPUTS[kind].read(study, definition, HELD_OUT, device)
-            scores = signal_probability(one, study, seen[kind])
-            no_score = np.float32(MISSING_SCORE)
-            arrays[one.training.classifier] = by_event(seen[kind].table, events, scores, no_score)
-            print(f"{one.training}: scored", flush=True)
+            known = scored_before(one, study)
+            if known is None:
+                scores = signal_probability(one, study, seen[kind])
+                known = by_event(seen[kind].table, events, scores, np.float32(MISSING_SCORE))
+                print(f"{one.training}: scored", flush=True)
+            arrays[one.training.classifier] = known
     return arrays
 
 
@@ -107,6 +109,20 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     sees_images = record.get("sees_images", True)
     fingerprint = record["outputs"][str(best)]
     return Trained(training, record["best_epoch"], best, decisive, fingerprint, sees_images)
+
+
+def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
+    """The scores (events, 3) of the last run, if events, jets and checkpoint are what they were."""
+    names = ("events", trained.training.jet_definition)
+    made_from = [*(study.data_dir / f"{name}.h5" for name in names), trained.best]
+    manifest = study.data_dir / "scores.json"
+    try:
+        record = read_manifest(manifest, "predict_base_model_mass.py", made_from=made_from)
+        if not {str(path) for path in made_from} <= record["inputs"].keys():
+            return None
+        return read_array(study.data_dir / "scores.h5", trained.training.classifier.dataset)
+    except InputError:  # there is no last run, or something has changed
+        return None
 
 
 def signal_probability(trained: Trained, study: Study, inputs: Inputs) -> np.ndarray:
