@@ -3,11 +3,8 @@
 
 Reads Data/<study>/ (events, packed jets, scores, trees; two events of the sample are drawn whole),
 writes plots/<study>/: each figure as PNG with the CSV of its points beside it, summary.csv and
-summary.txt (also in Data/<study>/), and plots.json. Besides the paper's figures there are the loss
-of every training by epoch, and spectra and scores of signal and background jets. Working point,
-bootstraps and the least background behind a point are settings of the study. The published files
-hold no event observables and no efficiencies: with them the figures that need either are left out,
-each with its reason.
+summary.txt (also in Data/<study>/), and plots.json. Figures that the inputs cannot give are left
+out, each with its reason.
 
     python plots.py --study demo              # 37 s on two cores
     python plots.py --format pdf              # study readme, every figure as PDF too
@@ -39,21 +36,17 @@ from processes.stop import STOP_MASSES
 from study import Study, add_study_options, study_of
 from training.plan import require_scored
 
-WITHOUT_OBSERVABLES = "the published files hold no event observables"
 AGAINST_MASS = ("sic_networks", "sic_combinations", "sic_observables", "exclusion_plane", "gain")
-WITHOUT_EFFICIENCIES = "the published files hold no event observables and no selection efficiencies"
+WITHOUT_OBSERVABLES = "the published files hold no event observables and no selection efficiencies"
 
 
 def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
     """Every figure by its name, in the order of the paper, each drawn when called."""
-    found = cache(partial(exclusions, results))
+    found, average = cache(partial(exclusions, results)), jet_images.average_images
     return {
         "process": diagram.process,
         "event_displays": partial(jet_images.event_displays, results),
-        **{
-            f"average_images_{name}": partial(jet_images.average_images, results, name)
-            for name in JET_DEFINITIONS
-        },
+        **{f"average_images_{d}": partial(average, results, d) for d in JET_DEFINITIONS},
         "jet_spectra": partial(distributions.jet_spectra, results),
         "training_curves": partial(training_curves.training_curves, results),
         "scores": partial(distributions.scores, results),
@@ -82,22 +75,20 @@ def left_out(results: Results) -> dict[str, str]:
         )
     if not training_curves.histories(results):
         reasons["training_curves"] = f"{results.study.data_dir}/models holds no history.csv"
+    if "stop" not in results.study.sample.processes:
+        reasons["process"] = "the study has no stop pairs"
     stop_masses, neutralino_masses = results.masses
     if not len(stop_masses):
-        reasons |= dict.fromkeys(
-            AGAINST_MASS, "the signal has no masses of a stop and a neutralino"
-        )
+        reason = "the signal has no masses of a stop and a neutralino"
+        reasons |= dict.fromkeys(AGAINST_MASS, reason)
+    elif stop_masses[0] < STOP_MASSES[0] or stop_masses[-1] > STOP_MASSES[-1]:
+        reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(*STOP_MASSES)
+        reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
+    elif min(len(stop_masses), len(neutralino_masses)) < 2:
+        reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
     if results.table.observables is None:
-        reasons |= dict.fromkeys(("sic_observables", "features"), WITHOUT_OBSERVABLES)
-        reasons |= dict.fromkeys(("exclusion_plane", "gain"), WITHOUT_EFFICIENCIES)
-    elif len(stop_masses):
-        if stop_masses[0] < STOP_MASSES[0] or stop_masses[-1] > STOP_MASSES[-1]:
-            reason = "the table of stop-pair cross sections spans {:g} to {:g} GeV".format(
-                *STOP_MASSES
-            )
-            reasons |= dict.fromkeys(("exclusion_plane", "gain"), reason)
-        elif min(len(stop_masses), len(neutralino_masses)) < 2:
-            reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
+        unknown = ("sic_observables", "features", "exclusion_plane", "gain")
+        reasons |= dict.fromkeys(unknown, WITHOUT_OBSERVABLES)
     return reasons
 
 
@@ -118,9 +109,8 @@ def main() -> None:
         ("scores", "predict", "predict_base_model_mass.py"),
         ("trees", "fit", "fit_xgb.py"),
     ):
-        made = products.read_manifest(
-            study.data_dir / f"{name}.json", script, study.settings(step), inputs
-        )
+        path = study.data_dir / f"{name}.json"
+        made = products.read_manifest(path, script, study.settings(step), inputs)
         inputs |= made["outputs"]
         if name == "scores":
             require_scored(study, made)
@@ -144,11 +134,7 @@ def main() -> None:
 def draw_all(
     study: Study, fits_left_out: Mapping[str, str], formats: Sequence[str]
 ) -> tuple[Summary, list[Path], dict[str, str]]:
-    """Draw and write all figures, in these formats, and the table.
-
-    Returns:
-        The table, the files written, and the figures left out, each with its reason.
-    """
+    """Write all figures and the table; returns it, the files, and what is left out, and why."""
     style.apply()
     results, folder = read_results(study, fits_left_out), study.plots_dir
     reasons = left_out(results)

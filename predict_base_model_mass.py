@@ -17,9 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import argparse
-
-from command import run
+from command import parser_of, run
 from jets.angularities import ANGULARITIES
 from jets.scores import JET_COLUMNS, write_scores
 from products import alone, is_finished, read_manifest, unchanged, write_manifest
@@ -30,9 +28,7 @@ from training.scoring import finished_trainings, score_all
 
 def main() -> None:
     """Parse the options, score, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add_study_options(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     options = parser.parse_args()

@@ -18,13 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import argparse
 import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from physics import JET_DEFINITIONS, JETS_MIN
 from processes import PROCESSES, Process
 from products import alone, fingerprints, is_finished, unchanged, write_manifest
@@ -33,13 +32,21 @@ from study import Study, add_study_options, study_of
 
 def main(arguments: list[str] | None = None) -> None:
     """Run step 1."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    parser = parser_of(__doc__)
+    parser.allow_abbrev = False
+    add_study_options(parser)
+    options, others = parser.parse_known_args(arguments)
+    if others:  # such as what packaging tools ask
+        raise InputError(
+            f"this is step 1 of an analysis, knows --study and --set, and installs nothing: no "
+            f"{others[0]!r}; run `pip install -r requirements.txt`, then `python setup.py`"
+        )
     study = study_of(options)
-    # Not at the top: pip may run this file where numpy is not installed, to be refused by `parse`.
+    # Not at the top: pip may run this file where numpy is not installed, to be refused above.
     from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
     from jets.sources import find_source, listed, missing_samples
-    from jets.split import events_in_two_splits
+    from jets.split import SPLITS, events_in_two_splits
     from training.plan import trainings
 
     trainings(study)  # a network that does not exist is better found now than in step 2
@@ -67,8 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
         print_inventory(inventory(overview))
         print_missing(study, missing_samples(study, overview.table.samples))
         chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
-        packed = [jets for _, jets in chosen.values()]
-        in_two = events_in_two_splits(overview.table.events, packed)
+        packed = {name: jets for name, (_, jets) in chosen.items()}
+        in_two = events_in_two_splits(overview.table.events, packed.values())
         n_events = len(overview.table.events)
         print(f"events in two splits: {in_two} of {n_events}, none of which is there twice")
         assert in_two == 0
@@ -76,46 +83,21 @@ def main(arguments: list[str] | None = None) -> None:
         manifest.unlink(missing_ok=True)  # from here on it would vouch for files that are replaced
         with unchanged(read):
             outputs = pack(source, overview, chosen, study)
-        print_packed(dict(zip(chosen, packed, strict=True)))
+        print_packed(packed, SPLITS)
         facts = {"source": source.name, "stated_by": options.study}
         write_manifest(manifest, settings, read, outputs, **facts)
     print(f"written: {', '.join(map(str, [*outputs, manifest]))}")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options; what packaging tools ask is answered in one sentence."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_study_options(parser)
-    options, others = parser.parse_known_args(arguments)
-    if others:
-        raise InputError(
-            f"this is step 1 of an analysis, knows --study and --set and installs nothing: no "
-            f"{others[0]!r}; "
-            "run `pip install -r requirements.txt`, then `python setup.py --study demo`"
-        )
-    return options
-
-
 def require_its_own(manifest: Path, stated_by: str) -> None:
-    """Refuse to replace what another TOML file of the same name states.
-
-    Raises:
-        InputError: that file is still there.
-    """
+    """InputError if this would replace what another TOML file, still there, states."""
     try:
         other = json.loads(manifest.read_text(encoding="utf-8"))["stated_by"]
         is_another = not Path(other).samefile(stated_by)
     except (OSError, ValueError, KeyError, TypeError):  # no such manifest, or no such file
         return
     if is_another:
-        raise InputError(
-            f"{manifest.parent}: is of the study in {other}; give the one in {stated_by} another "
-            "name"
-        )
+        raise InputError(f"{manifest.parent}: is of the study in {other}; rename {stated_by}")
 
 
 def print_inventory(lines: list[tuple]) -> None:
@@ -136,16 +118,9 @@ def print_missing(study: Study, missing: Mapping[Process, Sequence[tuple[int, ..
     for process, files in missing.items():
         names, axes = process.parameters or ("index",), study.axes_of(process)
         print(f"missing of {process.name}: {len(files)} of {math.prod(map(len, axes))}")
-        rest: dict[tuple[int, ...], list[int]] = {}  # of the first numbers, the missing last ones
-        for *first, last in files:
-            rest.setdefault(tuple(first), []).append(last)
-        whole = [first for first, lasts in rest.items() if first and len(lasts) == len(axes[-1])]
-        if whole:
-            print(f"  {names[0]} {spans([value for (value,) in whole], axes[0])}: every {names[1]}")
-        for first, lasts in rest.items():
-            if first not in whole:
-                before = "".join(f"{names[0]} {value}: " for value in first)
-                print(f"  {before}{names[-1]} {spans(lasts, axes[-1])}")
+        for first, rest in itertools.groupby(files, lambda numbers: numbers[:-1]):
+            before = "".join(f"{names[0]} {value}: " for value in first)
+            print(f"  {before}{names[-1]} {spans([numbers[-1] for numbers in rest], axes[-1])}")
 
 
 def spans(values: Sequence[int], grid: Sequence[int]) -> str:
@@ -154,22 +129,19 @@ def spans(values: Sequence[int], grid: Sequence[int]) -> str:
     >>> spans([100, 120, 130, 140], range(100, 200, 10))
     '100, 120-140'
     """
-    numbers = enumerate(map(grid.index, values))
-    runs = [list(run) for _, run in itertools.groupby(numbers, lambda pair: pair[1] - pair[0])]
-    ends = [(grid[run[0][1]], grid[run[-1][1]]) for run in runs]
-    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in ends)
+    runs = itertools.groupby(enumerate(values), lambda pair: grid.index(pair[1]) - pair[0])
+    ends = [[value for _, value in run] for _, run in runs]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in ends)
 
 
-def print_packed(packed: dict) -> None:
+def print_packed(packed: Mapping, splits: Sequence[str]) -> None:
     """Jets packed of every definition, by split and class."""
-    from jets.split import HELD_OUT, SPLITS
-
     for name, jets in packed.items():
         print(f"{name}:", end="")
-        for split, split_name in enumerate(SPLITS):
+        for split, split_name in enumerate(splits):
             labels = jets["label"][(jets["split"] == split) & jets["classified"]]
             print(f"  {split_name} {(labels == 1).sum()} + {(labels == 0).sum()}", end="")
-        trained = jets["label"][jets["split"] != HELD_OUT]
+        trained = jets["label"][jets["split"] < len(splits) - 1]
         fewer = (trained == 0).sum() < (trained == 1).sum()
         print("  (signal + background)", "all the background there is" if fewer else "")
 

@@ -325,6 +325,31 @@ PRESETS = {
 }
 
 
+# --- Rules of settings, by their names ------------------------------------------------------------
+
+CHOICES = {
+    "pixels_max": (32, 64, 128),
+    "pixel_scale": PIXEL_SCALES,
+    "equalise": EQUALISE,
+    "negative_weights": NEGATIVE_WEIGHTS,
+}
+KNOWN = {  # of which there are several, each once
+    "processes": PROCESSES,
+    "jet_definitions": JET_DEFINITIONS,
+    "seeds": range(INTEGER_MAX),
+    "equalise_in": EQUALISE_IN,
+}
+_SHARE = (lambda value: 0 <= value <= 1), "0 to 1"
+_INSIDE = (lambda value: 0 < value < 1), "a number between 0 and 1"
+_SEVERAL = (lambda value: 2 <= value < INTEGER_MAX), f"2 or more, below {INTEGER_MAX}"
+INTERVALS = {
+    **dict.fromkeys(("signal_loose_share", "background_loose_share", "weight_decay"), _SHARE),
+    **dict.fromkeys(("working_point", "signal_efficiency_min"), _INSIDE),
+    **dict.fromkeys(("folds", "bootstraps"), _SEVERAL),
+    "width": ((lambda value: 0 < value <= WIDTH_MAX), f"more than 0, at most {WIDTH_MAX:g}"),
+}
+
+
 # --- TOML files and the command line ------------------------------------------------------------
 
 PLACES = [  # of all settings
@@ -375,7 +400,8 @@ def load_study(name: str, changes: Sequence[str] = ()) -> Study:
             )
         chain[file] = path, stated
         name = base if base in PRESETS else str(path.parent / base)
-    steps = [*reversed(chain.values()), *(("--set", _read_change(change)) for change in changes)]
+    steps: list[tuple[Path | str, dict]] = [*reversed(chain.values())]
+    steps += [(f"--set {change}", _read_change(change)) for change in changes]
     study, is_sample_stated = PRESETS[name], bool(PRESETS[name].sample.folder)
     for source, stated in steps:
         settings = _placed(source, stated)
@@ -471,32 +497,20 @@ def _check(source: Path | str, study: Study) -> None:
 
     def require(place: str, value: Any, good: bool, expected: str) -> None:
         if not good:
-            raise InputError(f"{source}: {place} is {value!r}, expected {expected}")
+            raise InputError(f"{source}: {place} is {_written(value)}, expected {expected}")
 
     for place, value in (("name", study.name), ("sample.folder", study.sample.folder)):
         good = bool(re.fullmatch(r"(?!tags$)[A-Za-z0-9][\w.-]*", value))
         good = good or (place == "sample.folder" and not value)
         require(place, value, good, "a folder's name (not tags, which tag.py has)")
-    choices = {
-        "pixels_max": (32, 64, 128),
-        "pixel_scale": PIXEL_SCALES,
-        "equalise": EQUALISE,
-        "negative_weights": NEGATIVE_WEIGHTS,
-    }
-    for name in study.sample.processes:
+    asked = study.sample.processes
+    for name in asked:
         if name not in PROCESSES:
             raise InputError(f"{source}: {unregistered(name)}")
-    for role in (SIGNAL, BACKGROUND):
-        asked, place = study.sample.processes, "sample.processes"
-        good = set(asked) <= set(of_role(SIGNAL, BACKGROUND))
-        good &= not of_role(role).keys().isdisjoint(asked)
-        require(place, asked, good, "at least one signal and one background, no variation")
-    known = {
-        "processes": PROCESSES,
-        "jet_definitions": JET_DEFINITIONS,
-        "seeds": range(INTEGER_MAX),
-        "equalise_in": EQUALISE_IN,
-    }
+    good = set(asked) <= set(of_role(SIGNAL, BACKGROUND))
+    good &= not any(of_role(role).keys().isdisjoint(asked) for role in (SIGNAL, BACKGROUND))
+    expected = "at least one signal and one background, no variation"
+    require("sample.processes", asked, good, expected)
     for name, number in study.simulation.events_of.items():
         require("simulation.events_of", name, name in PROCESSES, f"one of {', '.join(PROCESSES)}")
         good = 0 < number < INTEGER_MAX
@@ -508,26 +522,24 @@ def _check(source: Path | str, study: Study) -> None:
                 rising = all(low < high for low, high in itertools.pairwise(value))
                 good = rising and value[0] > 0 and value[-1] < BEAM_ENERGY / 2
                 require(place, value, good, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
-            elif key in choices:
-                expected = f"one of {', '.join(map(str, choices[key]))}"
-                require(place, value, value in choices[key], expected)
-            elif key in known:
-                good = len(set(value)) == len(value) and all(one in known[key] for one in value)
-                expected = "each once, 0 or more" if key == "seeds" else ", ".join(known[key])
+            elif key in CHOICES:
+                expected = f"one of {', '.join(map(str, CHOICES[key]))}"
+                require(place, value, value in CHOICES[key], expected)
+            elif key in KNOWN:
+                good = len(set(value)) == len(value) and all(one in KNOWN[key] for one in value)
+                expected = "each once, 0 or more" if key == "seeds" else ", ".join(KNOWN[key])
                 require(place, value, good, expected)
-            elif key in ("folds", "bootstraps"):
-                good = 2 <= value < INTEGER_MAX
-                require(place, value, good, f"2 or more, below {INTEGER_MAX}")
-            elif key in ("signal_loose_share", "background_loose_share", "weight_decay"):
-                require(place, value, 0 <= value <= 1, "0 to 1")
-            elif key in ("working_point", "signal_efficiency_min"):
-                require(place, value, 0 < value < 1, "a number between 0 and 1")
-            elif key == "width":
-                good = 0 < value <= WIDTH_MAX
-                require(place, value, good, f"more than 0, at most {WIDTH_MAX:g}")
+            elif key in INTERVALS:
+                good, expected = INTERVALS[key]
+                require(place, value, good(value), expected)
             elif type(value) in (int, float):
                 good = 0 < value < INTEGER_MAX
                 require(place, value, good, f"more than 0, below {INTEGER_MAX}")
+
+
+def _written(value: Any) -> str:
+    """A value as TOML states it, which has no tuples."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
@@ -543,7 +555,9 @@ def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
         return float(value)
     elif type(value) is type(default):
         return value
-    raise InputError(f"{source}: {place} is {value!r}, expected a value like {default!r}")
+    raise InputError(
+        f"{source}: {place} is {_written(value)}, expected a value like {_written(default)}"
+    )
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import argparse
 import hashlib
 import math
 import os
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from command import InputError, run
+from command import InputError, parser_of, run
 from jets.events import Events, read_events
 from jets.preparation import jets_of
 from models.pretrained import load_weights
@@ -51,14 +50,11 @@ def tag(
         InputError: the weights are not those of a network.
         OSError: the system does not let them be read.
     """
-    with weights.open("rb"):  # what keeps it from being read, the system says best
-        pass
+    weights.open("rb").close()  # what keeps it from being read, the system says best
     try:
         network, facts = load_weights(weights)
         definition, scale = facts["jet_definition"], facts["pixel_scale"]
-        standardised, oriented = (
-            facts[name] == "True" for name in ("standardised_mass", "oriented")
-        )
+        standardised, oriented = facts["standardised_mass"] == "True", facts["oriented"] == "True"
         mean, std = float(facts["mass_mean"]), float(facts["mass_std"])
         if definition not in JET_DEFINITIONS or scale not in PIXEL_SCALES:
             raise ValueError(f"of {definition} jets on a {scale} scale")
@@ -85,9 +81,7 @@ def table_of(path: Path) -> Path:
 
 def main() -> None:
     """Parse options, tag, write, say what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="of collisions")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="(default: ours)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
@@ -97,13 +91,13 @@ def main() -> None:
         events = read_events(path)
         jets, probability = tag(events, options.weights, path.name, device)
         n_jets = events.observables["n_jets"][jets["event"]].tolist()
+        columns = [*COLUMNS, "n_jets", "probability"]
         rows = [
-            {name: f"{value:.6g}" for name, value in zip(COLUMNS, row, strict=True)}
-            | {"n_jets": n, "probability": f"{p:.6f}"}
+            dict(zip(columns, [*(f"{value:.6g}" for value in row), n, f"{p:.6f}"], strict=True))
             for row, n, p in zip(jets[list(COLUMNS)].tolist(), n_jets, probability, strict=True)
         ]
         output = table_of(path)
-        write_csv(output, rows, (*COLUMNS, "n_jets", "probability"))
+        write_csv(output, rows, columns)
         if not rows:
             print(f"{path}: no jet in {len(events)} events")
         near = jets["delta_r"] < MATCHING_RADIUS

@@ -11,7 +11,7 @@ Writes  plots/bench/bench_<device>_torch_<version>.csv, or the same in another -
 Parts:
     data        batches alone: dense images a second from sparse jets, normalised; reading 820,000
     training    data alone, network alone and both together; memory, compile seconds
-    agreement   logits and AUC of the fast path beside those of the plain one
+    agreement   logits and AUC of the fast path beside those of the plain one, on a GPU
     trainings   nine trainings of 818,000 jets and 5 epochs, computed from an epoch each
     packing     jets a second of setup.py
     sic         a SIC curve and the maximum, with 100 resamplings of 250,000 events
@@ -44,7 +44,7 @@ from jets.preparation import choose, jets_of, look_through, pack
 from jets.sources import Collisions
 from jets.split import TRAIN
 from models import create_model
-from models.__main__ import OF_ONE_JET, forward_cost, parameters
+from models.__main__ import OF_ONE_JET, forward_cost
 from physics import JET_DEFINITIONS
 from processes import PROCESSES
 from products import cores, read_csv, versions, write_csv
@@ -81,20 +81,8 @@ class Row(NamedTuple):
     unit: str = ""
 
 
-class Timing(NamedTuple):
-    """Seconds of a call: the median of some repeats, and half their range."""
-
-    median: float
-    spread: float
-
-    def rate(self, n: float) -> dict[str, float | str]:
-        """n jets in this time: columns of a row."""
-        value = n / self.median
-        return {"value": value, "spread": value * self.spread / self.median, "unit": "jets/s"}
-
-
-def timed(call: Callable[[], object], repeats: int = 4) -> Timing:
-    """How long a call takes once it has run for a second."""
+def timed(call: Callable[[], object], repeats: int = 4) -> tuple[float, float]:
+    """Seconds of a call that has run for a second before: median of repeats, half their range."""
     begin = timer()
     while timer() - begin < 1.0:
         call()
@@ -103,19 +91,17 @@ def timed(call: Callable[[], object], repeats: int = 4) -> Timing:
         call()
         times.append(timer())
     seconds = np.diff(times)
-    return Timing(float(np.median(seconds)), float(np.ptp(seconds)) / 2)
+    return float(np.median(seconds)), float(np.ptp(seconds)) / 2
 
 
-def peak_memory() -> float:
-    """GiB of a GPU that were taken at most since the last reset, unused parts included."""
-    return torch.cuda.max_memory_reserved() / GIB
-
-
-# --- Jets ---------------------------------------------------------------------------------------
+def rate(n: float, seconds: tuple[float, float]) -> dict[str, float | str]:
+    """n jets in this time: columns of a row."""
+    median, spread = seconds
+    return {"value": n / median, "spread": n * spread / median**2, "unit": "jets/s"}
 
 
 def demo_jets(jet_definition: str) -> PackedJets:
-    """All jets of the demo's collisions, with the published pixels; signal and background."""
+    """All jets of the demo's collisions, with the published pixels."""
     side = JET_DEFINITIONS[jet_definition].pixels
     paths = sorted(DEMO.sample_dir.glob("[!.]*.h5"))
     parts = [jets_of(read_events(path), jet_definition, side) for path in paths]
@@ -129,7 +115,7 @@ def demo_jets(jet_definition: str) -> PackedJets:
 
 
 def repeated(jets: PackedJets, n: int) -> PackedJets:
-    """n of these jets, over and over if need be, in an order that does not repeat."""
+    """n of these jets, each as often as need be, in a random order."""
     generator = np.random.default_rng(0)
     rows = np.resize(generator.permutation(len(jets)), n)
     return jets.take(generator.permutation(rows))
@@ -155,27 +141,18 @@ def train(learner: Learner, sample: Sample) -> None:
     train_epoch(learner, sample, 0, Progress(), Watch())
 
 
-# --- Parts --------------------------------------------------------------------------------------
-
-
 def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """Batches alone, and reading packed jets."""
     for side, definition in PIXELS.items():
         row = partial(Row, "data", pixels=side)
         jets = repeated(demo_jets(definition), JETS)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "jets.h5"
-            with jet_writer(path, definition, side) as writer:
-                writer.add(jets.jets, jets.images)
-                writer.finish()
+            with jet_writer(path, definition, side) as add:
+                add(jets.jets, jets.images)
             begin = timer()
             jets = read_jets(path, TRAIN)
             yield row(quantity="read", value=timer() - begin, unit="s")
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        begin = timer()
         images = sample_of(jets, device).inputs
-        yield row(quantity="put on the device", value=timer() - begin, unit="s")
         yield row(quantity="pixels a jet", value=len(images.values) / len(images))
         tensors = (images.values, images.pixels, images.offsets, images.mass)
         held = sum(tensor.nbytes for tensor in tensors) / GIB
@@ -183,14 +160,13 @@ def data(device: torch.device, networks: list[str]) -> Iterator[Row]:
         order = np.random.default_rng(1).permutation(len(images))
         for batch_size in BATCHES[device.type]:
             some = order[: 512 * batch_size]
-            rate = timed(partial(run_through, images, some, batch_size)).rate(len(some))
-            yield row(batch_size=batch_size, quantity="batches alone", **rate)
-        if device.type == "cuda":
-            yield row(quantity="peak memory on the device", value=peak_memory(), unit="GiB")
+            seconds = timed(partial(run_through, images, some, batch_size))
+            quantity = "batches alone"
+            yield row(batch_size=batch_size, quantity=quantity, **rate(len(some), seconds))
 
 
 def run_through(images: Inputs, rows: np.ndarray, batch_size: int) -> None:
-    """Make all batches and do nothing with them."""
+    """Make all batches, use none."""
     for _ in images.batches(rows, np.full(len(rows) // batch_size, batch_size)):
         pass
 
@@ -199,26 +175,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a large square matrix product."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / timed(lambda: a @ b).median
-
-
-def needed_gib(network: nn.Module, inputs: dict[str, torch.Tensor]) -> float:
-    """GiB that a step in float32 needs beside the weights, about.
-
-    What the forward pass keeps for the backward pass, views counted once, and twice the largest of
-    it: the gradients of the largest layer's input and output.
-    """
-    storages = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(**inputs)
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    sizes = [n for where, n in storages.items() if where not in weights]
-    return (sum(sizes) + 2 * max(sizes)) / GIB
+    return 2 * side**3 / timed(lambda: a @ b)[0]
 
 
 def cost_of_first_layer(network: nn.Module, side: int) -> int:
@@ -235,33 +192,23 @@ def cost_of_first_layer(network: nn.Module, side: int) -> int:
 
 
 def training(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """Data alone, network alone, both together; utilisation, memory, compile seconds."""
     dtypes = {"plain": torch.float32, "fast": torch.bfloat16}
     ways = list(dtypes) if device.type == "cuda" else ["plain"]
     rates = {way: matrix_rate(device, dtypes[way]) for way in ways}
-    for way, rate in rates.items():
-        row = partial(Row, "training", way=way)
-        yield row(quantity="matrix rate", value=rate / 1e12, unit="TFLOP/s")
+    for way, found in rates.items():
+        value = found / 1e12
+        yield Row("training", way=way, quantity="matrix rate", value=value, unit="TFLOP/s")
     for side, definition in PIXELS.items():
-        jets = repeated(demo_jets(definition), 40 * max(BATCHES[device.type]))
-        sample = sample_of(jets, device)
-        _, eight = next(sample.inputs.batches(np.arange(8), np.array([8])))
+        sample = sample_of(repeated(demo_jets(definition), 40 * BATCHES[device.type][-1]), device)
         for name in networks:
             network = create_model(name, side)
             # Backward is twice the forward, but for the images, whose gradient nobody needs.
             cost = 3 * forward_cost(network, side) - cost_of_first_layer(network, side)
-            per_jet = needed_gib(network.train().to(device), eight) / 8
-            fixed = 16 * parameters(network) / GIB
-            row = partial(Row, "training", name, side)
-            for batch_size in BATCHES["cuda"]:
-                needed = fixed + batch_size * per_jet
-                yield row(batch_size, "plain", "memory of any device, estimated", needed, "", "GiB")
             for batch_size, way in itertools.product(BATCHES[device.type], ways):
                 try:
                     yield from one_training(name, sample, batch_size, way, cost / rates[way])
                 except torch.OutOfMemoryError:
-                    held = torch.cuda.get_device_properties(device).total_memory / GIB
-                    yield row(batch_size, way, "out of memory: more than", held, "", "GiB")
+                    yield Row("training", name, side, batch_size, way, "out of memory")
                 gc.collect()
                 torch.cuda.empty_cache()
 
@@ -275,15 +222,16 @@ def one_training(
         at_best: seconds a jet if the device did nothing but matrix products.
     """
     row = partial(Row, "training", name, sample.inputs.size, batch_size, way)
-    device = sample.inputs.device
+    is_gpu = sample.inputs.device.type == "cuda"
     torch.compiler.reset()  # the CUDA graphs of the last one hold memory
     learner = learner_of(name, sample, batch_size, way)
     learner.network.train()
-    steps = 40 if device.type == "cuda" else 2
-    rows = np.resize(np.arange(len(sample)), steps * batch_size)
+    steps = 40 if is_gpu else 2
+    jets = steps * batch_size
+    rows = np.resize(np.arange(len(sample)), jets)
     sample = dataclasses.replace(sample, rows=rows)
     batch = next(sample.batches(rows, np.full(steps, batch_size)))
-    if device.type == "cuda":
+    if is_gpu:
         torch.cuda.reset_peak_memory_stats()
     begin = timer()
     for _ in range(3):  # compile, record a CUDA graph, replay it
@@ -299,24 +247,20 @@ def one_training(
     together = timed(partial(train, learner, sample))
     if way == "fast":
         yield row("first three steps, compilation included", first, unit="s")
-    jets = steps * batch_size
-    yield row(quantity="batches alone", **alone.rate(jets))
-    yield row(quantity="network alone", **network.rate(jets))
-    yield row(quantity="training", **together.rate(jets))
-    yield row("step", 1000 * together.median / steps, 1000 * together.spread / steps, "ms")
+    for quantity, seconds in (
+        ("batches alone", alone), ("network alone", network), ("training", together)
+    ):  # fmt: skip
+        yield row(quantity, **rate(jets, seconds))
     # On a GPU the host makes the next batch while the device is busy with this one.
-    waiting = min(alone.median, max(together.median - network.median, 0.0))
-    yield row("waiting for data", 100 * waiting / together.median, unit="%")
-    yield row("utilisation", 100 * at_best * jets / together.median, unit="%")
-    if device.type == "cuda":
-        yield row("peak memory", peak_memory(), unit="GiB")
-        torch.cuda.reset_peak_memory_stats()
-        logits_of(learner.network, sample.inputs, name)
-        yield row("peak memory of scoring", peak_memory(), unit="GiB")
+    median = together[0]
+    waiting = min(alone[0], max(median - network[0], 0.0))
+    yield row("waiting for data", 100 * waiting / median, unit="%")
+    yield row("utilisation", 100 * at_best * jets / median, unit="%")
+    if is_gpu:
+        yield row("peak memory", torch.cuda.max_memory_reserved() / GIB, unit="GiB")
 
 
 def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """The fast path beside the plain one, after the same training on the demo's jets."""
     if device.type != "cuda":
         return  # there is one path only
     sample = sample_of(demo_jets("AK10"), device)
@@ -325,24 +269,20 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
         learner = learner_of(name, sample, batch_size=256)
         train(learner, sample)
         logits = logits_of(learner.network, sample.inputs, name)
-        compiled = torch.compile(learner.network)
         _, inputs = next(sample.inputs.batches(np.arange(1024), np.array([1024])))
-        row = partial(Row, "agreement", name, 64, 1024)
-        with torch.inference_mode():
-            for way, reduced in (("float32, compiled", False), ("bfloat16, compiled", True)):
-                with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-                    fast = compiled(**inputs).float().cpu().numpy()
-                largest = float(np.abs(fast - logits[:1024]).max())
-                yield row(way, "largest difference of logits", largest)
         with torch.autocast(device.type, torch.bfloat16):
+            with torch.inference_mode():
+                compiled = torch.compile(learner.network)(**inputs).float().cpu().numpy()
             fast = logits_of(learner.network, sample.inputs, name)
+        row = partial(Row, "agreement", name, 64, 1024)
+        largest = float(np.abs(compiled - logits[:1024]).max())
+        yield row("bfloat16, compiled", "largest difference of logits", largest)
         scores = (np.diff(one)[:, 0] for one in (logits, fast))
         areas = [auc(s[label == 1], s[label == 0], bootstraps=2).value for s in scores]
         yield row("bfloat16", "difference of AUC", abs(areas[1] - areas[0]))
 
 
 def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """An epoch of each of the nine trainings with as many jets as the published code has."""
     total = {64: 0.0, 1024: 0.0}
     for side, definition in PIXELS.items():
         jets = repeated(demo_jets(definition), JETS)
@@ -350,9 +290,8 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
         learning, validating = (sample_of(repeated(jets, size), device) for size in (n, JETS - n))
         truth = validating.label.cpu().numpy(), np.ones(len(validating))
         definitions = sum(d.pixels == side for d in JET_DEFINITIONS.values())
-        for name, batch_size in itertools.product(networks, total):
-            if name not in PUBLISHED_NETWORKS:
-                continue
+        published = [name for name in networks if name in PUBLISHED_NETWORKS]
+        for name, batch_size in itertools.product(published, total):
             learner = learner_of(name, learning, batch_size)
             begin = timer()
             train(learner, dataclasses.replace(learning, rows=learning.rows[: 3 * batch_size]))
@@ -365,15 +304,14 @@ def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
             row = partial(Row, "trainings", name, side, batch_size, learner.way)
             yield row("an epoch, with validation and its metrics", seconds, unit="s")
             yield row("first three steps, compilation included", compiled - begin, unit="s")
-    if set(networks) >= set(PUBLISHED_NETWORKS):
-        row = partial(Row, "trainings", "nine trainings", unit="min")
+    if len(published) == len(PUBLISHED_NETWORKS):
         for batch_size, seconds in total.items():
             quantity = "computed: 5 epochs each, without compilation"
-            yield row(batch_size=batch_size, quantity=quantity, value=seconds / 60)
+            row = partial(Row, "trainings", "nine trainings", "", batch_size, "", quantity)
+            yield row(seconds / 60, unit="min")
 
 
 def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """setup.py on the demo's collisions with the published pixels and every jet."""
     collisions = Collisions(DEMO.sample_dir.resolve(), DEMO)
     study = DEMO.changed("bench", images={"pixels_max": 128, "training_jets_per_mass_point": 10**9})
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -390,7 +328,6 @@ def packing(device: torch.device, networks: list[str]) -> Iterator[Row]:
 
 
 def sic(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """100 resamplings of 250,000 events."""
     generator = np.random.default_rng(0)
     signal, background = generator.normal(1.5, 1.0, 125_000), generator.normal(0.0, 1.0, 125_000)
     for name, call in (("SIC curve and band", sic_curve), ("max SIC and error", max_sic)):
@@ -399,7 +336,6 @@ def sic(device: torch.device, networks: list[str]) -> Iterator[Row]:
 
 
 def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
-    """One chunk of each process in one process."""
     # Not at the top: Pythia and FastJet are not everywhere.
     from collisions.chunk import make_chunk
 
@@ -415,24 +351,13 @@ USUAL = (data, training, agreement, packing, sic, simulation)
 PARTS = {part.__name__: part for part in (*USUAL, trainings)}
 
 
-# --- The table ----------------------------------------------------------------------------------
-
-
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Write rows into the CSV file, in place of earlier ones of the same part and network."""
     kept, new = [], {(row.part, row.network) for row in rows}
     if path.is_file():
         found = [Row(**row) for row in read_csv(path)]
         kept = [row for row in found if (row.part, row.network) not in new]
-    printed = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in [*kept, *rows]]
-    write_csv(path, [Row(*row)._asdict() for row in printed])
-
-
-def print_row(row: Row) -> None:
-    """One line of the table."""
-    spread = "" if row.spread == "" else f" ± {row.spread:.2g}"
-    case = f"{row.network:15s}{row.pixels!s:>4}{row.batch_size!s:>6}  {row.way:24s}"
-    print(f"{row.part:11s}{case}{row.quantity:42s}{row.value:12.4g}{spread} {row.unit}", flush=True)
+    write_csv(path, [row._asdict() for row in [*kept, *rows]])
 
 
 def main() -> None:
@@ -442,8 +367,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"(default: {' '.join(usual)})")
     parser.add_argument("--networks", nargs="+", choices=OF_ONE_JET, default=OF_ONE_JET)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    described = "of the table (default: plots/bench; doc/results keeps those that pages cite)"
-    parser.add_argument("--folder", type=Path, default=Path("plots/bench"), help=described)
+    parser.add_argument("--folder", type=Path, default=Path("plots/bench"), help="of the table")
     options = parser.parse_args()
     if unknown := [name for name in options.parts if name not in PARTS]:
         raise InputError(f"unknown part {unknown[0]!r}; known are {', '.join(PARTS)}")
@@ -454,13 +378,12 @@ def main() -> None:
     release = torch.__version__.partition("+")[0]
     path = options.folder / f"bench_{hardware.replace(' ', '-')}_torch-{release}.csv"
     described = versions() | {"hardware": hardware, "cores": str(cores())}
-    row = partial(Row, "environment")
-    write_rows(path, [row(quantity=name, value=found) for name, found in described.items()])
+    write_rows(path, [Row("environment", quantity=n, value=v) for n, v in described.items()])
     for name in options.parts or usual:
         rows = []
         for row in PARTS[name](device, options.networks):
-            print_row(row)
-            rows.append(row)
+            rows.append(Row(*(f"{v:.4g}" if isinstance(v, float) else v for v in row)))
+            print(*rows[-1], flush=True)
         write_rows(path, rows)
     print(path)
 

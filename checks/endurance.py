@@ -39,44 +39,26 @@ from study import PRESETS
 
 STUDY = """
 base = "demo"
-[sample]
-stop_masses = [700, 1100]
-neutralino_masses = [100, 500]
-background_files = 1
-[images]
-training_jets_per_mass_point = 50
-split = [0.6, 0.3, 0.1]
-[training]
-width = 0.125
-epochs = 2
-[classifiers]
-networks = ["MaxViT"]
-jet_definitions = ["AK14"]
-[trees]
-folds = 2
-[figures]
-bootstraps = 20
+sample = {stop_masses = [700, 1100], neutralino_masses = [100, 500], background_files = 1}
+images = {training_jets_per_mass_point = 50, split = [0.6, 0.3, 0.1]}
+training = {width = 0.125, epochs = 2}
+classifiers = {networks = ["MaxViT"], jet_definitions = ["AK14"]}
+trees = {folds = 2}
+figures = {bootstraps = 20}
 """
-# The same, but makes its own collisions: a fraction of a second a chunk.
+# Another makes its own collisions: a fraction of a second a chunk.
 COLLISIONS = """
 base = "demo"
-[simulation]
-background_events = 1
-signal_events = 6
-[sample]
-stop_masses = [900]
-neutralino_masses = [300]
-background_files = 1
+simulation = {background_events = 1, signal_events = 6}
+sample = {stop_masses = [900], neutralino_masses = [300], background_files = 1}
 """
 FILES = ("ttbar_0", "stop_700_100", "stop_1100_500")
 PRELOADED = ["setup", "simulate", "train", "predict_base_model_mass", "fit_xgb", "models.maxvit"]
 SMALL = ("--study", "small.toml")
 # Script -> its options, and the products that must be the same.
+EVERY_STEP = ("--every-minutes", "0.002", "--device", "cpu")
 SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
-    "train.py": (
-        (*SMALL, "AK14", "MaxViT", "--every-minutes", "0.002", "--device", "cpu"),
-        "Data/small/models/AK14_MaxViT_0",
-    ),
+    "train.py": ((*SMALL, "AK14", "MaxViT", *EVERY_STEP), "Data/small/models/AK14_MaxViT_0"),
     "simulate.py": (
         ("--study", "collisions.toml", "--workers", "1", "--tries", "400"),
         "train_data/collisions",
@@ -84,9 +66,6 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
     "predict_base_model_mass.py": ((*SMALL, "--device", "cpu"), "Data/small/scores.h5"),
     "fit_xgb.py": (SMALL, "Data/small/trees.h5"),
 }
-
-
-# --- Processes ----------------------------------------------------------------------------------
 
 
 def start(folder: Path, name: str, task: Callable[..., None], *arguments: object) -> BaseProcess:
@@ -101,8 +80,8 @@ def start(folder: Path, name: str, task: Callable[..., None], *arguments: object
 def _in_folder(folder: Path, name: str, task: Callable[..., None], *arguments: object) -> None:
     os.chdir(folder)
     log = os.open(f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
     task(*arguments)
 
 
@@ -112,9 +91,11 @@ def call(script: str, *options: str) -> None:
     run(import_module(script.removesuffix(".py")).main)
 
 
-def said(folder: Path, name: str) -> str:
-    """The end of what a task printed."""
-    return (folder / f"{name}.log").read_text(encoding="utf-8")[-2000:]
+def require(is_good: bool, folder: Path, name: str, words: str = "") -> None:
+    """Fail with the end of what a task printed."""
+    if not is_good:
+        said = (folder / f"{name}.log").read_text(encoding="utf-8")
+        raise AssertionError(f"{name}: {words} {said[-2000:]}")
 
 
 def finish(script: str, options: tuple[str, ...], folder: Path) -> float:
@@ -122,12 +103,8 @@ def finish(script: str, options: tuple[str, ...], folder: Path) -> float:
     begin = time.monotonic()
     child = start(folder, script, call, script, *options)
     child.join()
-    if child.exitcode:
-        raise AssertionError(f"{script}: {said(folder, script)}")
+    require(child.exitcode == 0, folder, script)
     return time.monotonic() - begin
-
-
-# --- Kills --------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path) -> None:
@@ -143,11 +120,10 @@ def prepare(folder: Path) -> None:
 
 def contents(product: Path) -> dict[str, str]:
     """What a script left: the SHA-256 of each file, of checkpoints what they hold but times."""
-    files = product.rglob("*") if product.is_dir() else [product]
     read = {".pt": checkpoint, ".h5": Path.read_bytes}
     return {
         path.name: hashlib.sha256(read[path.suffix](path)).hexdigest()
-        for path in sorted(files)
+        for path in (product, *product.rglob("*"))
         if path.suffix in read
     }
 
@@ -166,7 +142,7 @@ def checkpoint(path: Path) -> bytes:
     return repr(timeless(torch.load(path, weights_only=True))).encode()
 
 
-def survives(script: str, kills: int, folder: Path, seed: int = 0) -> float:
+def survives(script: str, kills: int, folder: Path) -> float:
     """Kill a script at random moments so many times, then let it finish.
 
     Args:
@@ -184,12 +160,11 @@ def survives(script: str, kills: int, folder: Path, seed: int = 0) -> float:
     expected = contents(product)
 
     def compare() -> None:
-        if (found := contents(product)) != expected:
-            end = said(folder, script)
-            raise AssertionError(f"{script}: expected {expected}, found {found}; {end}")
+        found = contents(product)
+        require(found == expected, folder, script, f"expected {expected}, found {found};")
 
     remove(product)
-    generator = random.Random(seed)
+    generator = random.Random(0)
     for _ in tqdm(range(kills), desc=script, unit=" kills", disable=None):
         while True:
             child = start(folder, script, call, script, *options)
@@ -214,16 +189,13 @@ def remove(product: Path) -> None:
         product.with_suffix(".json").unlink()
 
 
-# --- Soaks --------------------------------------------------------------------------------------
-
-
 def many_epochs() -> None:
-    """200 epochs of one training."""
+    """200 of one training."""
     call("train.py", *SMALL, "AK14", "MaxViT", "1", "--set", "training.epochs=200")
 
 
 def many_chunks() -> None:
-    """50 chunks of collisions."""
+    """50 of collisions."""
     from collisions.production import samples_of, simulate_chunk
     from study import load_study
 
@@ -233,7 +205,7 @@ def many_chunks() -> None:
 
 
 def many_predictions() -> None:
-    """200 predictions of all held-out events with all networks."""
+    """200 of all held-out events with all networks."""
     options, product = SCRIPTS["predict_base_model_mass.py"]
     for _ in range(200):
         call("predict_base_model_mass.py", *options)
@@ -251,23 +223,17 @@ def soak(name: str, folder: Path) -> str:
         files in the second quarter and in the last; of medians.
     """
     child = start(folder, name, SOAKS[name])
-    seen = []
+    process, seen = Path(f"/proc/{child.pid}"), []
     while child.exitcode is None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            process = Path(f"/proc/{child.pid}")
             pages = int((process / "statm").read_text().split()[1])
             seen.append((pages, len(list((process / "fd").iterdir()))))
         child.join(0.05)
-    if child.exitcode:
-        raise AssertionError(said(folder, name))
+    require(child.exitcode == 0, folder, name)
     quarter = len(seen) // 4
     early, files = np.median(seen[quarter : 2 * quarter], axis=0)
     late, files_late = np.median(seen[-quarter:], axis=0)
-    growth = 100 * (late / early - 1)
-    return f"memory {growth:+.2f} %, open files {int(files)} -> {int(files_late)}"
-
-
-# --- The script ---------------------------------------------------------------------------------
+    return f"memory {100 * (late / early - 1):+.2f} %, open files {files:.0f} -> {files_late:.0f}"
 
 
 def main() -> None:

@@ -11,24 +11,20 @@ The column `rule` of the reference file says where a tolerance comes from; REPRO
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from command import InputError, parser_of, run
-from jets.classifier import COLUMNS
+from jets.classifier import Key
 from products import read_csv
 from study import load_study
 
-KEYS = ("table", "level", "spectrum", *COLUMNS, "neutralino_mass", "stop_mass", "quantity")
+KEYS = ("table", "level", "spectrum", *Key._fields, "neutralino_mass", "stop_mass", "quantity")
 
 
 def numbers(path: Path) -> dict[tuple[str, ...], str]:
     """The numbers of a table of plots.py by `KEYS`, which are empty where they do not apply.
 
     A row of summary.csv is one number; a row of any other table has one in each further column.
-
-    Raises:
-        InputError: there is no such file.
     """
     if not path.is_file():
         raise InputError(f"{path}: not there yet; run plots.py first")
@@ -43,28 +39,6 @@ def numbers(path: Path) -> dict[tuple[str, ...], str]:
     return {tuple(row.get(key, "") for key in KEYS): row["value"] for row in rows}
 
 
-def compare(
-    folder: Path, references: Sequence[dict[str, str]]
-) -> list[tuple[str, float, float, float]]:
-    """Of each reference number its name, the value in the tables in `folder`, itself, tolerance.
-
-    Raises:
-        InputError: a table or a number is missing.
-    """
-    tables = {name: numbers(folder / name) for name in {row["file"] for row in references}}
-    rows = []
-    for row in references:
-        key = tuple(row[name] for name in KEYS)
-        name, file = " ".join(filter(None, key)), row["file"]
-        if key not in tables[file]:
-            raise InputError(
-                f"{folder / file}: no {name}, expected {row['value']}; run plots.py again"
-            )
-        value, reference, tolerance = tables[file][key], row["value"], row["tolerance"]
-        rows.append((name, float(value), float(reference), float(tolerance)))
-    return rows
-
-
 def main() -> None:
     """Compare, print."""
     parser = parser_of(__doc__)
@@ -73,16 +47,24 @@ def main() -> None:
     path = Path(f"doc/results/reference_{study.name}.csv")
     if not path.is_file():
         raise InputError(f"{path}: not there; only the demo has reference numbers")
-    rows = compare(study.plots_dir, read_csv(path))
+    references = read_csv(path)
+    tables = {name: numbers(study.plots_dir / name) for name in {row["file"] for row in references}}
     print(f"{'number':<60}{'value':>12}{'reference':>12}{'tolerance':>12}  ok")
     agree = 0
-    for name, value, reference, tolerance in rows:
-        is_ok = abs(value - reference) <= tolerance
+    for row in references:
+        key, file = tuple(row[name] for name in KEYS), row["file"]
+        name = " ".join(filter(None, key))
+        if key not in tables[file]:
+            raise InputError(
+                f"{study.plots_dir / file}: no {name}, expected {row['value']}; run plots.py again"
+            )
+        value, expected, tolerance = map(float, (tables[file][key], row["value"], row["tolerance"]))
+        is_ok = abs(value - expected) <= tolerance
         agree += is_ok
         verdict = "yes" if is_ok else "NO"
-        print(f"{name:<60}{value:>12.6g}{reference:>12.6g}{tolerance:>12.2g}  {verdict}")
-    print(f"{agree} of {len(rows)} numbers are within their tolerances")
-    sys.exit(agree < len(rows))
+        print(f"{name:<60}{value:>12.6g}{expected:>12.6g}{tolerance:>12.2g}  {verdict}")
+    print(f"{agree} of {len(references)} numbers are within their tolerances")
+    sys.exit(agree < len(references))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
 QUARKS_INSIDE = 0.75  # a jet holds a quark nearer than this share of its radius
 MATCHED_WITHIN = 0.3  # an R = 0.4 jet is a quark's
 SMALL = "R = 0.4 jets"
-# Places in the truth (doc/data-format.md): each top's W, and the neutralinos.
-W_SLOTS = {0: 2, 1: 5}
+# Places in the truth (doc/data-format.md): the top of each W, and the neutralinos.
+TOPS = {2: 0, 5: 1}
 NEUTRALINO_SLOTS = (8, 12)
 STOP_900 = ("stop 900, χ 300 GeV", STOP, (900, 300))
 SEED = 2024
@@ -68,11 +68,17 @@ def cross_sections(tries: int = 4_000) -> Rows:
     return rows
 
 
-def read_sample(folder: Path, process: str) -> Events:
-    """All files of one process in a sample, as one."""
+def read_files(folder: Path, process: str) -> list[Events]:
+    """All files of one process in a sample."""
     parts = [read_events(path) for path in sorted(folder.glob(f"{process}_*.h5"))]
     if not parts:
         raise InputError(f"{folder}: no {process} files, expected at least one; run simulate.py")
+    return parts
+
+
+def read_sample(folder: Path, process: str) -> Events:
+    """All files of one process in a sample, as one without weights."""
+    parts = read_files(folder, process)
     return merge(parts, parts[0].attributes)
 
 
@@ -81,29 +87,31 @@ def cut_flow(folder: Path) -> Rows:
 
     Shares are of weights; where they differ, those of events are in brackets.
     """
-    columns: dict[str, np.ndarray] = {}
-    for path in sorted(folder.glob("[!.]*.h5")):
+    flows: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob("[!.]*.h5"), key=lambda path: path.name[0] == "s"):
         events = read_events(path)
-        key = "tt̄" if events.process == TTBAR.name else f"stop {events.numbers[0]} GeV"
-        flows = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
-        columns[key] = columns.get(key, 0) + flows
-        cuts = [name.decode() for name in events.cut_flow["name"]]
-    keys = sorted(columns, key=lambda key: (key != "tt̄", len(key), key))
+        column = "tt̄" if events.process == TTBAR.name else f"stop {events.numbers[0]} GeV"
+        both = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
+        flows[column] = flows.get(column, 0) + both
+        cuts = events.cut_flow["name"]
 
-    def share(flows: np.ndarray, i: int) -> str:
-        weighted, counted = (f"{value:.3%}" for value in flows[i] / flows[0])
+    def share(flow: np.ndarray, i: int) -> str:
+        weighted, counted = (f"{value:.3%}" for value in flow[i] / flow[0])
         return weighted if weighted == counted else f"{weighted} ({counted})"
 
     return [
-        {"cut": cut} | {key: share(columns[key], i) for key in keys} for i, cut in enumerate(cuts)
+        {"cut": cut.decode()} | {column: share(flow, i) for column, flow in flows.items()}
+        for i, cut in enumerate(cuts)
     ]
 
 
 def ttbar_yield(folder: Path) -> tuple[float, float]:
     """Fully selected top pairs expected in 137 fb^-1, NNLO+NNLL, and the statistical error."""
-    flow = read_sample(folder, "ttbar").cut_flow["events"]
-    expected = 1e3 * CROSS_SECTION * LUMINOSITY * flow[-1] / flow[0]
-    return expected, expected / np.sqrt(flow[-1])
+    parts = read_files(folder, "ttbar")
+    weight = np.concatenate([part.generator_weight[part.fully_selected] for part in parts])
+    begun = sum(part.sum_of_weights for part in parts)
+    expected = 1e3 * CROSS_SECTION * LUMINOSITY * weight.sum() / begun
+    return expected, expected * np.sqrt(np.sum(weight**2)) / weight.sum()
 
 
 def yields(folder: Path) -> Rows:
@@ -127,7 +135,7 @@ def from_one_jet(events: Events, quarks: np.ndarray, definition: str) -> np.ndar
     radius = JET_DEFINITIONS[definition].radius
     jets = events.large_r[definition]
     near = _distance(jets, quarks) < QUARKS_INSIDE * radius
-    tops = [_of_top(events.truth, top) for top in W_SLOTS]
+    tops = [_of_top(events.truth, w) for w in TOPS]
     partons = np.concatenate([*tops, *_of_neutralinos(events.truth)], axis=1)
     # Counting is enough, because the quarks are among the partons.
     alone = (_distance(jets, partons) < radius).sum(axis=2) == near.sum(axis=2)
@@ -136,22 +144,15 @@ def from_one_jet(events: Events, quarks: np.ndarray, definition: str) -> np.ndar
 
 def from_small_jets(events: Events, quarks: np.ndarray) -> np.ndarray:
     """Masses of the R = 0.4 jets, one for each of `quarks` (n, q) within 0.3, all different."""
-    jets = _padded(events.jets, events.jet_offsets)
+    counts = np.diff(events.jet_offsets)
+    jets = np.zeros((len(counts), counts.max()), events.jets.dtype)
+    jets[np.arange(counts.max()) < counts[:, None]] = events.jets
     distance = np.where(jets["pt"][..., None] > 0, _distance(jets, quarks), np.inf)
     nearest = distance.argmin(axis=1)
     found = (distance.min(axis=1) < MATCHED_WITHIN).all(axis=1)
-    ordered = np.sort(nearest, axis=1)
-    found &= (np.diff(ordered, axis=1) > 0).all(axis=1)
+    found &= (np.diff(np.sort(nearest, axis=1), axis=1) > 0).all(axis=1)
     chosen = np.take_along_axis(jets, nearest, axis=1)[found]
     return _vectors(chosen).sum(axis=-1).mass
-
-
-def _padded(table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Rows of flat events as (n, most), zeros behind an event's last."""
-    counts = np.diff(offsets)
-    padded = np.zeros((len(counts), counts.max()), table.dtype)
-    padded[np.arange(counts.max()) < counts[:, None]] = table
-    return padded
 
 
 def _distance(jets: np.ndarray, partons: np.ndarray) -> np.ndarray:
@@ -164,11 +165,10 @@ def _vectors(p: np.ndarray) -> vector.MomentumNumpy4D:
     return vector.array({name: p[name].astype(float) for name in ("pt", "eta", "phi", "mass")})
 
 
-def _of_top(truth: np.ndarray, top: int) -> np.ndarray:
+def _of_top(truth: np.ndarray, w: int) -> np.ndarray:
     """Directions (n, 3) of a top's b quark, from t - W, and of what its W decays to."""
-    w = W_SLOTS[top]
-    quarks = truth[:, [top, w + 1, w + 2]]
-    bottom = _vectors(truth[:, top]).subtract(_vectors(truth[:, w]))
+    quarks = truth[:, [TOPS[w], w + 1, w + 2]]
+    bottom = _vectors(quarks[:, 0]).subtract(_vectors(truth[:, w]))
     quarks["eta"][:, 0], quarks["phi"][:, 0] = bottom.eta, bottom.phi
     return quarks
 
@@ -186,9 +186,9 @@ def peak_masses(
         masses = [reconstruct(events, quarks) for quarks in _of_neutralinos(events.truth)]
         return np.concatenate(masses)
     masses = []
-    for top, w in W_SLOTS.items():
+    for w in TOPS:
         hadronic = events.take(np.abs(events.truth["pdg_id"][:, w + 1]) < 6)
-        quarks = _of_top(hadronic.truth, top)
+        quarks = _of_top(hadronic.truth, w)
         masses.append(reconstruct(hadronic, quarks if particle == "top" else quarks[:, 1:]))
     return np.concatenate(masses)
 
@@ -211,8 +211,7 @@ def peak(masses: np.ndarray) -> tuple[float, float]:
 def mass_peaks(folder: Path) -> Rows:
     """Reconstructed mass peaks of truth-matched jets."""
     background, signal = [read_sample(folder, "ttbar")], {}
-    for path in sorted(folder.glob("stop_*.h5")):
-        events = read_events(path)
+    for events in read_files(folder, "stop"):
         signal.setdefault(events.numbers[1], []).append(events)
     lightest = min(signal)
     cases = [
@@ -249,8 +248,6 @@ def veto_loss(folder: Path) -> Rows:
         raise InputError(f"{folder}: made with the early veto; see studies/control.toml")
     rows = []
     for n_jets in (JETS_MIN, 6, 5):
-        if n_jets < JETS_MIN and events.observables["n_jets"].min() >= JETS_MIN:
-            continue
         score = events.veto_score[events.observables["n_jets"] >= n_jets]
         n, lost = len(score), int((score < VETO_SCORE_MIN).sum())
         low, high = clopper_pearson(lost, n)
@@ -294,9 +291,9 @@ def stage_shares() -> Rows:
     for name, process, parameters in (("tt̄, early veto", TTBAR, ()), STOP_900):
         seconds = make_chunk(process, parameters, process.tries, SEED).seconds
         pythia = seconds.pop("Pythia")
-        shares = {stage: f"{spent / pythia:.3f}" for stage, spent in seconds.items()}
-        total = f"{sum(seconds.values()) / pythia:.3f}"
-        rows.append({"process": name, "Pythia [s]": f"{pythia:.1f}", **shares, "together": total})
+        shares = {**seconds, "together": sum(seconds.values())}
+        row = {"process": name, "Pythia [s]": f"{pythia:.1f}"}
+        rows.append(row | {stage: f"{spent / pythia:.3f}" for stage, spent in shares.items()})
     return rows
 
 
@@ -321,28 +318,28 @@ def hadronic_share(tries: int = 1_000) -> Rows:
     return rows
 
 
-def write_table(name: str, rows: Rows) -> None:
-    """The table as CSV, in doc/validation.md between its marks, and on the screen."""
-    write_csv(Path(f"doc/results/validation_{name}.csv"), rows)
-    show(Path("doc/validation.md"), name, rows)
-    print(f"\n{name}\n{markdown(rows)}", flush=True)
-
-
 def main() -> None:
-    """Make all tables."""
+    """Make all tables: as CSV, in doc/validation.md between their marks, and on the screen."""
     parser = parser_of(__doc__)
     add_study_options(parser)
     parser.set_defaults(study="demo")
     folder = study_of(parser.parse_args()).sample_dir
-    write_table("environment", environment())
-    write_table("cut_flow", cut_flow(folder))
-    write_table("yield", yields(folder))
-    write_table("mass_peaks", mass_peaks(folder))
-    write_table("veto_loss", veto_loss(Path("train_data/control")))
-    write_table("veto_speed", veto_speed())
-    write_table("stage_shares", stage_shares())
-    write_table("hadronic_share", hadronic_share())
-    write_table("cross_sections", cross_sections())
+    tables = {
+        "environment": environment,
+        "cut_flow": lambda: cut_flow(folder),
+        "yield": lambda: yields(folder),
+        "mass_peaks": lambda: mass_peaks(folder),
+        "veto_loss": lambda: veto_loss(Path("train_data/control")),
+        "veto_speed": veto_speed,
+        "stage_shares": stage_shares,
+        "hadronic_share": hadronic_share,
+        "cross_sections": cross_sections,
+    }
+    for name, table in tables.items():
+        rows = table()
+        write_csv(Path(f"doc/results/validation_{name}.csv"), rows)
+        show(Path("doc/validation.md"), name, rows)
+        print(f"\n{name}\n{markdown(rows)}", flush=True)
 
 
 if __name__ == "__main__":

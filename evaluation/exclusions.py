@@ -23,7 +23,6 @@ from sensitivity.bootstrap import CONFIDENCE, is_fewer
 from sensitivity.exclusion import (
     ABOVE_GRID,
     BELOW_GRID,
-    EXCLUSION_LEVEL,
     ExcludedMass,
     excluded_mass,
     expected_signal,
@@ -31,7 +30,6 @@ from sensitivity.exclusion import (
     significance,
     significance_plane,
 )
-from sensitivity.sic import Cut
 
 BAND_STEP = 20.0  # GeV of the neutralino mass, along the contour's error band
 
@@ -53,22 +51,16 @@ class Exclusion:
     selection_efficiency: np.ndarray
 
     def _of_cuts(self, name: str) -> np.ndarray:
-        """(1 + bootstraps, q, p): an efficiency of the cuts as measured, then resampled."""
-
-        def one(cut: Cut | None) -> np.ndarray:
-            if cut is None:
-                return np.full(1 + self._bootstraps, np.nan)
-            return np.concatenate([[getattr(cut, name)], getattr(cut, f"resampled_{name}")])
-
-        return np.moveaxis(np.array([[one(cut) for cut in row] for row in self.cuts]), -1, 0)
-
-    @property
-    def _bootstraps(self) -> int:
-        return len(next(cut for cut in self.cuts.flat if cut).resampled_signal_efficiency)
+        found = [
+            cut and [getattr(cut, name), *getattr(cut, f"resampled_{name}")]
+            for cut in self.cuts.flat
+        ]
+        unknown = [np.nan] * len(next(filter(None, found)))
+        return np.transpose([one or unknown for one in found]).reshape(-1, *self.cuts.shape)
 
     @cached_property
     def signal_efficiency(self) -> np.ndarray:
-        """(1 + bootstraps, q, p) of preselection and cut."""
+        """(1 + bootstraps, q, p) of preselection and cut: as measured, then resampled."""
         return self._of_cuts("signal_efficiency") * self.selection_efficiency
 
     @cached_property
@@ -76,33 +68,17 @@ class Exclusion:
         """(1 + bootstraps, q, p) of the cut."""
         return self._of_cuts("background_efficiency")
 
-    def _excluded(self, straight: bool) -> ExcludedMass:
-        resampled = slice(1 if straight else None)
-        by_mass = [
-            excluded_mass(
-                self.stop_mass,
-                self.signal_efficiency[resampled, q],
-                self.background_efficiency[resampled, q],
-                straight=straight,
-            )
-            for q in range(len(self.neutralino_mass))
-        ]
-        return ExcludedMass(
-            *(
-                np.stack([getattr(e, field) for e in by_mass], axis=1)
-                for field in ("mass", "status")
-            )
-        )
-
     @cached_property
     def excluded(self) -> ExcludedMass:
         """Excluded stop masses (1 + bootstraps, q)."""
-        return self._excluded(straight=False)
+        return excluded_mass(self.stop_mass, self.signal_efficiency, self.background_efficiency)
 
     @cached_property
     def interpolation(self) -> np.ndarray:
         """(q,) GeV that straight lines between the mass points add to the excluded stop masses."""
-        return self._excluded(straight=True).mass[0] - self.excluded.mass[0]
+        measured = self.signal_efficiency[0], self.background_efficiency[0]
+        lines = excluded_mass(self.stop_mass, *measured, straight=True)
+        return lines.mass - self.excluded.mass[0]
 
     @cached_property
     def interval(self) -> np.ndarray:
@@ -120,59 +96,43 @@ class Exclusion:
         """GeV, of the grid of stop masses."""
         return self.stop_mass[0], self.stop_mass[-1]
 
-    @cached_property
-    def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """Neutralino masses (n,) and the interval (3, n) of the excluded stop mass at each, GeV."""
-
-        def along(rows: slice, straight: bool) -> tuple[np.ndarray, np.ndarray]:
-            neutralino, stop, z = significance_plane(
-                self.neutralino_mass,
-                self.stop_mass,
-                self.signal_efficiency[rows],
-                self.background_efficiency[rows],
-                neutralino_step=BAND_STEP,
-                straight=straight,
-            )
-            return neutralino, first_allowed(stop, z, EXCLUSION_LEVEL).mass
-
-        neutralino, mass = along(slice(None), False)
-        _, of_lines = along(slice(1), True)
-        return neutralino, _interval(mass, of_lines[0] - mass[0], self.ends)
+    def _plane(self, rows: int | slice, **options) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        efficiencies = self.signal_efficiency[rows], self.background_efficiency[rows]
+        return significance_plane(self.neutralino_mass, self.stop_mass, *efficiencies, **options)
 
     @cached_property
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Neutralino masses (Q,), stop masses (P,) and significance (Q, P), every GeV."""
-        return significance_plane(
-            self.neutralino_mass,
-            self.stop_mass,
-            self.signal_efficiency[0],
-            self.background_efficiency[0],
-        )
+        return self._plane(0)
+
+    @cached_property
+    def band(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neutralino masses (n,) and the interval (3, n) of the excluded stop mass at each, GeV."""
+        neutralino, *plane = self._plane(slice(None), neutralino_step=BAND_STEP)
+        _, *of_lines = self._plane(0, neutralino_step=BAND_STEP, straight=True)
+        mass = first_allowed(*plane).mass
+        return neutralino, _interval(mass, first_allowed(*of_lines).mass - mass[0], self.ends)
 
     def points(self) -> list[dict[str, object]]:
         """One row a mass point: the cut, the yields and the significance."""
         rows = []
-        for q, p in np.ndindex(self.cuts.shape):
-            cut = self.cuts[q, p]
+        for (q, p), cut in np.ndenumerate(self.cuts):
             if cut is None:
                 continue
             signal = expected_signal(self.stop_mass[p], self.signal_efficiency[0, q, p])
             background = EXPECTED_BACKGROUND * cut.background_efficiency
             rows.append(
                 {
-                    **self.classifier.row(),
-                    "neutralino_mass": self.neutralino_mass[q],
+                    **self.classifier.row(), "neutralino_mass": self.neutralino_mass[q],
                     "stop_mass": self.stop_mass[p],
                     "selection_efficiency": self.selection_efficiency[q, p],
                     "signal_efficiency": cut.signal_efficiency,
                     "background_efficiency": cut.background_efficiency,
-                    "background_events": cut.effective_background,
-                    "is_loosened": cut.is_loosened,
-                    "expected_signal": signal,
-                    "expected_background": background,
+                    "background_events": cut.effective_background, "is_loosened": cut.is_loosened,
+                    "expected_signal": signal, "expected_background": background,
                     "significance": significance(signal, background),
                 }
-            )
+            )  # fmt: skip
         return rows
 
 
@@ -182,37 +142,30 @@ def exclusions(results: Results) -> list[Exclusion]:
     Raises:
         InputError: too few held-out background events for any cut.
     """
-    study = results.study
-    n_background, least = results.of_events.effective_background, results.of_events.background_min
+    study, events, samples = results.study, results.events, results.table.samples
+    classifiers = results.of_events.only(with_observables(study.classifiers.networks))
+    n_background, least = classifiers.effective_background, classifiers.background_min
     if is_fewer(n_background, least):
         raise InputError(
             f"{study.data_dir}/events.h5: {n_background:g} (effective) held-out background events, "
             f"expected at least {least}; add background files"
         )
-    classifiers = results.of_events.only(with_observables(study.classifiers.networks))
     stop_masses, neutralino_masses = results.masses
-    samples = results.table.samples
     efficiency = {
         (row["m_neutralino"], row["m_stop"]): row["selection_efficiency"]
         for row in samples[is_signal(samples)]
     }
     grid = [(m, stop) for m in neutralino_masses for stop in stop_masses]
-    shape = (len(neutralino_masses), len(stop_masses))
-    events = results.events
-    among = {
-        point: (events["m_neutralino"] == point[0]) & (events["m_stop"] == point[1])
-        for point in grid
-    }
+    shape = len(neutralino_masses), len(stop_masses)
+    selected = np.reshape([efficiency.get(point, np.nan) for point in grid], shape)
+    of_point = [(events["m_neutralino"] == m) & (events["m_stop"] == stop) for m, stop in grid]
 
-    def of(classifier: Classifier) -> Exclusion:
-        cuts = np.full(len(grid), None, object)
-        for i, point in enumerate(grid):
-            if among[point].any():
-                cuts[i] = classifiers.cut_at(classifier, among[point])
-        selected = np.array([efficiency.get(point, np.nan) for point in grid]).reshape(shape)
-        return Exclusion(classifier, neutralino_masses, stop_masses, cuts.reshape(shape), selected)
+    def of(one: Classifier) -> Exclusion:
+        cuts = [classifiers.cut_at(one, rows) if rows.any() else None for rows in of_point]
+        cuts = np.array(cuts, object).reshape(shape)
+        return Exclusion(one, neutralino_masses, stop_masses, cuts, selected)
 
-    return [of(classifier) for classifier in classifiers.score]
+    return [of(one) for one in classifiers.score]
 
 
 def gain_over(one: Exclusion, reference: Exclusion) -> tuple[np.ndarray, np.ndarray]:
@@ -222,15 +175,12 @@ def gain_over(one: Exclusion, reference: Exclusion) -> tuple[np.ndarray, np.ndar
         (3, q) gain, lower and upper end, GeV, NaN where both are beyond the grid; (q,) 1 where the
         gain is a lower limit, -1 an upper limit, 0 measured.
     """
-    signs = one.limit, reference.limit
     span = one.ends[1] - one.ends[0]
-    gained = _interval(
-        one.excluded.mass - reference.excluded.mass,
-        one.interpolation - reference.interpolation,
-        (-span, span),
-    )
-    unknown = (signs[0] != 0) & (signs[0] == signs[1])
-    return np.where(unknown, np.nan, gained), np.where(unknown, 0, np.sign(signs[0] - signs[1]))
+    mass = one.excluded.mass - reference.excluded.mass
+    gained = _interval(mass, one.interpolation - reference.interpolation, (-span, span))
+    unknown = (one.limit != 0) & (one.limit == reference.limit)
+    sign = np.where(unknown, 0, np.sign(one.limit - reference.limit))
+    return np.where(unknown, np.nan, gained), sign
 
 
 def _interval(mass: np.ndarray, systematic: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

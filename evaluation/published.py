@@ -7,11 +7,11 @@ alone; trees on three jets are digitised to 0.5 %. No more than that may be read
 import json
 from pathlib import Path
 
-from jets.classifier import Classifier
+from jets.classifier import Classifier, Key
 from products import read_csv
 
 _NUMBERS = {
-    (Classifier.of_row(row), row["quantity"], row["neutralino_mass"]): json.loads(row["value"])
+    (Key.of(row), row["quantity"], row["neutralino_mass"]): json.loads(row["value"])
     for row in read_csv(Path(__file__).with_name("published.csv"))
 }
 
@@ -21,13 +21,11 @@ def published(
 ) -> float | None:
     """A published number, None where there is none; the paper has one training of each network.
 
-    Args:
-        quantity: as in the summary, `SIC at eps_S = 0.3` for example.
-        neutralino_mass: GeV; empty for numbers of all masses together.
+    The quantity is named as in the summary, and numbers of all masses together have no mass (GeV).
 
     Example:
         >>> from jets.classifier import HELD_OUT_EVENTS
         >>> published(Classifier(("AK14",), ("MaxViT",), (), HELD_OUT_EVENTS), "AUC")
         0.9795
     """
-    return _NUMBERS.get((classifier._replace(seed=None), quantity, str(neutralino_mass)))
+    return _NUMBERS.get((classifier.key, quantity, str(neutralino_mass)))

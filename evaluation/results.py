@@ -12,7 +12,7 @@ from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, read_trees
 from jets.split import is_signal, is_variation, relative_weights
-from processes import BACKGROUND, SIGNAL, STATED, VARIATION, of_role
+from processes import BACKGROUND, SIGNAL, STATED, VARIATION, numbered, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, effective_count, poisson_counts
 from sensitivity.reweighting import spectrum_weights
@@ -27,10 +27,9 @@ class Classifiers:
     """Scores of several classifiers on the same jets, or on the same events.
 
     Figures of merit are those of the study: its working point, its least numbers of background
-    scores behind a number, its bootstrap.
+    scores behind a number, its bootstrap. The mask `signal` (n,) keeps part of the signal.
 
     Attributes:
-        study: whose they are.
         background_min: background scores that must pass for a number other than max SIC.
         score: classifier -> (n,)
         event: (n,) rows of the event table; the bootstrap resamples them whole.
@@ -55,41 +54,48 @@ class Classifiers:
         weight = self.weight[~self.is_signal]
         return float(effective_count(weight.sum(), (weight**2).sum()))
 
-    def pair(self, one: Classifier, signal: np.ndarray | bool = True) -> tuple[Scores, Scores]:
-        """Signal (all of it, or what the (n,) mask keeps) and background scores of a classifier."""
-        of_class = (self.is_signal & signal, ~self.is_signal)
-        return tuple(self._scores(self.score[one], rows) for rows in of_class)
+    def _classes(self, score: np.ndarray, signal: np.ndarray | bool = True) -> list[Scores]:
+        """Scores (..., n) of signal and of background."""
+        found = []
+        for rows in (self.is_signal & signal, ~self.is_signal):
+            counted = None if self.counted is None else self.counted[rows]
+            found.append(Scores(score[..., rows], self.event[rows], self.weight[rows], counted))
+        return found
 
+    @cached_property
     def aucs(self) -> CorrelatedAUCs:
         """AUCs of all, in the order of `score`."""
         stacked = np.stack(list(self.score.values()))
-        of_class = (self.is_signal, ~self.is_signal)
-        pair = (self._scores(stacked, rows) for rows in of_class)
-        return correlated_aucs(*pair, bootstraps=self.study.figures.bootstraps)
+        return correlated_aucs(*self._classes(stacked), bootstraps=self.study.figures.bootstraps)
 
     def max_sic(self, one: Classifier) -> MaximumSIC:
-        """Of a classifier; the study's least signal efficiency and number of background jets hold.
-
-        Over events too at least as many events as the study asks of jets must pass.
-        """
+        """Over events too at least as many events as the study asks of jets must pass."""
         return max_sic(
-            *self.pair(one),
+            *self._classes(self.score[one]),
             signal_efficiency_min=self.study.figures.signal_efficiency_min,
             background_min=self.study.figures.background_jets_min,
             bootstraps=self.study.figures.bootstraps,
         )
 
     def sic_at(self, one: Classifier, signal: np.ndarray | bool = True) -> SICPoint:
-        """Of a classifier at the working point, of all signal or what the (n,) mask keeps."""
-        return sic_at(*self.pair(one, signal), self.study.figures.working_point, **self._counted)
+        """SIC at the working point."""
+        return sic_at(
+            *self._classes(self.score[one], signal),
+            self.study.figures.working_point,
+            **self._counted,
+        )
 
     def cut_at(self, one: Classifier, signal: np.ndarray | bool = True) -> Cut:
-        """The cut of the working point, of all signal or what the (n,) mask keeps."""
-        return cut_at(*self.pair(one, signal), self.study.figures.working_point, **self._counted)
+        """The cut of the working point."""
+        return cut_at(
+            *self._classes(self.score[one], signal),
+            self.study.figures.working_point,
+            **self._counted,
+        )
 
     def sic_curve(self, one: Classifier) -> SICCurve:
-        """Of a classifier."""
-        return sic_curve(*self.pair(one), **self._counted)
+        """SIC against signal efficiency."""
+        return sic_curve(*self._classes(self.score[one]), **self._counted)
 
     def background_efficiency(
         self, one: Classifier, threshold: float, rows: np.ndarray
@@ -98,7 +104,7 @@ class Classifiers:
         rows = rows & ~self.is_signal
         weight = self.weight[rows]
         passing = weight * (self.score[one][rows] >= threshold)
-        counts = poisson_counts(self.event[rows], self.study.figures.bootstraps, seed=0)
+        counts = poisson_counts(self.event[rows], self.study.figures.bootstraps)
         share, *resampled = ((n * passing).sum() / (n * weight).sum() for n in (1, *counts))
         return Estimate(float(share), float(np.std(resampled, ddof=1)))
 
@@ -106,15 +112,10 @@ class Classifiers:
     def _counted(self) -> dict[str, int]:
         return {"background_min": self.background_min, "bootstraps": self.study.figures.bootstraps}
 
-    def _scores(self, score: np.ndarray, rows: np.ndarray) -> Scores:
-        counted = None if self.counted is None else self.counted[rows]
-        return Scores(score[..., rows], self.event[rows], self.weight[rows], counted)
-
     def reweighted(self) -> "Classifiers":
         """The same, the background weighted to the signal's spectrum of pT."""
-        of_class = (self._scores(self.pt, rows) for rows in (self.is_signal, ~self.is_signal))
         weight = self.weight.copy()
-        weight[~self.is_signal] *= spectrum_weights(*of_class)
+        weight[~self.is_signal] *= spectrum_weights(*self._classes(self.pt))
         return replace(self, weight=weight, counted=self.weight)
 
     def only(self, wanted: Iterable[Classifier]) -> "Classifiers":
@@ -150,13 +151,17 @@ class Results:
         """(m,) relative weights of the held-out events: results depend on nothing else of them."""
         return relative_weights(self.events)
 
+    @property
+    def processes(self) -> str:
+        """What the events are of, in words."""
+        known = [numbered(number) for number in np.unique(self.events["process"])]
+        points = " (all mass points)" if len(self.masses[0]) else ""
+        return ", ".join(process.title or process.name for process in known) + points
+
     def networks(self, jet_definition: str) -> list[str]:
         """The networks trained on this jet definition, in the study's order."""
-        return [
-            n
-            for n in self.study.classifiers.networks
-            if Classifier((jet_definition,), (n,)) in self.scores.networks
-        ]
+        known, every = self.scores.networks, self.study.classifiers.networks
+        return [name for name in every if Classifier((jet_definition,), (name,)) in known]
 
     def of_jets(self, jet_definition: str) -> Classifiers:
         """The networks, and the jet's mass and pT, on the classified held-out jets.
@@ -169,23 +174,19 @@ class Results:
         score = {one: self.scores.networks[one] for one in networks}
         score |= {of_jet._replace(features=(name,)): jets[name] for name in ("mass", "pt")}
         score |= {one: self.trees.fits[one] for one in trees_on_one_jet(jet_definition)}
-        found = self._on_jets(jet_definition, score, self._is_signal(jets))
+        found = self._on_jets(jet_definition, score)
         for what, of_class in (("signal", found.is_signal), ("background", ~found.is_signal)):
             if not found.weight[of_class].sum() > 0:
                 problem = "weights add up to 0 or less" if of_class.any() else "there are none"
                 raise InputError(
                     f"{self.study.data_dir}/scores.h5: {jet_definition}: of the held-out {what} "
-                    f"jets (of signal those that match a neutralino) {problem}; add {what} files"
+                    f"jets (of signal those that match its truth) {problem}; add {what} files"
                 )
         return found
 
     def repeats_of_jets(self, jet_definition: str) -> Classifiers:
         """All seeds of the networks, on the same jets."""
-        is_signal = self._is_signal(self.scores.jets[jet_definition])
-        return self._on_jets(jet_definition, self.scores.repeats, is_signal)
-
-    def _is_signal(self, jets: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(is_signal(self.events)[:, None], jets.shape)
+        return self._on_jets(jet_definition, self.scores.repeats)
 
     def of_shuffled_jets(self, jet_definition: str) -> Classifiers:
         """The null check: trained on permuted labels, tested on those same permuted labels.
@@ -194,32 +195,30 @@ class Results:
         """
         is_signal = self.scores.jets[jet_definition]["shuffled_label"] == 1
         found = self._on_jets(jet_definition, self.scores.shuffled, is_signal)
-        sums = (found.weight[of_class].sum() for of_class in (found.is_signal, ~found.is_signal))
+        sums = [found.weight[of_class].sum() for of_class in (found.is_signal, ~found.is_signal)]
         return found if min(sums) > 0 else found.only([])
 
     def _on_jets(
-        self, jet_definition: str, scores: Mapping[Classifier, np.ndarray], is_signal: np.ndarray
+        self,
+        jet_definition: str,
+        scores: Mapping[Classifier, np.ndarray],
+        label: np.ndarray | None = None,
     ) -> Classifiers:
         """Those of `scores` (m, 3) that are of this jet definition, on the classified jets."""
         jets = self.scores.jets[jet_definition]
         classified = jets["classified"]
-        event, weight = (
+        event, of_signal, weight = (
             np.broadcast_to(of_event[:, None], jets.shape)[classified]
-            for of_event in (self.scores.event, self.weight)
+            for of_event in (self.scores.event, is_signal(self.events), self.weight)
         )
-        return Classifiers(
-            self.study,
-            self.study.figures.background_jets_min,
-            {
-                one: score[classified]
-                for one, score in scores.items()
-                if one.jet_definitions == (jet_definition,)
-            },
-            event,
-            is_signal[classified],
-            jets["pt"][classified],
-            weight,
-        )
+        of_these = {
+            one: score[classified]
+            for one, score in scores.items()
+            if one.jet_definitions == (jet_definition,)
+        }
+        floor, pt = self.study.figures.background_jets_min, jets["pt"][classified]
+        label = of_signal if label is None else label[classified]
+        return Classifiers(self.study, floor, of_these, event, label, pt, weight)
 
     def repeats_of_events(self, jet_definition: str) -> Classifiers:
         """Trees on the three jets' scores of all seeds of the networks."""
@@ -244,13 +243,10 @@ class Results:
         found = {one: score for one, score in self.trees.fits.items() if one.permuted}
         return self._on_events(found, self.trees.shuffled_label)
 
-    def _on_events(
-        self, score: Mapping[Classifier, np.ndarray], is_signal: np.ndarray
-    ) -> Classifiers:
+    def _on_events(self, score: Mapping[Classifier, np.ndarray], label: np.ndarray) -> Classifiers:
         some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
-        pt = some["pt"].max(axis=1)
-        floor = self.study.figures.background_events_min
-        return Classifiers(self.study, floor, score, self.scores.event, is_signal, pt, self.weight)
+        pt, floor = some["pt"].max(axis=1), self.study.figures.background_events_min
+        return Classifiers(self.study, floor, score, self.scores.event, label, pt, self.weight)
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:
@@ -270,10 +266,8 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
         InputError: a file is missing or damaged, or trees.h5 belongs to other scores.
     """
     folder = study.data_dir
-    scores, trees = (
-        read_scores(folder / "scores.h5", study.classifiers.seeds),
-        read_trees(folder / "trees.h5"),
-    )
+    scores = read_scores(folder / "scores.h5", study.classifiers.seeds)
+    trees = read_trees(folder / "trees.h5")
     if not np.array_equal(scores.event, trees.event):
         raise InputError(
             f"{folder}/trees.h5: its events are not those of scores.h5; run fit_xgb.py again"

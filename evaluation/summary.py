@@ -3,7 +3,7 @@
 The demo's promises are answered below it, yes or no.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,65 +25,46 @@ from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
 from processes import PROCESSES
 from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count
-from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE, UNKNOWN
+from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE
 from sensitivity.sic import SICPoint, efficiency_interval, ratio_of_means
 from study import Study
 
-_STATUSES = {
-    INSIDE: MEASURED,
-    ABOVE_GRID: "lower limit",
-    BELOW_GRID: "upper limit",
-    UNKNOWN: "undefined",
-}
+_STATUSES = {INSIDE: MEASURED, ABOVE_GRID: "lower limit", BELOW_GRID: "upper limit"}
 
 
 def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summary:
-    """All numbers of a study.
-
-    Args:
-        results: of the steps.
-        points: of the figures drawn so far, by the figure's name; what they hold is not computed
-            again.
-    """
-    summary = Summary(titles(results.study))
-    _single_jets(summary, results)
-    _trees(summary, results)
-    _trainings(summary, results)
-    figures = ("sic_networks", "sic_combinations", "sic_observables")
-    _against_mass(summary, [point for name in figures for point in points.get(name, [])])
+    """All numbers of a study; those in figures come from their `points`, by the figure's name."""
+    summary = Summary(_titles(results.study))
+    for add in (_single_jets, _trees, _trainings):
+        add(summary, results)
+    _against_mass(summary, points)
     _excluded(summary, points.get("gain", []))
-    _observables(summary, results)
-    _modelling(summary, results)
-    _null_check(summary, results)
-    _stand_ins(summary, results)
+    for add in (_observables, _modelling, _null_check, _stand_ins):
+        add(summary, results)
     packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
     in_two = events_in_two_splits(results.table.events, packed)
     summary.sentences.append(f"Events in two splits: {in_two} of {len(results.table.events)}.")
     return summary
 
 
-def titles(study: Study) -> dict[str, str]:
-    """What is printed above the rows of a table, after their level and spectrum."""
+def _titles(study: Study) -> dict[str, str]:
     figures, by_mass = study.figures, "by neutralino mass in GeV"
+    at_point = f"eps_S = {figures.working_point:g}"
     return {
         "merits": f"held out (max SIC over eps_S >= {figures.signal_efficiency_min:g} with "
         f"at least {figures.background_jets_min} background jets or events; AUC difference: to the "
         "jet mass)",
         "seeds": "mean and standard deviation over seeds (trainings)",
         "ratios": "the paper's ordering, ratios on the same events (trainings, if more than one)",
-        "against_mass": f"{_at_point(study)} {by_mass}",
+        "against_mass": f"SIC at {at_point} {by_mass}",
         "excluded": f"excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) {by_mass}, with the least "
         "background behind a cut",
         "gain": f"gain in excluded stop mass over DS2 alone in GeV {by_mass}",
         "added": "what the scores add to DS2",
-        "modelling": f"eps_B of the cut at eps_S = {figures.working_point:g}, and its relative "
-        f"shift in other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})",
+        "modelling": f"eps_B of the cut at {at_point}, and its relative shift in "
+        f"other showers (assumed uncertainty: {BACKGROUND_UNCERTAINTY:g})",
         "null_check": "null check, trained and tested on permuted labels",
     }
-
-
-def _at_point(study: Study) -> str:
-    return f"SIC at eps_S = {study.figures.working_point:g}"
 
 
 def _stand_ins(summary: Summary, results: Results) -> None:
@@ -102,29 +83,26 @@ def _single_jets(summary: Summary, results: Results) -> None:
         classifiers, mass = results.of_jets(definition), jet_mass(definition)
         _figures_of_merit(summary, classifiers, reference=mass)
         _figures_of_merit(summary, classifiers.reweighted(), SIGNAL_PT)
-        aucs, names = classifiers.aucs(), list(classifiers.score)
-        margins = {
-            one.words: aucs.difference(i, names.index(mass)).deviations
-            for i, one in enumerate(names)
-            if one.networks
-        }
-        if not margins:
+        aucs, names = classifiers.aucs, list(classifiers.score)
+        networks = [i for i, one in enumerate(names) if one.networks]
+        if not networks:
             continue
-        best = max(margins, key=margins.get)
+        margin, words = max(
+            (aucs.difference(i, names.index(mass)).deviations, names[i].words) for i in networks
+        )
         summary.sentences.append(
             f"{definition}: a network beats the jet mass by more than two standard errors: "
-            f"{_answer(margins[best] > 2)} ({best}, {margins[best]:+.1f})."
+            f"{_answer(margin > 2)} ({words}, {margin:+.1f})."
         )
 
 
 def _trees(summary: Summary, results: Results) -> None:
-    classifiers = results.of_events
-    _figures_of_merit(summary, classifiers)
+    _figures_of_merit(summary, results.of_events)
     weighted = [all_networks()[-1], *with_observables(results.study.classifiers.networks)]
     for definition in results.scores.jets:
         weighted += on_three_jets(definition, results.networks(definition))
         weighted += without_network(definition)
-    _figures_of_merit(summary, classifiers.only(weighted).reweighted(), SIGNAL_PT)
+    _figures_of_merit(summary, results.of_events.only(weighted).reweighted(), SIGNAL_PT)
 
 
 def _figures_of_merit(
@@ -133,43 +111,35 @@ def _figures_of_merit(
     spectrum: str = "",
     reference: Classifier | None = None,
 ) -> None:
-    """AUC, max SIC and SIC at the working point of classifiers of the same jets or events.
-
-    Args:
-        spectrum: of the background; published numbers stand beside those of its own.
-        reference: AUCs are also given relative to that of this classifier.
-    """
-    names, aucs = list(classifiers.score), classifiers.aucs()
-    for one, merits in _merits(classifiers, aucs).items():
+    """AUC (relative to that of a reference too), max SIC and SIC at the working point."""
+    names = list(classifiers.score)
+    for one, merits in _merits(classifiers).items():
         for quantity, merit in merits.items():
             n = getattr(merit, "effective_background", classifiers.effective_background)
             is_least = printed_count(n) == classifiers.study.figures.background_jets_min
-            more = {
-                "spectrum": spectrum,
-                "published": None if spectrum else published(one, quantity),
-                "effective_background": n,
-            }
-            if isinstance(merit, SICPoint):
-                status = "lower limit" if merit.is_lower_limit else MEASURED
-                numbers = merit.value, merit.low, merit.high
-                summary.add("merits", one, quantity, *numbers, status=status, **more)
-            else:
-                status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
-                summary.add_estimate("merits", one, quantity, merit, status=status, **more)
+            status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
+            summary.add(
+                "merits", one, quantity, merit, spectrum=spectrum,
+                status="lower limit" if _is_limit(merit) else status, effective_background=n,
+                published=None if spectrum else published(one, quantity),
+            )  # fmt: skip
             if quantity == "AUC" and reference not in (None, one):
-                change = aucs.difference(names.index(one), names.index(reference))
-                summary.add_estimate("merits", one, "AUC difference", change, reference=reference)
+                change = classifiers.aucs.difference(names.index(one), names.index(reference))
+                summary.add("merits", one, "AUC difference", change, reference)
 
 
-def _merits(
-    classifiers: Classifiers, aucs: Iterable[Estimate]
-) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
+def _merits(classifiers: Classifiers) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
     """Classifier -> quantity -> what is measured."""
-    at_point = _at_point(classifiers.study)
-    return {
-        one: {"AUC": auc, "max SIC": classifiers.max_sic(one), at_point: classifiers.sic_at(one)}
-        for one, auc in zip(classifiers.score, aucs, strict=True)
-    }
+    at_point = f"SIC at eps_S = {classifiers.study.figures.working_point:g}"
+    measured = {}
+    for i, one in enumerate(classifiers.score):
+        auc, max_sic = classifiers.aucs[i], classifiers.max_sic(one)
+        measured[one] = {"AUC": auc, "max SIC": max_sic, at_point: classifiers.sic_at(one)}
+    return measured
+
+
+def _is_limit(merit: Estimate | SICPoint) -> bool:
+    return isinstance(merit, SICPoint) and merit.is_lower_limit
 
 
 def _trainings(summary: Summary, results: Results) -> None:
@@ -179,38 +149,25 @@ def _trainings(summary: Summary, results: Results) -> None:
         # On the mass, and on all that is known.
         (results.repeats_of_events, lambda d: results.of_events.only(without_network(d)[::3])),
     ):
-        seeds: dict[Classifier, list[Mapping]] = {}
-        trees: dict[Classifier, list[Mapping]] = {}
+        seeds, trees = {}, {}
         for definition in results.scores.jets:
             for found, make in ((seeds, of_seeds), (trees, without_images)):
-                classifiers = make(definition)
-                aucs = classifiers.aucs() if classifiers.score else ()
-                for one, merits in _merits(classifiers, aucs).items():
+                for one, merits in _merits(make(definition)).items():
                     found.setdefault(one._replace(seed=None), []).append(merits)
         for one, several in seeds.items():
             for quantity in several[0] if len(several) > 1 else ():
                 some = [merits[quantity] for merits in several]
                 values = [np.nan if _is_limit(merit) else merit.value for merit in some]
                 spread = Estimate(float(np.mean(values)), float(np.std(values, ddof=1)))
-                summary.add_estimate("seeds", one, quantity, spread, trainings=len(several))
+                summary.add("seeds", one, quantity, spread, trainings=len(several))
         _ratios(summary, seeds, trees)
 
 
-def _is_limit(merit: Estimate | SICPoint) -> bool:
-    return isinstance(merit, SICPoint) and merit.is_lower_limit
+_Trainings = Mapping[Classifier, Sequence[Mapping[str, Estimate | SICPoint]]]
 
 
-def _ratios(
-    summary: Summary,
-    seeds: Mapping[Classifier, Sequence[Mapping]],
-    trees: Mapping[Classifier, Sequence[Mapping]],
-) -> None:
-    """SIC of the better over that of the worse, as the paper orders them, and over that of trees.
-
-    Args:
-        seeds: figures of merit of each seed of networks, or of trees on their scores.
-        trees: of trees that see no images, once.
-    """
+def _ratios(summary: Summary, seeds: _Trainings, trees: _Trainings) -> None:
+    """SIC of the better over that of the worse, as the paper orders them, and over trees."""
     some = next(iter(seeds), Classifier())
     networks, definitions = (dict.fromkeys(one[i][0] for one in seeds) for i in (1, 0))
     pairs = [(("AK14", n), (d, n)) for n in networks for d in ("AK10", "AK08")]
@@ -220,15 +177,15 @@ def _ratios(
     claims += [[a, tree] for tree in trees for a in seeds if a[0] == tree[0]]
     every = seeds | trees
     for better, worse in claims:
-        if not {better, worse} <= set(every):
+        if not {better, worse} <= every.keys():
             continue
         for quantity in list(every[better][0])[1:]:  # not of the AUC
             sides = [[merits[quantity] for merits in every[one]] for one in (better, worse)]
             if any(_is_limit(merit) for side in sides for merit in side):
                 continue
             of_paper = [published(one, quantity) for one in (better, worse)]
-            summary.add_estimate(
-                "ratios", better, f"ratio of {quantity}", ratio_of_means(*sides), reference=worse,
+            summary.add(
+                "ratios", better, f"ratio of {quantity}", ratio_of_means(*sides), worse,
                 trainings=len(sides[0]), reference_trainings=len(sides[1]),
                 published=None if None in of_paper else round(of_paper[0] / of_paper[1], 2),
             )  # fmt: skip
@@ -237,14 +194,14 @@ def _ratios(
 def _modelling(summary: Summary, results: Results) -> None:
     """What another shower does to the background that passes the cut of the working point."""
     classifiers = results.of_events
-    if is_fewer(classifiers.effective_background, classifiers.background_min):
-        return  # no cut can be placed; `exclusions` says so
+    if not results.varied or is_fewer(classifiers.effective_background, classifiers.background_min):
+        return  # in the second case no cut can be placed; `exclusions` says so
     number = results.events["process"]
-    for one in classifiers.score if results.varied else ():
+    for one in classifiers.score:
         cut = classifiers.cut_at(one)
-        error = float(np.std(cut.resampled_background_efficiency, ddof=1))
-        summary.add_estimate(
-            "modelling", one, "eps_B", Estimate(cut.background_efficiency, error),
+        error = np.std(cut.resampled_background_efficiency, ddof=1)
+        summary.add(
+            "modelling", one, "eps_B", Estimate(cut.background_efficiency, float(error)),
             status=LOOSENED if cut.is_loosened else MEASURED,
             effective_background=cut.effective_background,
         )  # fmt: skip
@@ -257,23 +214,25 @@ def _modelling(summary: Summary, results: Results) -> None:
             passing = weight * (trees.fits[one] >= cut.threshold)
             effective, of_all = (effective_count(w.sum(), (w**2).sum()) for w in (passing, weight))
             share = passing.sum() / weight.sum()
-            ends = efficiency_interval(share, effective, of_all)
-            low, ratio, high = (x / nominal.value for x in (ends[0], share, ends[1]))
+            low, high = np.divide(efficiency_interval(share, effective, of_all), nominal.value)
+            ratio = share / nominal.value
             spread = ratio * nominal.error / nominal.value
+            below, above = np.hypot(ratio - low, spread), np.hypot(high - ratio, spread)
             summary.add(
-                "modelling", one, "shift of eps_B", ratio - 1,
-                ratio - 1 - np.hypot(ratio - low, spread),
-                ratio - 1 + np.hypot(high - ratio, spread),
+                "modelling", one, "shift of eps_B", np.add(ratio - 1, (0.0, -below, above)),
                 variation=variation, effective_background=effective,
             )  # fmt: skip
 
 
-def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
+def _against_mass(summary: Summary, points: Mapping[str, Sequence[Mapping]]) -> None:
     """Trees that stand in several figures have one row at each mass."""
-    for point in {(Classifier.of_row(p), p["neutralino_mass"]): p for p in points}.values():
+    figures = ("sic_networks", "sic_combinations", "sic_observables")
+    found = [point for name in figures for point in points.get(name, [])]
+    by_key = {(point["classifier"], point["neutralino_mass"]): point for point in found}
+    for (one, mass), point in by_key.items():
         summary.add(
-            "against_mass", Classifier.of_row(point), "SIC", point["sic"], point["low"],
-            point["high"], neutralino_mass=point["neutralino_mass"],
+            "against_mass", one, "SIC", [point[name] for name in ("sic", "low", "high")],
+            neutralino_mass=mass,
             status="lower limit" if point["is_lower_limit"] else MEASURED,
             effective_background=point["background_events"],
         )  # fmt: skip
@@ -281,18 +240,19 @@ def _against_mass(summary: Summary, points: Sequence[Mapping]) -> None:
 
 def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
     for point in points:
-        one, at_mass = Classifier.of_row(point), {"neutralino_mass": point["neutralino_mass"]}
+        one, mass = point["classifier"], point["neutralino_mass"]
+        excluded = [point[f"excluded_{name}"] for name in ("mass", "low", "high")]
         summary.add(
-            "excluded", one, "excluded stop mass", point["excluded_mass"], point["excluded_low"],
-            point["excluded_high"], status=_STATUSES[point["status"]], **at_mass,
+            "excluded", one, "excluded stop mass", excluded, neutralino_mass=mass,
+            status=_STATUSES.get(point["status"], "undefined"),
             effective_background=point["background_events"],
         )  # fmt: skip
         if one != DS2:
             quantity = "gain in excluded stop mass"
+            gained = [point[name] for name in ("gain", "gain_low", "gain_high")]
             summary.add(
-                "gain", one, quantity, point["gain"], point["gain_low"], point["gain_high"],
-                reference=DS2, status=point["gain_is"], **at_mass,
-                published=published(one, quantity, point["neutralino_mass"]),
+                "gain", one, quantity, gained, DS2, neutralino_mass=mass, status=point["gain_is"],
+                published=published(one, quantity, mass),
             )  # fmt: skip
     if loosened := sum(point["loosened_cuts"] for point in points):
         summary.sentences.append(
@@ -306,11 +266,10 @@ def _observables(summary: Summary, results: Results) -> None:
     names = list(classifiers.score)
     if DS2 not in names or len(names) < 2:
         return
-    aucs = classifiers.aucs()
     for i, one in enumerate(names):
         if one != DS2:
-            difference = aucs.difference(i, names.index(DS2))
-            summary.add_estimate("added", one, "AUC difference", difference, reference=DS2)
+            difference = classifiers.aucs.difference(i, names.index(DS2))
+            summary.add("added", one, "AUC difference", difference, DS2)
             summary.sentences.append(
                 f"AUC of {one.label} is not below that of DS2 by more than two standard errors: "
                 f"{_answer(difference.value > -2 * difference.error)}."
@@ -320,9 +279,9 @@ def _observables(summary: Summary, results: Results) -> None:
 def _null_check(summary: Summary, results: Results) -> None:
     of_jets = [results.of_shuffled_jets(name) for name in results.scores.jets]
     for classifiers in (*of_jets, results.of_shuffled_events):
-        aucs = classifiers.aucs() if classifiers.score else []
-        for one, auc in zip(classifiers.score, aucs, strict=True):
-            summary.add_estimate("null_check", one, "AUC", auc)
+        for i, one in enumerate(classifiers.score):
+            auc = classifiers.aucs[i]
+            summary.add("null_check", one, "AUC", auc)
             summary.sentences.append(
                 f"{'trees on ' * (one.level == 'events')}{one.label}, permuted labels: AUC is 0.5 "
                 f"within three standard errors: {_answer(abs(auc.value - 0.5) < 3 * auc.error)}."

@@ -1,12 +1,13 @@
 """One tidy table of numbers with their errors, one row per number, and its printed form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from jets.classifier import Classifier
 from sensitivity.bootstrap import Estimate, printed_count
+from sensitivity.sic import SICPoint
 
 MASSES_PRINTED = 5  # of the neutralino masses; all are in the CSV
 CELL, LABEL = 28, 34  # characters
@@ -29,7 +30,7 @@ class Summary:
     """Numbers, one mapping a row with the same keys, and sentences about them.
 
     Attributes:
-        titles: of tables, for people.
+        titles: table -> what is printed above it.
     """
 
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -37,59 +38,47 @@ class Summary:
     sentences: list[str] = field(default_factory=list)
 
     def add(
-        self, table: str, classifier: Classifier, quantity: str, value: float, low: float,
-        high: float, *, spectrum: str = "", trainings: int = 1,
-        reference: Classifier = NONE, reference_trainings: object = "",
-        variation: str = "", neutralino_mass: object = "", status: str = MEASURED,
-        published: float | None = None, effective_background: object = "",
-    ) -> None:  # fmt: skip
-        """One number.
+        self,
+        table: str,
+        classifier: Classifier,
+        quantity: str,
+        number: Estimate | SICPoint | Sequence[float],
+        reference: Classifier = NONE,
+        **more: object,
+    ) -> None:
+        """One number, with its error or its lower and upper end.
 
         Args:
-            spectrum: to which the background is weighted.
-            trainings: over how many it is a mean, with as many of the `reference`.
             reference: the second classifier of a ratio or a difference.
-            variation: of the background; empty for the nominal one.
-            effective_background: how many background jets or events it is measured with.
+            more: `spectrum` to which the background is weighted; `trainings` of which it is a mean,
+                with `reference_trainings` of the reference; `variation` of the background;
+                `neutralino_mass`, GeV; `status`; `published`, None if the paper has no such number;
+                `effective_background` jets or events that it is measured with.
         """
-        second = {f"reference_{name}": value for name, value in reference.row().items()}
-        self.rows.append(
-            {
-                "table": table,
-                "level": classifier.level,
-                "spectrum": spectrum,
-                **classifier.row(),
-                "trainings": trainings,
-                **second,
-                "reference_trainings": reference_trainings,
-                "variation": variation,
-                "neutralino_mass": neutralino_mass,
-                "quantity": quantity,
-                "value": value,
-                "low": low,
-                "high": high,
-                "status": status,
-                "published": "" if published is None else published,
-                "effective_background": effective_background,
-            }
-        )
-
-    def add_estimate(
-        self, table: str, classifier: Classifier, quantity: str, estimate: Estimate, **more
-    ) -> None:
-        """A number with a symmetric error."""
-        low, high = estimate.value - estimate.error, estimate.value + estimate.error
-        self.add(table, classifier, quantity, estimate.value, low, high, **more)
+        if isinstance(number, Estimate):
+            number = number.value, number.value - number.error, number.value + number.error
+        elif isinstance(number, SICPoint):
+            number = number.value, number.low, number.high
+        value, low, high = number
+        row = {
+            "table": table, "level": classifier.level, "spectrum": "", **classifier.row(),
+            "trainings": 1, **{f"reference_{k}": words for k, words in reference.row().items()},
+            "reference_trainings": "", "variation": "", "neutralino_mass": "",
+            "quantity": quantity, "value": value, "low": low, "high": high,
+            "status": MEASURED, "published": None, "effective_background": "",
+        }  # fmt: skip
+        assert more.keys() <= row.keys(), "a column of its own"
+        self.rows.append({name: "" if x is None else x for name, x in (row | more).items()})
 
     def text(self) -> str:
         """The printed form: one block a table, level and spectrum, one line a classifier."""
         blocks: dict[str, list[Mapping]] = {}
         for row in self.rows:
-            jet = " of the hardest jet" if row["level"] == "events" else ""
-            spectrum = f"{row['spectrum']}{jet}"
-            weighted = f", background weighted to the {spectrum}" if row["spectrum"] else ""
-            title = self.titles.get(row["table"], row["table"])
-            heading = f"{LEVELS[row['level']].capitalize()}{weighted}: {title}"
+            heading = LEVELS[row["level"]].capitalize()
+            if row["spectrum"]:
+                heading += f", background weighted to the {row['spectrum']}"
+                heading += " of the hardest jet" * (row["level"] == "events")
+            heading += f": {self.titles.get(row['table'], row['table'])}"
             blocks.setdefault(heading, []).append(row)
         printed = [_block(heading, rows) for heading, rows in blocks.items()]
         return "\n\n".join([LEGEND, *printed, "\n".join(self.sentences)]) + "\n"
@@ -97,7 +86,7 @@ class Summary:
 
 def label(row: Mapping) -> str:
     """The name of the line in which a row is printed: of its classifier, in a ratio of both."""
-    both = [Classifier.of_row(row, prefix).label for prefix in ("", "reference_")]
+    both = [row[f"{prefix}label"] for prefix in ("", "reference_")]
     return " / ".join(both if row["table"] == "ratios" else both[:1])
 
 
@@ -118,21 +107,20 @@ def _block(heading: str, rows: list[Mapping]) -> str:
     if rows[0]["neutralino_mass"] and len(columns) > MASSES_PRINTED:
         wanted = np.linspace(0, len(columns) - 1, MASSES_PRINTED).round().astype(int)
         columns = [columns[i] for i in wanted]
-    names = [label(row) + (f" ({trainings(row)})" if trainings(row) else "") for row in rows]
-    cells = {(name, column(row)): cell(row) for name, row in zip(names, rows, strict=True)}
-    labels = list(dict.fromkeys(names))
-    width = max(LABEL, *(len(label) + 2 for label in labels))
+    lines = {"": {name: str(name) for name in columns}}
+    for row in rows:
+        name = label(row) + (f" ({trainings(row)})" if trainings(row) else "")
+        lines.setdefault(name, {})[column(row)] = cell(row)
+    width = max(LABEL, *(len(name) + 2 for name in lines))
     widths = {
-        name: max(CELL, *(len(words) + 2 for (_, other), words in cells.items() if other == name))
+        name: max(CELL, *(len(line.get(name, "")) + 2 for line in lines.values()))
         for name in columns
     }
-    lines = [heading, " " * width + "".join(f"{name!s:<{widths[name]}}" for name in columns)]
-    lines += [
-        f"{label:<{width}}"
-        + "".join(f"{cells.get((label, name), ''):<{widths[name]}}" for name in columns)
-        for label in labels
+    printed = [
+        f"{name:<{width}}" + "".join(f"{line.get(c, ''):<{widths[c]}}" for c in columns)
+        for name, line in lines.items()
     ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join([heading, *(line.rstrip() for line in printed)])
 
 
 def cell(row: Mapping) -> str:

@@ -89,10 +89,8 @@ def repeats(scores: BaseScores) -> list[Classifier]:
 
 def null_check(scores: BaseScores) -> Classifier:
     """Trees on all scores, grown and to be tested on permuted labels."""
-    definitions, networks = (
-        tuple(dict.fromkeys(key[i][0] for key in scores.networks)) for i in (0, 1)
-    )
-    return Classifier(definitions, networks, trees=HELD_OUT_EVENTS, permuted=True)
+    definitions, networks = (dict.fromkeys(key[i][0] for key in scores.networks) for i in (0, 1))
+    return Classifier(tuple(definitions), tuple(networks), trees=HELD_OUT_EVENTS, permuted=True)
 
 
 def sources(fit: Classifier) -> list[Classifier]:

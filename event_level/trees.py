@@ -31,15 +31,10 @@ from study import Study
 def folds_and_offered(
     events: np.ndarray, labels: np.ndarray, study: Study
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The fold of every event, and whether the trees may be grown on it.
+    """The fold of every event (m,) of the table, and whether trees may be grown on it.
 
-    Args:
-        events: structured (m,) rows of the event table.
-        labels: (m,) whether an event is signal.
-
-    Returns:
-        (m,) folds; (m,) False for signal events beyond `tree_events_per_mass_point` and for
-        variations. Both follow from an event's key alone, with independent hashes.
+    They may not on signal beyond `trees.events_per_mass_point`, nor on variations. Both follow from
+    an event's key alone, with independent hashes.
 
     Raises:
         InputError: a fold without signal or without background.
@@ -106,20 +101,11 @@ def cross_fit(
     study: Study,
     device: str,
 ) -> np.ndarray:
-    """Out-of-fold probability of signal: the score of each row by trees grown on the other folds.
+    """Out-of-fold probability of signal (n,) of rows of features (n, f).
 
     One thread grows the trees of one fold, and all folds grow at once: no result depends on the
-    number of cores.
-
-    Args:
-        features: (n, f)
-        is_signal, fold: (n,)
-        weight: (n,) 0 for rows that no trees are grown on; all are scored.
-        study: folds, number of trees, learning rate.
-        device: `cpu`, or a GPU as PyTorch names it.
-
-    Returns:
-        (n,) float32.
+    number of cores. Rows of weight 0 are scored, but no trees are grown on them. A GPU is named as
+    in PyTorch.
     """
 
     def grow_and_score(tested: np.ndarray) -> np.ndarray:
@@ -155,14 +141,7 @@ def scores_by_same_jets(
     study: Study,
     device: str,
 ) -> np.ndarray:
-    """Trees on these columns of one jet, grown on the `packed` jets, which train the networks.
-
-    Args:
-        weight: of the packed jets, 0 or more.
-
-    Returns:
-        (m, 3), -1 without a jet.
-    """
+    """The same, grown on the `packed` jets of some weight, 0 or more, which train the networks."""
     shapes = angularities(packed.images, packed.side, packed.jet_definition)
     seen = {name: (shapes if name in ANGULARITIES else packed.jets)[name] for name in names}
     rows, exists = weight > 0, jets["pt"] > 0

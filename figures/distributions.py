@@ -30,7 +30,7 @@ INSIDE = (
 
 
 def features(results: Results) -> style.Drawing:
-    """The DS2 features of held-out events, signal (all mass points) and background."""
+    """The DS2 features of held-out events of signal and background."""
     observables = results.table.observables[results.scores.event]
     labels = is_signal(results.events)
     figure, axes = style.panels(3, 3, height=1.8)
@@ -45,7 +45,7 @@ def features(results: Results) -> style.Drawing:
         axis.set_ylim(bottom=0)
     for axis in axes[::3]:
         axis.set_ylabel("share of events\nper unit")
-    return _finished(figure, axes, points, "events", labels, INSIDE)
+    return _finished(results, figure, axes, points, "events", labels, INSIDE)
 
 
 def jet_spectra(results: Results) -> style.Drawing:
@@ -53,56 +53,51 @@ def jet_spectra(results: Results) -> style.Drawing:
     definitions = list(results.scores.jets)
     figure, axes = style.panels(len(definitions), 2, height=2.1, sharey="row")
     points, of = [], {definition: results.of_jets(definition) for definition in definitions}
+    columns = len(definitions)
     for row, (name, label) in enumerate(SPECTRA.items()):
-        of_row = axes[row * len(definitions) : (row + 1) * len(definitions)]
-        classifiers = [Classifier((definition,), features=(name,)) for definition in definitions]
-        values = [of[d].score[one] for d, one in zip(definitions, classifiers, strict=True)]
-        edges = _edges(np.concatenate(values))
-        for axis, one, value in zip(of_row, classifiers, values, strict=True):
+        ones = [Classifier((definition,), features=(name,)) for definition in definitions]
+        edges = _edges(np.concatenate([of[one[0][0]].score[one] for one in ones]))
+        for axis, one in zip(axes[row * columns : (row + 1) * columns], ones, strict=True):
             (definition,) = one.jet_definitions
-            key = {"jet_definition": definition, "quantity": one.words}
-            jets = of[definition]
-            points += _distribution(axis, key, value, jets.weight, jets.is_signal, edges)
+            key, jets = {"jet_definition": definition, "quantity": one.words}, of[definition]
+            points += _distribution(axis, key, jets.score[one], jets.weight, jets.is_signal, edges)
             axis.set(title=definition, xlabel=label, yscale="log")
-    for axis in axes[:: len(definitions)]:
+    for axis in axes[::columns]:
         axis.set_ylabel("share of jets per GeV")
-    return _finished(figure, axes, points, "jets", of[definitions[-1]].is_signal, INSIDE)
+    return _finished(results, figure, axes, points, "jets", jets.is_signal, INSIDE)
 
 
 def scores(results: Results) -> style.Drawing:
     """The networks' scores of held-out jets: one row per network, one column per jet definition."""
     definitions = list(results.scores.jets)
     networks = list(dict.fromkeys(n for d in definitions for n in results.networks(d)))
-    shape = len(definitions), len(networks)
     height = max(1.5, 2.6 / len(networks))
-    figure, axes = style.panels(*shape, height=height, sharex=True, sharey=True)
+    figure, axes = style.panels(
+        len(definitions), len(networks), height=height, sharex=True, sharey=True
+    )
     edges = np.linspace(0, 1, SCORE_BINS + 1)
     points = []
-    for axis, (network, definition) in zip(
-        axes, itertools.product(networks, definitions), strict=True
-    ):
-        jets = results.of_jets(definition)
-        classifier = Classifier((definition,), (network,))
+    for axis, (network, name) in zip(axes, itertools.product(networks, definitions), strict=True):
+        jets, classifier = results.of_jets(name), Classifier((name,), (network,))
         if classifier not in jets.score:
             axis.set_axis_off()
             continue
-        key = {"jet_definition": definition, "network": network}
-        value = jets.score[classifier]
+        key, value = {"jet_definition": name, "network": network}, jets.score[classifier]
         points += _distribution(axis, key, value, jets.weight, jets.is_signal, edges)
-        axis.set_title(f"{definition} {network}")
-        axis.set_yscale("log")
+        axis.set(title=f"{name} {network}", yscale="log")
         axis.yaxis.set_minor_locator(NullLocator())  # in so many panels half of the drawing time
     densities = np.array([[point["signal"], point["background"]] for point in points])
-    ends = np.log10([densities[densities > 0].min() / 1.5, densities.max() * 1.5])
-    axes[0].set_ylim(10 ** np.floor(ends[0]), 10 ** np.ceil(ends[1]))  # whole decades
+    low, high = np.log10([densities[densities > 0].min() / 1.5, densities.max() * 1.5])
+    axes[0].set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))  # whole decades
     for axis in axes[-len(definitions) :]:
         axis.set_xlabel("score: probability of signal")
     for axis in axes[:: len(definitions)]:
         axis.set_ylabel("share of jets\nper unit of score")
-    return _finished(figure, axes, points, "jets", jets.is_signal)
+    return _finished(results, figure, axes, points, "jets", jets.is_signal)
 
 
 def _finished(
+    results: Results,
     figure: style.Figure,
     axes: Sequence[Axes],
     points: Sequence[Mapping[str, object]],
@@ -111,7 +106,7 @@ def _finished(
     note: str = "",
 ) -> style.Drawing:
     style.legend(figure, axes[:1])
-    style.heading(figure, f"Held-out {counted}, all mass points. Errors: statistical.{note}")
+    style.heading(figure, f"Held-out {counted}: {results.processes}. Errors: statistical.{note}")
     n_signal, n = np.count_nonzero(is_signal), len(is_signal)
     return style.Drawing(figure, points, f"{n_signal} signal, {n - n_signal} background {counted}")
 
@@ -133,24 +128,18 @@ def _distribution(
     """Normalised histograms with statistical errors; returns one row per bin, each with `key`."""
     width = np.diff(edges)
     points = [{**key, "low": a, "high": b} for a, b in itertools.pairwise(edges)]
-    for name, rows, label, look in (
-        ("background", ~is_signal, "background", {"color": style.BACKGROUND, "alpha": 0.4}),
-        ("signal", is_signal, "signal", {"color": style.SIGNAL}),
+    for name, rows, color, alpha in (
+        ("background", ~is_signal, style.BACKGROUND, 0.4),
+        ("signal", is_signal, style.SIGNAL, 1.0),
     ):
         sums, squares = (
             np.histogram(value[rows], edges, weights=weight[rows] ** power)[0] for power in (1, 2)
         )
         area = weight[rows].sum() * width
         density, error = sums / area, np.sqrt(squares) / area
-        axis.stairs(density, edges, label=label, fill=name == "background", **look)
-        axis.errorbar(
-            (edges[1:] + edges[:-1]) / 2,
-            density,
-            error,
-            color=look["color"],
-            fmt="none",
-            elinewidth=0.7,
-        )
+        axis.stairs(density, edges, label=name, fill=alpha < 1, color=color, alpha=alpha)
+        middle = (edges[1:] + edges[:-1]) / 2
+        axis.errorbar(middle, density, error, color=color, fmt="none", elinewidth=0.7)
         for point, d, e in zip(points, density, error, strict=True):
             point |= {name: d, f"{name}_error": e}
     axis.set_xlim(edges[0], edges[-1])

@@ -1,6 +1,6 @@
 """What the networks look at: average images of each class, and two whole events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,36 +42,32 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
     """
     packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", TRAIN)
     signal = packed.jets["label"] == 1
-    rows = {"background": _some(~signal), "signal": _some(signal)}
+    chosen = {"background": _some(~signal), "signal": _some(signal)}
     weight = relative_weights(results.table.events)[packed.jets["event"]]
-    means = {name: _mean(packed, weight, of_class) for name, of_class in rows.items()}
+    means = {name: _mean(packed, weight, rows) for name, rows in chosen.items()}
     difference = means["signal"] - means["background"]
-    extent = _extent(jet_definition)
-    figure, axes = style.panels(3, height=2.6, sharey=True)
+    extent, largest = _extent(jet_definition), abs(difference).max()
+    figure, axes = style.panels(3, height=2.7, sharey=True)
     brightest = max(mean.max() for mean in means.values())
     norm = LogNorm(FAINTEST * brightest, brightest, clip=True)
     for axis, (name, mean) in zip(axes, means.items(), strict=False):
         shown = axis.imshow(mean, extent=extent, norm=norm, cmap="cividis")
-        axis.set_title(f"{name}, {len(rows[name])} {jet_definition} jets")
+        axis.set_title(f"{name}, {len(chosen[name])} {jet_definition} jets")
     figure.colorbar(shown, ax=axes[:2], label="mean share of $p_T$", pad=0.01, shrink=0.8)
-    largest = abs(difference).max()
     shown = axes[2].imshow(difference, extent=extent, vmin=-largest, vmax=largest, cmap="PuOr")
     axes[2].set_title("signal $-$ background")
     figure.colorbar(shown, ax=axes[2], label="difference", pad=0.01, shrink=0.8)
-    _jet_frame(axes, results, jet_definition)
-    axes[2].patches[0].set_edgecolor("grey")
+    for axis, edge in zip(axes, ("white", "white", "grey"), strict=True):
+        _jet_frame(axis, results, jet_definition, edge)
     style.heading(
         figure,
-        f"Training jets, all mass points. Each image is the sum of its channels ({CHANNEL_SUM}), "
-        "divided by its own sum. Circle: the jet radius.",
+        f"Training jets: {results.processes}. Image: sum of the channels ({CHANNEL_SUM}), divided "
+        "by its own sum. Circle: jet radius.",
     )
     row, column = np.indices(difference.shape)
-    names = ("row", "column", "background", "signal", "difference")
-    pixels = zip(
-        row.flat, column.flat, *(m.flat for m in (*means.values(), difference)), strict=True
-    )
-    points = [dict(zip(names, pixel, strict=True)) for pixel in pixels]
-    words = f"{len(rows['signal'])} signal and {len(rows['background'])} background jets"
+    images = {"row": row, "column": column, **means, "difference": difference}
+    points = style.rows({name: image.ravel() for name, image in images.items()})
+    words = f"{len(chosen['signal'])} signal and {len(chosen['background'])} background jets"
     return style.Drawing(figure, points, words)
 
 
@@ -80,22 +76,20 @@ def _extent(jet_definition: str) -> tuple[float, float, float, float]:
     return -half, half, -half, half
 
 
-def _jet_frame(axes: Sequence[Axes], results: Results, jet_definition: str) -> None:
-    """The axes of images about the axis of a jet, and a circle of its radius in each.
+def _jet_frame(axis: Axes, results: Results, jet_definition: str, edge: str) -> None:
+    """The axes of an image about the axis of a jet, and a circle of its radius.
 
     Published images are turned until the hardest deposit is up, ours if the study asks.
     """
     is_turned = results.table.source != "collisions" or results.study.images.oriented
-    radius = JET_DEFINITIONS[jet_definition].radius
-    look = {"fill": False, "edgecolor": "white", "linewidth": 0.8, "linestyle": "--"}
-    for axis in axes:
-        axis.add_patch(Circle((0, 0), radius, **look))
-        axis.tick_params(color="grey")
-        axis.set(
-            xlabel=r"$\Delta\eta'$ (turned)" if is_turned else r"$\Delta\eta$",
-            ylabel=r"$\Delta\phi'$ (hardest deposit up)" if is_turned else r"$\Delta\phi$ [rad]",
-        )
-        axis.label_outer()
+    look = {"fill": False, "edgecolor": edge, "linewidth": 0.8, "linestyle": "--"}
+    axis.add_patch(Circle((0, 0), JET_DEFINITIONS[jet_definition].radius, **look))
+    axis.tick_params(color="grey")
+    axis.set(
+        xlabel=r"$\Delta\eta'$ (turned)" if is_turned else r"$\Delta\eta$",
+        ylabel=r"$\Delta\phi'$ (hardest deposit up)" if is_turned else r"$\Delta\phi$ [rad]",
+    )
+    axis.label_outer()
 
 
 def _some(of_class: np.ndarray) -> np.ndarray:
@@ -118,7 +112,7 @@ def event_displays(results: Results) -> style.Drawing:
     """One signal and one background event: in the eta-phi plane, or the images of their jets.
 
     They are the first held-out events of their class with three jets, the signal event with two
-    that match a neutralino (or as many as there are); nobody looked for pretty ones. The published
+    that match its truth (or as many as there are); nobody looked for pretty ones. The published
     files hold no objects, and their images are turned about the axis of each jet by an angle that
     is not in the files: no image of theirs can be put back into the eta-phi plane.
     """
@@ -134,20 +128,19 @@ def event_displays(results: Results) -> style.Drawing:
     if results.table.source != "collisions":
         return _displays_of_images(results, displayed, chosen)
     figure, axes = style.panels(2, height=4.1, sharey=True)
+    axes[0].set_ylim(-np.pi, np.pi)
     points = []
     for axis, (name, row) in zip(axes, chosen.items(), strict=True):
-        axis.set(xlim=(-3.2, 3.2), ylim=(-np.pi, np.pi), aspect="equal")
-        axis.set_title(_process(results.events[row]))
-        points += [
-            {"event": name} | point for point in _show_objects(axis, results, displayed, row)
-        ]
+        axis.set(title=_process(results.events[row]), xlim=(-3.2, 3.2), aspect="equal")
+        shown = _show_objects(axis, results, displayed, row)
+        points += [{"event": name} | point for point in shown]
     axes[0].set_ylabel(r"$\phi$ [rad]")
     style.legend(figure, axes)
-    note = (
+    style.heading(
+        figure,
         f"Areas follow $p_T$, of leptons from {LEAST_AREA / AREA:g} GeV on. Circles: {displayed} "
-        "jets, numbered from the hardest."
+        "jets, numbered from the hardest.",
     )
-    style.heading(figure, note)
     return style.Drawing(figure, points, f"{len(points)} objects drawn")
 
 
@@ -155,10 +148,8 @@ def _process(event: np.void) -> str:
     """An event's process and masses."""
     process = numbered(event["process"])
     symbols = dict(zip(STATED, (style.STOP_MASS, style.NEUTRALINO_MASS), strict=True))
-    masses = [
-        f"{symbols[name]} = {number} GeV" if name in symbols else f"{name} = {number}"
-        for name, number in zip(process.parameters, _numbers(process, event), strict=False)
-    ]
+    numbers = zip(process.parameters, _numbers(process, event), strict=False)
+    masses = [f"{symbols[k]} = {n} GeV" if k in symbols else f"{k} = {n}" for k, n in numbers]
     return ", ".join([process.title or process.name, *masses])
 
 
@@ -173,42 +164,34 @@ def _displays_of_images(
 ) -> style.Drawing:
     """One row per event, one column per jet: its image in its own frame, all channels together."""
     packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", HELD_OUT)
-    shown = {
-        name: np.flatnonzero(packed.jets["event"] == results.scores.event[row])
-        for name, row in chosen.items()
-    }
     figure, axes = style.panels(JETS_PER_EVENT, len(chosen), height=2.5, sharex=True, sharey=True)
-    drawn, points = [], []
-    for n, (name, rows) in enumerate(shown.items()):
+    norm, extent = LogNorm(FAINTEST_PIXEL, BRIGHTEST_PIXEL, clip=True), _extent(jet_definition)
+    drawn, points = 0, []
+    for n, (name, row) in enumerate(chosen.items()):
+        rows = np.flatnonzero(packed.jets["event"] == results.scores.event[row])
         images = dense(packed.images.take(rows), packed.side).sum(axis=1)
         of_event = axes[n * JETS_PER_EVENT : (n + 1) * JETS_PER_EVENT]
         for axis in of_event[len(rows) :]:
             axis.set_axis_off()
-        for number, (axis, image, jet) in enumerate(
-            zip(of_event, images, packed.jets[rows], strict=False), start=1
-        ):
+        for number, image in enumerate(images, start=1):
+            axis, jet = of_event[number - 1], packed.jets[rows[number - 1]]
             filled = np.where(image > 0, image, np.nan)
-            norm = LogNorm(FAINTEST_PIXEL, BRIGHTEST_PIXEL, clip=True)
-            extent = _extent(jet_definition)
             colours = axis.imshow(filled, extent=extent, norm=norm, cmap="cividis_r")
             axis.set_title(f"jet {number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
-            drawn.append(axis)
-            points += [
-                {"event": name, "jet": number, "row": i, "column": j, "pt": image[i, j]}
-                for i, j in np.argwhere(image > 0)
-            ]
-    _jet_frame(drawn, results, jet_definition)
-    for axis in drawn:
-        axis.patches[0].set_edgecolor("grey")
+            _jet_frame(axis, results, jet_definition, "grey")
+            i, j = np.nonzero(image > 0)
+            pixels = {"event": name, "jet": number, "row": i, "column": j, "pt": image[i, j]}
+            points += style.rows(pixels)
+        drawn += len(rows)
     figure.colorbar(colours, ax=axes, label="$p_T$ in a pixel [GeV]", pad=0.01, extend="both")
     signal, background = (results.events[row] for row in chosen.values())
-    note = (
+    style.heading(
+        figure,
         f"Above {_process(signal)}; below {_process(background)}. Published images of "
         f"{jet_definition} jets, each in its own frame, turned until its hardest deposit is up. "
-        f"Sum of the channels {CHANNEL_SUM}. Circles: the jet radius."
+        f"Sum of the channels {CHANNEL_SUM}. Circles: the jet radius.",
     )
-    style.heading(figure, note)
-    return style.Drawing(figure, points, f"{len(points)} pixels of {len(drawn)} jets drawn")
+    return style.Drawing(figure, points, f"{len(points)} pixels of {drawn} jets drawn")
 
 
 def _show_objects(
@@ -250,25 +233,18 @@ def _show_objects(
 
 
 def _rows(what: str, particles: np.ndarray) -> list[dict[str, object]]:
-    names = ("eta", "phi", "pt")
-    columns = zip(*(particles[name] for name in names), strict=True)
-    return [{"what": what} | dict(zip(names, column, strict=True)) for column in columns]
+    return style.rows({"what": what} | {name: particles[name] for name in ("eta", "phi", "pt")})
 
 
 def _show_jets(axis: Axes, jets: np.ndarray, radius: float) -> None:
-    """A circle of the jet radius about every jet, once more where phi wraps around.
-
-    The jets are numbered from the hardest; the label of the x axis says what each one is.
-    """
+    """Jets numbered from the hardest, a circle about each, once more where phi wraps around."""
     lines = [r"$\eta$"]
     for number, jet in enumerate(jets[jets["pt"] > 0], start=1):
-        for turn in (-2 * np.pi, 0, 2 * np.pi):
-            centre = (jet["eta"], jet["phi"] + turn)
-            axis.add_patch(Circle(centre, radius, fill=False, edgecolor=style.GREY, linestyle="--"))
-            inwards = -0.8 * radius * np.sign(jet["eta"])
-            axis.text(
-                jet["eta"] + inwards, jet["phi"] + turn, str(number), color=style.GREY,
-                ha="center", va="center", fontsize=11, clip_on=True, zorder=0.5,
-            )  # fmt: skip
+        inside = jet["eta"] - 0.8 * radius * np.sign(jet["eta"])
+        for phi in jet["phi"] + np.array([-2 * np.pi, 0, 2 * np.pi]):
+            look = {"fill": False, "edgecolor": style.GREY, "linestyle": "--"}
+            axis.add_patch(Circle((jet["eta"], phi), radius, **look))
+            look = {"color": style.GREY, "ha": "center", "va": "center", "fontsize": 11}
+            axis.text(inside, phi, str(number), clip_on=True, zorder=0.5, **look)
         lines.append(f"{number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
     axis.set_xlabel("\n".join(lines))

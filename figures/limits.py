@@ -8,21 +8,18 @@ from matplotlib.axes import Axes
 from evaluation.exclusions import Exclusion, gain_over
 from event_level.fits import DS2
 from figures import style
-from jets.classifier import Classifier
 from sensitivity.exclusion import CONTOUR_LEVELS, EXCLUSION_LEVEL, INSIDE
 
 COLOUR_STEP = 5  # GeV, of the coloured plane; the contours follow every GeV
 GAPS_NAMED = 6
-_LINES = dict(zip(CONTOUR_LEVELS, (":", "--", "-"), strict=True))
-_LINE_NAMES = dict(zip(CONTOUR_LEVELS, ("dotted", "dashed", "full"), strict=True))
+_LINES = dict(zip(CONTOUR_LEVELS, ((":", "dotted"), ("--", "dashed"), ("-", "full")), strict=True))
 
 
 def plane(found: Sequence[Exclusion]) -> style.Drawing:
     """Exclusion significance over the plane of masses, one panel a classifier."""
     columns = min(3, len(found))
-    figure, axes = style.panels(
-        columns, -(-len(found) // columns), height=2.5, sharex=True, sharey=True
-    )
+    rows = -(-len(found) // columns)
+    figure, axes = style.panels(columns, rows, height=2.5, sharex=True, sharey=True)
     highest = max(np.nanmax(one.plane[2]) for one in found)
     contours, bands, verdicts = [], [], []
     for axis, one in zip(axes, found, strict=False):
@@ -30,16 +27,15 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
         contours += _contours(axis, one)
         bands += _band(axis, one)
         verdicts.append(f"{one.classifier.words}: {_verdict(one) or 'partly excluded'}")
+        axis.set(xlabel=f"{style.NEUTRALINO_MASS} [GeV]", ylabel=f"{style.STOP_MASS} [GeV]")
+        axis.set(xlim=one.neutralino_mass[[0, -1]], ylim=one.stop_mass[[0, -1]])
+        axis.label_outer()
     for axis in axes[len(found) :]:
         axis.set_axis_off()
-    for axis in axes[: len(found)]:
-        axis.set(xlabel=f"{style.NEUTRALINO_MASS} [GeV]", ylabel=f"{style.STOP_MASS} [GeV]")
-        axis.set(xlim=found[0].neutralino_mass[[0, -1]], ylim=found[0].stop_mass[[0, -1]])
-        axis.label_outer()
     figure.colorbar(colours, ax=axes, label="exclusion significance $Z$", pad=0.01)
     points = [row for one in found for row in one.points()]
     loosened = sum(row["is_loosened"] for row in points)
-    levels = ", ".join(f"{level:.3g} {_LINE_NAMES[level]}" for level in CONTOUR_LEVELS)
+    levels = ", ".join(f"{level:.3g} {name}" for level, (_, name) in _LINES.items())
     note = (
         f"Contours of $Z$: {levels}; band about the last: 68 %, as far as the grid goes. Dots: the "
         "mass points."
@@ -52,8 +48,7 @@ def plane(found: Sequence[Exclusion]) -> style.Drawing:
     if gaps := _gaps(found[0]):
         note += f"\nWithout held-out events, interpolated or left blank: {gaps}."
     style.heading(figure, note)
-    more = {"contours": contours, "band": bands}
-    return style.Drawing(figure, points, "; ".join(verdicts), more)
+    return style.Drawing(figure, points, "; ".join(verdicts), {"contours": contours, "band": bands})
 
 
 def _gaps(one: Exclusion) -> str:
@@ -77,9 +72,7 @@ def _significance_panel(axis: Axes, one: Exclusion, highest: float):
         cmap="cividis", rasterized=True,
     )  # fmt: skip
     for is_loosened, marker, fill in ((False, "o", style.VERMILION), (True, "s", "white")):
-        q, p = np.nonzero(
-            [[cut is not None and cut.is_loosened == is_loosened for cut in c] for c in one.cuts]
-        )
+        q, p = np.nonzero([[c and c.is_loosened == is_loosened for c in row] for row in one.cuts])
         axis.scatter(
             one.neutralino_mass[q], one.stop_mass[p], s=14, marker=marker, facecolor=fill,
             edgecolor=style.VERMILION, linewidth=0.9, clip_on=False, zorder=3,
@@ -104,33 +97,26 @@ def _contours(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
     """Draw the contours; returns their points."""
     neutralino, stop, z = one.plane
     points = []
-    for level, line in _LINES.items():
+    for level, (line, _) in _LINES.items():
         if not np.nanmin(z) < level < np.nanmax(z):
             continue
         drawn = axis.contour(
             neutralino, stop, z.T, [level], colors="white", linestyles=[line], linewidths=1.3
         )
-        points += [
-            {
-                **one.classifier.row(),
-                "level": level,
-                "piece": piece,
-                "neutralino_mass": x,
-                "stop_mass": y,
-            }
-            for piece, vertices in enumerate(drawn.allsegs[0])
-            for x, y in vertices
-        ]
+        for piece, vertices in enumerate(drawn.allsegs[0]):
+            x, y = vertices.T
+            place = {"level": level, "piece": piece, "neutralino_mass": x, "stop_mass": y}
+            points += style.rows(one.classifier.row() | place)
     return points
 
 
 def _band(axis: Axes, one: Exclusion) -> list[dict[str, object]]:
     """Draw the error band of the contour of exclusion; returns its points."""
-    neutralino, (value, low, high) = one.band
-    axis.fill_between(neutralino, low, high, color="white", alpha=0.3, linewidth=0)
+    neutralino, interval = one.band
+    axis.fill_between(neutralino, *interval[1:], color="white", alpha=0.3, linewidth=0)
     names = ("neutralino_mass", "excluded_mass", "excluded_low", "excluded_high")
-    rows = zip(neutralino, value, low, high, strict=True)
-    return [one.classifier.row() | dict(zip(names, row, strict=True)) for row in rows]
+    band = dict(zip(names, (neutralino, *interval), strict=True))
+    return style.rows(one.classifier.row() | band)
 
 
 def gain(found: Sequence[Exclusion]) -> style.Drawing:
@@ -142,41 +128,34 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     shifts = style.dodge(reference.neutralino_mass, len(found))
     points = []
     for one, shift in zip(found, shifts, strict=True):
-        drawn = style.look(one.classifier), one.classifier.words
-        style.measured(upper, one.neutralino_mass + shift, one.interval, *drawn, one.limit)
+        look, x = (style.look(one.classifier), one.classifier.words), one.neutralino_mass + shift
+        style.measured(upper, x, one.interval, *look, one.limit)
         gained, gain_sign = gain_over(one, reference)
         if one is not reference:
-            style.measured(lower, one.neutralino_mass + shift, gained, *drawn, gain_sign)
-        points += [
+            style.measured(lower, x, gained, *look, gain_sign)
+        kinds = np.array(["measured", "lower limit", "upper limit"])[gain_sign]
+        cuts = [[cut for cut in row if cut] for row in one.cuts]
+        mass, low, high = one.interval
+        points += style.rows(
             {
-                **one.classifier.row(),
-                "neutralino_mass": one.neutralino_mass[q],
-                "drawn_at": one.neutralino_mass[q] + shift,
-                "excluded_mass": one.interval[0, q],
-                "excluded_low": one.interval[1, q],
-                "excluded_high": one.interval[2, q],
-                "interpolation": one.interpolation[q],
-                "status": one.excluded.status[0, q],
-                "gain": gained[0, q],
-                "gain_low": gained[1, q],
-                "gain_high": gained[2, q],
-                "gain_interpolation": one.interpolation[q] - reference.interpolation[q],
-                "gain_is": {1: "lower limit", 0: "measured", -1: "upper limit"}[gain_sign[q]]
-                if np.isfinite(gained[0, q])
-                else "undefined",
-                "background_events": min(cut.effective_background for cut in one.cuts[q] if cut),
-                "loosened_cuts": sum(bool(cut and cut.is_loosened) for cut in one.cuts[q]),
+                **one.classifier.row(), "neutralino_mass": one.neutralino_mass, "drawn_at": x,
+                "excluded_mass": mass, "excluded_low": low, "excluded_high": high,
+                "interpolation": one.interpolation, "status": one.excluded.status[0],
+                "gain": gained[0], "gain_low": gained[1], "gain_high": gained[2],
+                "gain_interpolation": one.interpolation - reference.interpolation,
+                "gain_is": np.where(np.isfinite(gained[0]), kinds, "undefined"),
+                "background_events": [min(cut.effective_background for cut in c) for c in cuts],
+                "loosened_cuts": [sum(cut.is_loosened for cut in c) for c in cuts],
             }
-            for q in range(len(one.neutralino_mass))
-        ]
+        )  # fmt: skip
     upper.set_ylabel(f"excluded {style.STOP_MASS} [GeV]")
     lower.set_ylabel(f"gain over {DS2.words} [GeV]")
     style.neutralino_axis(lower, reference.neutralino_mass)
     lower.axhline(0, color=style.BLACK, linewidth=0.7)
-    if not any(np.isfinite(point["gain"]) for point in points if Classifier.of_row(point) != DS2):
+    if not any(np.isfinite(point["gain"]) for point in points if point["classifier"] != DS2):
         lower.set_yticks([])
-        words = "undefined: limits on both sides"
-        lower.text(0.5, 0.55, words, transform=lower.transAxes, ha="center")
+        place = {"transform": lower.transAxes, "ha": "center"}
+        lower.text(0.5, 0.55, "undefined: limits on both sides", **place)
     style.legend(figure, [upper])
     style.heading(figure, _gain_note(points))
     lightest = reference.neutralino_mass[0]
@@ -196,8 +175,7 @@ def _gain_note(points: Sequence[dict]) -> str:
     )
     if len({point["classifier"] for point in points}) > 1:
         note += " Points are shifted sideways."
-    beyond = {point["status"] for point in points} - {INSIDE}
-    if beyond:
+    if {point["status"] for point in points} - {INSIDE}:
         note += "\nOpen arrows: limits, where the grid of stop masses ends."
     loosened = sorted({p["neutralino_mass"] for p in points if p["loosened_cuts"]})
     if loosened:

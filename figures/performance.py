@@ -20,9 +20,9 @@ from figures import style
 from jets.classifier import TRAINING_JETS, Classifier
 from physics import JET_DEFINITIONS
 from sensitivity.bootstrap import printed_count
-from sensitivity.sic import SICCurve, SICPoint
 
 TIED = 0.02  # of signal efficiency, kept beyond the working point: worth a word
+_SMALL = {"fontsize": 5, "textcoords": "offset points"}
 COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of SIC
 
 
@@ -33,10 +33,7 @@ def sic_of_jets(results: Results) -> style.Drawing:
 
 
 def sic_of_events(results: Results) -> style.Drawing:
-    """SIC of events by trees on what is known of their three jets.
-
-    That are the scores of a network above, below masses, pT, or these with angularities.
-    """
+    """SIC of events by trees on their jets' scores above, on masses, pT or angularities below."""
     groups = {
         name: results.of_events.only(
             [*on_three_jets(name, results.networks(name)), *without_network(name)]
@@ -75,12 +72,7 @@ def sic_with_observables(results: Results) -> style.Drawing:
 def _sic_curves(
     groups: Mapping[str, Classifiers], counted: str, with_images: str, without: str
 ) -> style.Drawing:
-    """A column a group: networks above, what sees no images below, each curve with its band.
-
-    Args:
-        counted: `jets` or `events`.
-        with_images, without: titles of the rows.
-    """
+    """A column a group of `jets` or `events`: networks above, what sees no images below."""
     first, some = next(iter(groups.items()))
     study, background_min, to_beat = some.study, some.background_min, without_network(first)[-1]
     figure, axes = style.panels(len(groups), 2, height=2.5, sharex=True, sharey=True)
@@ -89,40 +81,33 @@ def _sic_curves(
         upper, lower = axes[column], axes[len(groups) + column]
         for classifier in classifiers.score:
             curve = classifiers.sic_curve(classifier)
-            rows = [upper if classifier.networks else lower]
+            of_row = [upper if classifier.networks else lower]
             if classifier.features == to_beat.features and classifier.trees != TRAINING_JETS:
-                rows = [upper, lower]
-            for axis in rows:
-                _band(axis, curve, classifier)
-            points += [
-                {
-                    **classifier.row(),
-                    "signal_efficiency": efficiency,
-                    "sic": value,
-                    "low": low,
-                    "high": high,
-                    f"background_{counted}": count,
-                }
-                for efficiency, value, low, high, count, before in zip(
-                    curve.signal_efficiency,
-                    curve.value,
-                    curve.low,
-                    curve.high,
-                    curve.effective_background,
-                    (None, *curve.signal_efficiency[:-1]),
-                    strict=True,
-                )
-                if np.isfinite(value) and efficiency != before  # of another cut
-            ]
+                of_row = [upper, lower]
+            look = style.look(classifier) | {"marker": ""}
+            for axis in of_row:
+                x, label = curve.signal_efficiency, classifier.words
+                axis.plot(x, curve.value, label=label, **look)
+                shade = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
+                axis.fill_between(x, curve.low, curve.high, **shade)
+            # Where scores are equal, several points are of one cut.
+            is_new = np.diff(curve.signal_efficiency, prepend=-1.0) != 0
+            columns = {
+                "signal_efficiency": curve.signal_efficiency, "sic": curve.value,
+                "low": curve.low, "high": curve.high,
+                f"background_{counted}": curve.effective_background,
+            }  # fmt: skip
+            kept = np.isfinite(curve.value) & is_new
+            columns = {name: column[kept] for name, column in columns.items()}
+            points += style.rows(classifier.row() | columns)
         for axis, row in ((upper, with_images), (lower, without)):
             axis.set_title(f"{title}: {row}", pad=9)  # above the labels of the thin lines
         lower.set(xlabel=style.SIGNAL_EFFICIENCY, xlim=(0, 1))
     for axis in axes[:: len(groups)]:
         axis.set(ylabel=style.SIC)
     axes[0].set_ylim(bottom=0)
-    for column, classifiers in enumerate(groups.values()):
-        for axis in axes[column :: len(groups)]:
-            _lines_of_equal_background(axis, classifiers)
+    for axis, classifiers in zip(axes, [*groups.values()] * 2, strict=True):
+        _lines_of_equal_background(axis, classifiers)
     style.legend(figure, axes)
     note = (
         f"Bands: 68 %. In both rows: {to_beat.words}. Thin lines: this many background {counted} "
@@ -134,12 +119,6 @@ def _sic_curves(
     return style.Drawing(figure, points, _best_of_curves(points))
 
 
-def _band(axis: Axes, curve: SICCurve, one: Classifier) -> None:
-    look, x = style.look(one) | {"marker": ""}, curve.signal_efficiency
-    axis.plot(x, curve.value, label=one.words, **look)
-    axis.fill_between(x, curve.low, curve.high, color=look["color"], alpha=0.15, linewidth=0)
-
-
 def _slopes(classifiers: Classifiers) -> dict[int, float]:
     """SIC / eps_S where n of N background scores pass, sqrt(N / n), for what can of `COUNTS`."""
     n_background = classifiers.effective_background
@@ -148,7 +127,7 @@ def _slopes(classifiers: Classifiers) -> dict[int, float]:
 
 
 def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
-    """Straight from the origin of a SIC curve's panel, labelled outside: no curve lies there."""
+    """From the origin of a SIC curve's panel, labelled outside: no curve lies there."""
     top = axis.get_ylim()[1]
     for count, slope in _slopes(classifiers).items():
         ends_above = slope > top
@@ -157,8 +136,7 @@ def _lines_of_equal_background(axis: Axes, classifiers: Classifiers) -> None:
         side, level, shift = (
             ("center", "bottom", (0, 1)) if ends_above else ("left", "center", (2, 0))
         )
-        look = {"color": style.GREY, "fontsize": 5, "textcoords": "offset points"}
-        axis.annotate(f"{count:,}", end, shift, ha=side, va=level, **look)
+        axis.annotate(f"{count:,}", end, shift, ha=side, va=level, color=style.GREY, **_SMALL)
 
 
 def _scale_of_background(axis: Axes, classifiers: Classifiers) -> None:
@@ -172,25 +150,13 @@ def _scale_of_background(axis: Axes, classifiers: Classifiers) -> None:
     right.set_ylabel("background events, full symbols")
 
 
-def _count_at_limits(
-    axis: Axes, x: np.ndarray, found: Sequence[SICPoint], colour: str, lower: int
-) -> None:
-    """How many background events pass, below the arrows of a classifier, `lower` points further."""
-    look = {"color": colour, "fontsize": 5, "textcoords": "offset points"}
-    for position, point in zip(x, found, strict=True):
-        if point.is_lower_limit:
-            at, count = (position, point.value), str(printed_count(point.effective_background))
-            axis.annotate(count, at, (0, -3 - lower), ha="center", va="top", **look)
-
-
 def _best_of_curves(points: list[dict]) -> str:
     best: dict[str, dict] = {}
-    for point in points:
-        title = point["jet_definition"]
-        if title not in best or point["sic"] > best[title]["sic"]:
-            best[title] = point
+    for point in sorted(points, key=lambda point: -point["sic"]):
+        best.setdefault(point["jet_definition"], point)
+    titles = dict.fromkeys(point["jet_definition"] for point in points)
     return "highest: " + ", ".join(
-        f"{title} {point['classifier']} {point['sic']:.2f}" for title, point in best.items()
+        f"{title} {best[title]['classifier']} {best[title]['sic']:.2f}" for title in titles
     )
 
 
@@ -204,10 +170,9 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
     study, every = results.study, results.of_events
     _, masses = results.masses
     drawn = {title: every.only(wanted) for title, wanted in groups.items()}
-    absent = dict.fromkeys(
-        one.words for wanted in groups.values() for one in wanted if one not in every.score
-    )
     drawn = {title: classifiers for title, classifiers in drawn.items() if classifiers.score}
+    wanted = dict.fromkeys(one for of_group in groups.values() for one in of_group)
+    absent = dict.fromkeys(one.words for one in wanted if one not in every.score)
     figure, axes = style.panels(len(drawn), height=2.9, sharey=True)
     of_mass = results.events["m_neutralino"]
     points = []
@@ -218,32 +183,25 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
             look, label = style.look(classifier), classifier.words
             if not classifier.features and any(one.features for one in classifiers.score):
                 look, label = look | style.ALONE, f"{label}, scores alone"
-            style.measured(
-                axis,
-                masses + shift,
-                np.array([[point.value, point.low, point.high] for point in found]).T,
-                look,
-                label,
-                np.array([int(point.is_lower_limit) for point in found]),
-            )
-            _count_at_limits(axis, masses + shift, found, look["color"], lower=5 * (row % 2))
-            points += [
+            x, limit = masses + shift, np.array([point.is_lower_limit for point in found])
+            interval = np.array([[point.value, point.low, point.high] for point in found]).T
+            counts = [point.effective_background for point in found]
+            style.measured(axis, x, interval, look, label, limit.astype(int))
+            for i in np.flatnonzero(limit):  # how many background events pass, below the arrow
+                axis.annotate(
+                    str(printed_count(counts[i])), (x[i], interval[0, i]), (0, -3 - 5 * (row % 2)),
+                    ha="center", va="top", color=look["color"], **_SMALL,
+                )  # fmt: skip
+            points += style.rows(
                 {
-                    "group": title,
-                    **classifier.row(),
-                    "classifier": label,
-                    "neutralino_mass": mass,
-                    "drawn_at": mass + shift,
-                    "signal_events": np.count_nonzero(of_mass == mass),
-                    "signal_efficiency": point.signal_efficiency,
-                    "sic": point.value,
-                    "low": point.low,
-                    "high": point.high,
-                    "background_events": point.effective_background,
-                    "is_lower_limit": point.is_lower_limit,
+                    "group": title, **classifier.row(), "label": label,
+                    "neutralino_mass": masses, "drawn_at": x,
+                    "signal_events": [np.count_nonzero(of_mass == mass) for mass in masses],
+                    "signal_efficiency": [point.signal_efficiency for point in found],
+                    "sic": interval[0], "low": interval[1], "high": interval[2],
+                    "background_events": counts, "is_lower_limit": limit,
                 }
-                for mass, point in zip(masses, found, strict=True)
-            ]
+            )  # fmt: skip
         axis.set_title(title)
         style.neutralino_axis(axis, masses)
     axes[0].set_ylabel(rf"SIC at $\epsilon_S = {study.figures.working_point:g}$")
@@ -266,8 +224,6 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
     words = f"{limits} of {len(points)} points are lower limits"
     if measured:
         best = max(measured, key=lambda point: point["sic"])
-        words = (
-            f"highest: {best['group']} {best['classifier']} {best['sic']:.2f} "
-            f"at {best['neutralino_mass']} GeV; {words}"
-        )
+        name, mass = f"{best['group']} {best['classifier']}", best["neutralino_mass"]
+        words = f"highest: {name} {best['sic']:.2f} at {mass} GeV; {words}"
     return style.Drawing(figure, points, words)

@@ -54,23 +54,12 @@ _SPARE_MARKERS = ("h", "^", "v", "8", "H")
 _further: dict[tuple[str, ...], int] = {}  # what has no look of its own, numbered as it comes
 
 RC = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "legend.fontsize": 6.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "figure.titlesize": 7,
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "xtick.top": True,
-    "ytick.right": True,
-    "axes.linewidth": 0.7,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4,
-    "legend.frameon": False,
+    "font.size": 8, "figure.titlesize": 7, "legend.fontsize": 6.5, "legend.frameon": False,
+    "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
+    "axes.linewidth": 0.7, "lines.linewidth": 1.2, "lines.markersize": 4,
     "savefig.dpi": DOTS_PER_INCH,
-}
+}  # fmt: skip
 
 STOP_MASS, NEUTRALINO_MASS = r"$m_{\tilde{t}}$", r"$m_{\tilde{\chi}}$"  # in GeV
 SIGNAL_EFFICIENCY = r"signal efficiency $\epsilon_S$"
@@ -85,6 +74,21 @@ class Drawing:
     points: Sequence[Mapping[str, object]]
     words: str = ""
     more_points: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+
+
+def rows(columns: Mapping[str, object]) -> list[dict[str, object]]:
+    """Columns (n,) of points, arrays or lists, or what all of them have, as one mapping a row.
+
+    Example:
+        >>> ["{network} {seed}".format(**row) for row in rows({"network": "CNN", "seed": [0, 1]})]
+        ['CNN 0', 'CNN 1']
+    """
+    own = {
+        name: column for name, column in columns.items() if isinstance(column, list | np.ndarray)
+    }
+    return [
+        {**columns, **dict(zip(own, row, strict=True))} for row in zip(*own.values(), strict=True)
+    ]
 
 
 def apply() -> None:
@@ -186,10 +190,8 @@ def measured(
     No line leads to a limit: how high it stands says only how few events there are.
 
     Args:
-        x: (m,)
-        interval: (3, m) value, lower and upper end; NaN is not drawn.
-        look: colour, marker and line of the classifier.
-        label: its name in the legend.
+        x, interval: (m,) and (3, m) value, lower and upper end; NaN is not drawn.
+        look, label: of the classifier, its name in the legend.
         limit: (m,) 1 where the value is a lower limit, -1 an upper limit, 0 where it is measured.
     """
     limit = np.zeros(len(x), int) if limit is None else limit
@@ -202,12 +204,9 @@ def measured(
         at = limit == sign
         axis.plot(x[at], value[at], **look | {"linestyle": ""}, markerfacecolor="white")
         for position, end in zip(x[at], value[at], strict=True):
+            arrow = {"arrowstyle": "<|-", "color": look["color"], "fill": False}
             axis.annotate(
-                "",
-                (position, end),
-                xytext=(0, 14 * sign),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "<|-", "color": look["color"], "fill": False},
+                "", (position, end), (0, 14 * sign), textcoords="offset points", arrowprops=arrow
             )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from command import InputError
@@ -32,30 +33,24 @@ def training_curves(results: Results) -> style.Drawing:
     points = []
     for training, path in histories(results).items():
         (definition,), (network,), seed = training.jet_definitions, training.networks, training.seed
-        rows = _history(path)
+        epoch, of_training, validation, error = _history(path)
         axis, look = panel[definition], style.look(training)
-        epoch, of_training, validation, error = zip(*rows, strict=True)
-        best = validation.index(min(validation))
+        best = validation.argmin()
         alpha = 1 if seed == results.study.classifiers.seeds[0] else 0.35
         line = {"color": look["color"], "linewidth": 0.8, "alpha": alpha}
         axis.plot(epoch, of_training, linestyle=":", marker=".", markersize=2, **line)
         axis.errorbar(epoch, validation, error, **line)
-        best_look = look | {"linestyle": "-", "alpha": alpha}
         label = network if alpha == 1 else None
-        axis.plot(epoch[best], validation[best], **best_look, label=label)
-        points += [
+        look |= {"linestyle": "-", "alpha": alpha}
+        axis.plot(epoch[best], validation[best], **look, label=label)
+        points += style.rows(
             {
-                "jet_definition": definition,
-                "network": network,
-                "seed": seed,
-                "epoch": int(row[0]),
-                "training_loss": row[1],
-                "validation_loss": row[2],
-                "validation_loss_error": row[3],
-                "is_best": i == best,
+                "jet_definition": definition, "network": network, "seed": seed,
+                "epoch": epoch.astype(int), "training_loss": of_training,
+                "validation_loss": validation, "validation_loss_error": error,
+                "is_best": np.arange(len(epoch)) == best,
             }
-            for i, row in enumerate(rows)
-        ]
+        )  # fmt: skip
     epochs = max(point["epoch"] for point in points)
     for definition, axis in panel.items():
         axis.set(title=definition, xlabel="epoch", xlim=(0.5, epochs + 0.5))
@@ -75,13 +70,13 @@ def training_curves(results: Results) -> style.Drawing:
     return style.Drawing(figure, points, f"{len(histories(results))} trainings, {epochs} epochs")
 
 
-def _history(path: Path) -> list[tuple[float, ...]]:
-    """Epoch, counted from 1, loss of training, of validation, and its error, of every epoch."""
+def _history(path: Path) -> np.ndarray:
+    """Epochs, counted from 1, losses of training and of validation, and its errors: (4, epochs)."""
     columns = ("epoch", "training_loss", "loss", "loss_error")
     try:
-        rows = [[float(row[name]) for name in columns] for row in read_csv(path)]
+        history = np.array([[float(row[name]) for name in columns] for row in read_csv(path)])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a history that train.py wrote ({error!r})") from None
-    if not rows:
+    if not len(history):
         raise InputError(f"{path}: holds no epoch, expected one row for each")
-    return [(row[0] + 1, *row[1:]) for row in rows]
+    return history.T + np.array([[1], [0], [0], [0]])

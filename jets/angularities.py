@@ -22,11 +22,6 @@ def angularities(images: SparseImages, side: int, jet_definition: str) -> np.nda
     z is a pixel's share of the image's pT, theta the distance of its centre from the jet axis over
     the jet radius. A pixel that is filled in two channels counts as two.
 
-    Args:
-        images: n jets.
-        side: pixels along one side of the image.
-        jet_definition: `AK08`, `AK10` or `AK14`.
-
     Returns:
         Structured (n,) float32, a field for each of `ANGULARITIES`; 0 for a jet without pixels.
 

@@ -1,13 +1,25 @@
 """Which classifier a score or a number is of: the key of every table, and its names for people."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from study import SHUFFLED
 
 HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS = "held-out events", "held-out jets", "training jets"
-COLUMNS = ("jet_definition", "network", "features", "trees")  # of tables: a classifier's key
-_BETWEEN = " + "  # names in one of these columns
+
+
+class Key(NamedTuple):
+    """The columns of a table that say which classifier a row is of; empty if there is none."""
+
+    jet_definition: str
+    network: str
+    features: str
+    trees: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> Self:
+        """Of a row that was read."""
+        return cls(*(row[name] for name in cls._fields))
 
 
 class Classifier(NamedTuple):
@@ -76,18 +88,14 @@ class Classifier(NamedTuple):
         between = "_" if self.level == "events" else "/"
         return between.join(filter(None, names)) + SHUFFLED * self.permuted
 
-    def row(self) -> dict[str, str]:
-        """Its part of a row in a table: its name in words and `COLUMNS`, empty if there is none."""
-        key = (*map(_BETWEEN.join, self[:3]), self.trees)
-        return {"classifier": self.words} | dict(zip(COLUMNS, key, strict=True))
+    @property
+    def key(self) -> Key:
+        """Its key in tables."""
+        return Key(*map(" + ".join, self[:3]), self.trees)
 
-    @classmethod
-    def of_row(cls, row: Mapping[str, str], prefix: str = "") -> "Classifier":
-        """The classifier of a row of a table, whose columns may have a prefix.
+    def row(self) -> dict[str, object]:
+        """Its part of a row in a table: itself, in words; its name with jets; and its key."""
+        return {"classifier": self, "label": self._replace(seed=None).label} | self.key._asdict()
 
-        >>> classifier = Classifier(("AK08", "AK10"), ("CNN",), (), HELD_OUT_EVENTS)
-        >>> Classifier.of_row(classifier.row()) == classifier
-        True
-        """
-        *names, trees = (row[prefix + column] for column in COLUMNS)
-        return cls(*(tuple(filter(None, name.split(_BETWEEN))) for name in names), trees)
+    def __str__(self) -> str:
+        return self.words

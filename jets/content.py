@@ -34,7 +34,7 @@ def of_collisions(events: Events) -> np.ndarray:
 def of_published(jets: np.ndarray, images: SparseImages, jet_definition: str) -> np.ndarray:
     """The hash (n,) of the jets (n, 3), pT 0 where there is none, with their 3 n images.
 
-    An event may well look alike in two jet definitions: the hashes of two have nothing in common.
+    An event may look alike in two jet definitions: the hashes of two have nothing in common.
     """
     pixels = _sums(_hashes(images.pixels, images.values), images.offsets).reshape(jets.shape)
     exists = jets["pt"] > 0
@@ -45,13 +45,10 @@ def of_published(jets: np.ndarray, images: SparseImages, jet_definition: str) ->
 
 
 def refuse_copies(contents: Iterable[tuple[Path, np.ndarray, np.ndarray]]) -> None:
-    """Let no event through that is there twice.
+    """InputError if an event is there twice, with both places, and how many there are.
 
     Args:
         contents: of each file its path, and the row (n,) and hash (n,) of every event.
-
-    Raises:
-        InputError: one is, with both places, and how many there are.
     """
     paths, rows, hashes = zip(*contents, strict=True)
     file = np.repeat(np.arange(len(paths)), [len(some) for some in rows])

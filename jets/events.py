@@ -66,30 +66,26 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "events": (0, math.inf),
 }
 KINDS = 8  # by which `kind` tells type and charge apart
-OBJECT_RANGES = (  # what the columns below can hold; any phi is turned into their range
-    ("eta", -32767 * ANGLE_STEP, 32767 * ANGLE_STEP),
-    ("type", 0, KINDS - 1),
-    ("charge", -1, 1),
-    ("jet", 0, JETS_PER_EVENT),
-)
-AS_STORED = ("objects/eta", "objects/phi", "veto_score")  # may be any number; NaN: no veto
+ANY = ("objects/eta", "objects/phi", "veto_score")  # in steps; NaN: no veto
+WEIGHT = {"weight": np.dtype("<f8")}  # which a file may lack
 STORED_OBJECTS = {
     f"objects/{name}": np.dtype(kind)
     for name, kind in (("pt", "<f2"), ("eta", "<i2"), ("phi", "<i2"), ("kind", "u1"), ("jet", "u1"))
 }
-INTEGER_64_MAX = 2**63 - 1
 NUMBER_MAX = 2**31 - 1  # of a background file, or GeV: what the table of events can hold
+NON_NEGATIVE = (float, 0, math.inf)
 ATTRIBUTES = {  # type and range of each, besides process, parameters and index
-    "cross_section_pb": (float, 0, math.inf),
-    "cross_section_error_pb": (float, 0, math.inf),
+    "cross_section_pb": NON_NEGATIVE,
+    "cross_section_error_pb": NON_NEGATIVE,
     "generated": (int, 0, math.inf),
     "selected": (int, 0, math.inf),
     "selection_efficiency": (float, 0, 1),
-    "selection_efficiency_error": (float, 0, math.inf),
+    "selection_efficiency_error": NON_NEGATIVE,
 }
 # The attributes that normalise weights, and what stands for those that a file lacks.
 OF_WEIGHTS = {"normalised_to_pb": "cross_section_pb", "sum_of_weights": "generated"}
 PER_EVENT = ("observables", "lepton", "truth", "pt_hat", "veto_score")  # one row each
+FLAT = (("jets", "jet_offsets"), ("objects", "object_offsets"))
 REMEDY = "simulate or copy it again"
 
 
@@ -98,8 +94,7 @@ class Events:
     """The events of one file, all past the loose preselection; momenta in GeV.
 
     Attributes:
-        attributes: process, its parameters, index, cross section, efficiency, settings, seeds,
-            versions.
+        attributes: as doc/data-format.md lists them.
         cut_flow: structured (name, events), from all that were begun.
         observables, lepton: structured (n,); pt_hat, veto_score (the early veto's): (n,) f4.
         jets: the R = 0.4 jets, structured, flat; jet_offsets (n + 1,).
@@ -147,18 +142,13 @@ class Events:
 
     def take(self, chosen: np.ndarray) -> "Events":
         """The events of a mask (n,); attributes and cut flow stay those of the file."""
-        jets, jet_offsets = take(self.jet_offsets, chosen)
-        objects, object_offsets = take(self.object_offsets, chosen)
-        return replace(
-            self,
-            large_r={name: table[chosen] for name, table in self.large_r.items()},
-            jets=self.jets[jets],
-            jet_offsets=jet_offsets,
-            objects=self.objects[objects],
-            object_offsets=object_offsets,
-            weight=None if self.weight is None else self.weight[chosen],
-            **{name: getattr(self, name)[chosen] for name in PER_EVENT},
-        )
+        columns = {name: vars(self)[name][chosen] for name in PER_EVENT}
+        for rows, offsets in FLAT:
+            taken, columns[offsets] = take(vars(self)[offsets], chosen)
+            columns[rows] = vars(self)[rows][taken]
+        large_r = {name: table[chosen] for name, table in self.large_r.items()}
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(self, large_r=large_r, weight=weight, **columns)
 
     @property
     def sum_of_weights(self) -> float:
@@ -174,7 +164,7 @@ class Events:
 
     @property
     def generator_weight(self) -> np.ndarray:
-        """The generator's weights (n,), 1 where a file has none."""
+        """(n,), 1 where a file has none."""
         return np.ones(len(self)) if self.weight is None else self.weight / self.unit_weight
 
     @property
@@ -195,46 +185,28 @@ class Events:
         return self.observables["n_jets"] >= JETS_MIN
 
 
-def rounded(column: np.ndarray) -> np.ndarray:
-    """Float32 with 13 bits of mantissa, which compress far better."""
-    dropped = 23 - MANTISSA_BITS
-    bits = column.copy().view(np.uint32)
-    finite = np.isfinite(column)
-    bits[finite] = (bits[finite] + (1 << (dropped - 1))) & np.uint32(-(1 << dropped) & 0xFFFFFFFF)
-    return bits.view(np.float32)
-
-
 def merge(parts: list[Events], attributes: dict) -> Events:
-    """The events of several files, in that order, under new attributes.
+    """The events of several files under new attributes.
 
-    Without weights, for each file's are normalised on their own.
+    Without weights, because those of each file are normalised on their own.
     """
-
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([vars(part)[name] for part in parts])
-
-    def joined_offsets(name: str) -> np.ndarray:
-        return offsets_from(np.concatenate([np.diff(vars(part)[name]) for part in parts]))
-
+    tables = [vars(part) | part.large_r for part in parts]
     cut_flow = parts[0].cut_flow.copy()
     cut_flow["events"] = np.sum([part.cut_flow["events"] for part in parts], axis=0)
-    return Events(
-        attributes,
-        cut_flow,
-        large_r={
-            name: np.concatenate([part.large_r[name] for part in parts]) for name in JET_DEFINITIONS
-        },
-        **{name: joined(name) for name in (*PER_EVENT, "jets", "objects")},
-        **{name: joined_offsets(name) for name in ("jet_offsets", "object_offsets")},
-    )
+    columns = {
+        name: np.concatenate([table[name] for table in tables])
+        for name in (*PER_EVENT, *JET_DEFINITIONS, "jets", "objects")
+    }
+    for _, name in FLAT:
+        columns[name] = offsets_from(np.concatenate([np.diff(table[name]) for table in tables]))
+    return _of_columns(columns | {"cut_flow": cut_flow}, attributes)
 
 
 def write_events(path: Path, events: Events) -> None:
-    """Write one file, atomically.
+    """Write one file, atomically; it may be empty, as chunks are.
 
     Raises:
-        InputError: a number that the file's type cannot hold, or anything that `read_events` would
-            refuse, but for a file without events, as chunks may be.
+        InputError: a number that the file's type cannot hold, or that `read_events` would refuse.
     """
     arrays = to_arrays(path, events)
     attributes = {"layout": LAYOUT}
@@ -263,35 +235,30 @@ def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
     Raises:
         InputError: a number that the file's type cannot hold; `path` is for the sentence.
     """
-    tables = vars(events) | events.large_r
-    arrays = {name: narrowed(path, name, tables[name], dtype) for name, dtype in TABLES.items()}
-    if events.weight is not None:
-        arrays["weight"] = narrowed(path, "weight", events.weight, np.dtype("<f8"))
     objects = events.objects
-    for name, low, high in OBJECT_RANGES:
-        hdf5.require_range(path, f"objects/{name}", objects[name], low, high, hdf5.UNWRITTEN)
+    for name, high in (("type", KINDS - 1), ("jet", JETS_PER_EVENT)):  # they share a number
+        hdf5.require_range(path, f"objects/{name}", objects[name], 0, high, hdf5.UNWRITTEN)
     phi = objects["phi"]
     hdf5.require(path, "objects/phi", phi, np.isfinite(phi), "an angle", hdf5.UNWRITTEN)
     # Half a step beyond pi may come back from a file: such angles stay bit for bit.
     turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
     phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
-    stored = {
+    tables = vars(events) | events.large_r
+    tables |= {
         "objects/pt": objects["pt"],
         "objects/eta": np.rint(objects["eta"] / ANGLE_STEP),
         "objects/phi": np.rint(phi / ANGLE_STEP),
         "objects/kind": objects["type"] + KINDS * (objects["charge"] + 1),
         "objects/jet": objects["jet"] @ 4 ** np.arange(len(JET_DEFINITIONS)),
     }
-    for name, dtype in STORED_OBJECTS.items():
-        arrays[name] = narrowed(path, name, stored[name], dtype)
-    return arrays
+    types = TABLES | STORED_OBJECTS | (WEIGHT if events.weight is not None else {})
+    return {name: _narrowed(path, name, tables[name], dtype) for name, dtype in types.items()}
 
 
-def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A table or column in the type of the file, which holds each number as closely as it should.
 
-    Raises:
-        InputError: the type cannot hold a number; `path` and `name` are for the sentence.
+    Float32 is rounded to 13 bits of mantissa, which compress far better.
     """
     if dtype.names:
         stored = np.empty(table.shape, dtype)
@@ -300,7 +267,7 @@ def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.nd
                 raise InputError(
                     f"{path}: dataset {name!r} has no column {field!r}; {hdf5.UNWRITTEN}"
                 )
-            stored[field] = narrowed(path, f"{name}/{field}", table[field], dtype[field].base)
+            stored[field] = _narrowed(path, f"{name}/{field}", table[field], dtype[field].base)
         return stored
     if table.dtype.kind == "U":
         table = np.char.encode(table, "utf-8")
@@ -312,7 +279,11 @@ def narrowed(path: Path, name: str, table: np.ndarray, dtype: np.dtype) -> np.nd
         smallest = float(most.smallest_subnormal)
         good = np.isclose(stored, table, most.eps, smallest, equal_nan=True)
     hdf5.require(path, name, table, good, f"what the type {dtype} can hold", hdf5.UNWRITTEN)
-    return rounded(stored) if dtype == np.float32 else stored
+    if dtype == np.float32:
+        dropped = 23 - MANTISSA_BITS
+        bits, finite = stored.view(np.uint32), np.isfinite(stored)
+        bits[finite] = (bits[finite] + (1 << (dropped - 1))) & np.uint32(2**32 - (1 << dropped))
+    return stored
 
 
 def _checksum(attributes: dict, arrays: dict[str, np.ndarray]) -> str:
@@ -343,13 +314,11 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     """Read and verify one file; only a chunk may be empty.
 
     Raises:
-        InputError: missing, truncated or foreign file; missing or wrongly shaped dataset; numbers
-            of events that differ; no events; a checksum that does not hold.
+        InputError: what is wrong with the file, a dataset, a number, or the checksum.
     """
     with hdf5.opened(path, REMEDY) as file:
         attributes = _attributes(path, file)
-        types = TABLES | STORED_OBJECTS
-        types |= {"weight": np.dtype("<f8")} if "weight" in file else {}
+        types = TABLES | STORED_OBJECTS | (WEIGHT if "weight" in file else {})
         arrays = {
             name: hdf5.read(file, name, dtype, REMEDY, casting="no")
             for name, dtype in types.items()
@@ -368,13 +337,9 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
     objects["type"] = kind % KINDS
     objects["charge"] = (kind // KINDS).astype(np.int8) - 1
     objects["jet"] = member[:, None] // 4 ** np.arange(len(JET_DEFINITIONS)) % 4
-    return Events(
-        attributes={name: value for name, value in attributes.items() if name != "layout"},
-        large_r={name: arrays[name] for name in JET_DEFINITIONS},
-        objects=objects,
-        weight=arrays.get("weight"),
-        **{name: arrays[name] for name in TABLES if name not in JET_DEFINITIONS},
-    )
+    columns = {name: arrays[name] for name in arrays if name not in STORED_OBJECTS}
+    del attributes["layout"]
+    return _of_columns(columns | {"objects": objects}, attributes)
 
 
 def _attributes(path: Path, file: h5py.File) -> dict:
@@ -393,35 +358,31 @@ def _check_attributes(path: Path, attributes: dict, weighted: bool, remedy: str)
 
     def require(name: str, good: bool, expected: str) -> None:
         if not good:
-            found = f"attribute {name!r} is {attributes[name]!r}"
-            raise InputError(f"{path}: {found}, expected {expected}; {remedy}")
+            found = repr(attributes[name]) if name in attributes else "missing"
+            raise InputError(
+                f"{path}: attribute {name!r} is {found}, expected {expected}; {remedy}"
+            )
 
     for name, value in attributes.items():
-        require(name, isinstance(value, str | int | float), "text or a number")
         if isinstance(value, str):
             plain = value.encode(errors="ignore").decode().rstrip("\0")
             require(name, value == plain, "text that UTF-8 can hold, without a zero at its end")
-        if isinstance(value, int):
-            require(name, abs(value) <= INTEGER_64_MAX, "an integer of 64 bits")
+        else:
+            good = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+            require(name, good, "text or a number of 64 bits")
     process = of_role(SIGNAL, BACKGROUND).get(attributes.get("process"))
-    parameters = process.parameters if process else ()
-    rules = ATTRIBUTES | {
-        name: (float, 0, math.inf) for name in (*OF_WEIGHTS, "sum_of_squares") if name in attributes
-    }
-    rules |= {name: (int, NONE, NONE) for name in STATED if name in attributes}
-    rules["index"] = (int, NONE, NONE)
-    for name in parameters or ("index",):
-        rules[name] = (int, 1, BEAM_ENERGY) if name in STATED else (int, 0, NUMBER_MAX)
-    for name in ("process", *rules):
-        if name not in attributes:
-            raise InputError(f"{path}: attribute {name!r} is missing; {remedy}")
     if process is None:
-        raise InputError(f"{path}: {unregistered(attributes['process'])}")
+        raise InputError(f"{path}: {unregistered(attributes.get('process'))}")
+    there = attributes.keys()
+    rules = ATTRIBUTES | dict.fromkeys(there & {*OF_WEIGHTS, "sum_of_squares"}, NON_NEGATIVE)
+    rules |= dict.fromkeys(("index", *(there & {*STATED})), (int, NONE, NONE))
+    for name in process.parameters or ("index",):
+        rules[name] = (int, 1, BEAM_ENERGY) if name in STATED else (int, 0, NUMBER_MAX)
     for name, (kind, low, high) in rules.items():
-        value = attributes[name]
-        is_number = isinstance(value, (int, kind)) and math.isfinite(value)
-        require(name, is_number, "an integer" if kind is int else "a number")
-        require(name, low <= value <= high, f"{low} to {high:g}")
+        value = attributes.get(name)
+        good = isinstance(value, (int, kind)) and math.isfinite(value) and low <= value <= high
+        what = "an integer" if kind is int else "a number"
+        require(name, good, f"{what} of {low} to {high:g}")
     generated = attributes["generated"]
     require("selected", attributes["selected"] <= generated, f"at most {generated} events")
     for name, instead in OF_WEIGHTS.items() if weighted else ():
@@ -454,7 +415,7 @@ def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
         full: column
         for name, array in arrays.items()
         for full, column in hdf5.columns(name, array).items()
-        if name not in AS_STORED
+        if name not in ANY
     }
     for name, column in every.items():
         if (last := name.rpartition("/")[2]) in RANGES:
@@ -470,6 +431,10 @@ def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
 def of_chunk(columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict) -> Events:
     """Events from named columns, such as `collisions` makes them."""
     flow = np.array([(name.encode(), n) for name, n in cut_flow.items()], TABLES["cut_flow"])
+    return _of_columns(columns | {"cut_flow": flow}, attributes)
+
+
+def _of_columns(columns: dict[str, np.ndarray], attributes: dict) -> Events:
     large_r = {name: columns[name] for name in JET_DEFINITIONS}
-    rest = {name: value for name, value in columns.items() if name not in JET_DEFINITIONS}
-    return Events(attributes=attributes, cut_flow=flow, large_r=large_r, **rest)
+    rest = {name: column for name, column in columns.items() if name not in JET_DEFINITIONS}
+    return Events(attributes, large_r=large_r, **rest)

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +17,18 @@ from products import atomic_write
 MOST_COMPRESSED = 1032  # numbers of bytes that deflate can make one of
 UNWRITTEN = "it was not written"  # the remedy of a writer, for which there is none
 # Where the references of a damaged file lead; other numbers are the system's own complaints.
-OF_THE_FILE = (errno.EINVAL, errno.EFAULT, errno.EOVERFLOW, errno.EFBIG)
-OF_THE_FILE += (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+OF_THE_FILE = {"EINVAL", "EFAULT", "EOVERFLOW", "EFBIG", "ENOENT", "ENOTDIR", "EISDIR"}
+
+
+def require_space(folder: Path, size: int) -> None:
+    """OSError if so many bytes do not fit: on a full disk HDF5 itself crashes."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextmanager
 def written(path: Path, **options: str) -> Iterator[h5py.File]:
-    """A new HDF5 file, made in memory and written whole, atomically; `options` of `h5py.File`.
-
-    On a full disk HDF5 itself crashes when it closes a file.
-    """
+    """A new HDF5 file, made in memory and written whole, atomically; `options` of `h5py.File`."""
     with h5py.File(path.name, "w", driver="core", backing_store=False, **options) as file:
         yield file
         file.flush()
@@ -39,8 +42,8 @@ def opened(path: Path, remedy: str) -> Iterator[h5py.File]:
     """An HDF5 file to read; `remedy` says what to do about a bad one, such as `fetch it again`.
 
     Raises:
-        InputError: no such file, no regular file, no HDF5, what h5py finds wrong while it is open,
-            or what the system says: a lock, no permission, no descriptors left.
+        InputError: no such file, no HDF5, what h5py finds wrong while it is open, or what the
+            system says: a lock, no permission, no descriptors left.
     """
     if not path.exists():
         what = "a link to nothing" if path.is_symlink() else "no such file"
@@ -67,20 +70,16 @@ def _complaint(error: Exception, remedy: str) -> str:
         return f"marked as open in a program that writes it ({reason}); close that program"
     if isinstance(error, PermissionError):
         return "no permission to read it; mend its permissions"
-    if number is not None and number not in OF_THE_FILE:
+    if number is not None and errno.errorcode.get(number) not in OF_THE_FILE:
         return f"cannot be read: {os.strerror(number)}"
     return f"not a complete HDF5 file ({reason}); {remedy}"
 
 
 def dataset(file: h5py.File, name: str, remedy: str) -> h5py.Dataset:
-    """A dataset that can be read and holds the rows it declares.
+    """A dataset that can be read and holds the rows it declares, or an InputError.
 
     A damaged file can declare any shape: one that its bytes cannot fill, however well compressed,
     is refused before memory is asked for it. Chunks may be left unwritten, but not all of them.
-
-    Raises:
-        InputError: it is missing, declares too much, holds nothing, or asks for a filter that is
-            not there.
     """
     found, named = file.get(name), f"{file.filename}: dataset {name!r}"
     if not isinstance(found, h5py.Dataset) or found.shape is None:
@@ -117,14 +116,7 @@ def read(
     rows: slice | tuple[()] = (),
     casting: str = "safe",
 ) -> np.ndarray:
-    """Some rows of a `dataset` of some type.
-
-    Args:
-        casting: numpy's rule; `safe` takes any that `dtype` holds exactly, such as a narrower one.
-
-    Raises:
-        InputError: those of `dataset`, or another type.
-    """
+    """Some rows of a `dataset`; InputError if its type is not to be cast to `dtype`."""
     stored = dataset(file, name, remedy)
     if stored.dtype.names != dtype.names or not np.can_cast(stored.dtype, dtype, casting):
         raise InputError(
@@ -156,14 +148,11 @@ def require(
     remedy: str,
     rows: Sequence[int] | np.ndarray | None = None,
 ) -> None:
-    """Refuse a column (n, ...) of which an entry is not `good`, naming the first such.
+    """InputError that names the first entry of a column (n, ...) that is not `good`, if any.
 
     Args:
         good: of its shape, or (n,).
         rows: (n,) the numbers of its rows in the file, if it is not the whole dataset.
-
-    Raises:
-        InputError: with the row and what was found.
     """
     if not good.all():
         bad = tuple(np.argwhere(~good)[0])
@@ -175,16 +164,9 @@ def require(
 
 
 def require_range(
-    path: Path | str,
-    name: str,
-    column: np.ndarray,
-    low: float,
-    high: float,
-    remedy: str,
-    rows: Sequence[int] | np.ndarray | None = None,
+    path: Path | str, name: str, column: np.ndarray, low: float, high: float, *more: object
 ) -> None:
-    """`require` numbers from `low` to `high`; no NaN."""
+    """`require` numbers from `low` to `high`, no NaN; `more` is its remedy and rows."""
     if column.size and not (column.min() >= low and column.max() <= high):
         expected = f"{low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-        good = (column >= low) & (column <= high)
-        require(path, name, column, good, expected, remedy, rows)
+        require(path, name, column, (column >= low) & (column <= high), expected, *more)

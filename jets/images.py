@@ -47,7 +47,7 @@ class SparseImages:
         return np.diff(self.offsets)
 
     def take(self, images: np.ndarray) -> "SparseImages":
-        """Some of the images, in the order of their numbers `images` (m,)."""
+        """The images of these numbers (m,), in their order."""
         source, offsets = take(self.offsets, images)
         return SparseImages(offsets, self.pixels[source], self.values[source])
 
@@ -68,7 +68,6 @@ def sum_deposits(
 
     Args:
         image, pixel, value: (m,) image number, flat pixel index and GeV of every deposit.
-        n_images: number of images, those without deposits included.
     """
     width = 1 + int(np.iinfo(np.uint16).max)
     key, inverse = np.unique(image.astype(np.int64) * width + pixel, return_inverse=True)
@@ -91,8 +90,7 @@ def draw(
     """Images of jets from their constituents, as the module says; what falls outside is dropped.
 
     Args:
-        pt: GeV, (m,), of all constituents, jet after jet.
-        eta, phi: (m,).
+        pt, eta, phi: (m,) of all constituents, jet after jet; GeV.
         kind: (m,) 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon.
         offsets: (n + 1,) where each jet begins.
         axis_eta, axis_phi: (n,) of the jets.
@@ -104,7 +102,9 @@ def draw(
     x = eta.astype(np.float64) - axis_eta[jet]
     y = delta_phi(phi.astype(np.float64), axis_phi[jet])
     up_x, up_y = np.zeros(n_jets), np.ones(n_jets)
-    hardest = _hardest(pt, jet, offsets)
+    # The hardest constituent of every jet that has any, the first of equals.
+    order = np.lexsort((-pt, jet))
+    hardest = order[offsets[:-1][np.diff(offsets) > 0]]
     distance = np.hypot(x[hardest], y[hardest])
     off_axis = (distance > 0) & oriented
     hardest, distance = hardest[off_axis], distance[off_axis]
@@ -119,30 +119,10 @@ def draw(
     return sum_deposits(jet[inside], pixel[inside], pt[inside], n_jets)
 
 
-def _hardest(pt: np.ndarray, jet: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The hardest constituent of every jet that has any, the first of equals."""
-    filled = np.flatnonzero(np.diff(offsets))
-    maximum = np.zeros(len(offsets) - 1, pt.dtype)
-    if len(filled):
-        maximum[filled] = np.maximum.reduceat(pt, offsets[filled])
-    candidates = np.flatnonzero(pt == maximum[jet])
-    return candidates[np.unique(jet[candidates], return_index=True)[1]]
-
-
 def draw_events(
     events: Events, jet_definition: str, wanted: np.ndarray, oriented: bool = True
 ) -> SparseImages:
-    """Images of some large-R jets of our own collisions.
-
-    Args:
-        events: n events.
-        jet_definition: `AK08`, `AK10` or `AK14`.
-        wanted: (n, 3) bool.
-        oriented: see `draw`.
-
-    Returns:
-        One image a wanted jet, ordered by event and jet number.
-    """
+    """Images of the large-R jets `wanted` (n, 3) of n events, by event and jet number."""
     event = events_of(events.object_offsets)
     k = events.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)]
     member = np.flatnonzero(k < JETS_PER_EVENT)

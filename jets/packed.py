@@ -5,11 +5,9 @@ hold the jets that the networks see, sorted by split, event and jet number, so t
 contiguous range (layouts: doc/data-format.md).
 """
 
-import errno
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +16,6 @@ from tempfile import TemporaryFile
 import h5py
 import numpy as np
 
-from command import InputError
 from jets import hdf5
 from jets.images import SparseImages
 from jets.ragged import offsets_from
@@ -49,20 +46,16 @@ _COLUMNS = {
 }
 
 
-# --- The table of events ------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class EventTable:
     """All events of a study.
 
     Attributes:
-        events: structured (n,), `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters
-            of the process, whatever it calls them, -1 where it has none; n_jets -1 where unknown
-            (published files); weight 1 of events that have none.
+        events: (n,) `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters of any
+            process, -1 where it has none; n_jets -1 where unknown; weight 1 where there is none.
         observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
-        samples: structured, `SAMPLE_DTYPE`, one row a mass point or background file; `events`
-            counts the fully selected ones; NaN where unknown.
+        samples: `SAMPLE_DTYPE`, one row a mass point or background file; `events` counts the fully
+            selected ones; NaN where unknown.
         source: `collisions` or `published files`.
     """
 
@@ -89,14 +82,10 @@ def read_event_table(path: Path) -> EventTable:
         events = hdf5.read(file, "events", EVENT_DTYPE, REMEDY)
         good = np.isfinite(events["weight"])
         hdf5.require(path, "events/weight", events["weight"], good, "a finite number", REMEDY)
-        samples = hdf5.read(file, "samples", SAMPLE_DTYPE, REMEDY)
-        observables = None
+        samples, observables = hdf5.read(file, "samples", SAMPLE_DTYPE, REMEDY), None
         if "observables" in file:
             observables = hdf5.read(file, "observables", np.dtype("<f4"), REMEDY)
         return EventTable(events, observables, samples, str(file.attrs["source"]))
-
-
-# --- The packed jets ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -108,7 +97,6 @@ class PackedJets:
         images: their n images, GeV.
         side: pixels along one side of the image.
         mass_mean, mass_std: of the training jets, TeV.
-        jet_definition: `AK08`, `AK10` or `AK14`.
     """
 
     jets: np.ndarray
@@ -126,86 +114,73 @@ class PackedJets:
         return replace(self, jets=self.jets[rows], images=self.images.take(rows))
 
 
-class JetWriter:
-    """Collects jets sample by sample and lays them down split by split; see `jet_writer`."""
+@contextmanager
+def jet_writer(
+    path: Path, jet_definition: str, side: int
+) -> Iterator[Callable[[np.ndarray, SparseImages], None]]:
+    """Packed jets, taken sample by sample, laid down split by split, written atomically at the end.
 
-    def __init__(self, path: Path, jet_definition: str, side: int, scratch: list[dict]):
-        self.path, self.jet_definition, self.side = path, jet_definition, side
-        self._scratch = scratch  # of every split, a file for each column
+    The splits grow side by side in nameless scratch files beside the product, so memory never holds
+    more than what one call brings.
 
-    def add(self, jets: np.ndarray, images: SparseImages) -> None:
-        """Append jets, structured (m,) `JET_DTYPE`, and their m images.
+    Yields:
+        A function that appends jets, structured (m,) `JET_DTYPE`, and their m images.
 
-        Raises:
-            InputError: numbers that `read_jets` would refuse.
-        """
-        _check(self.path, jets, images, self.side, hdf5.UNWRITTEN)
-        for split, scratch in enumerate(self._scratch):
+    Raises:
+        InputError: numbers that `read_jets` would refuse.
+        OSError: no space left.
+    """
+
+    def add(jets: np.ndarray, images: SparseImages) -> None:
+        _check(path, jets, images, side, hdf5.UNWRITTEN)
+        for split, files in enumerate(scratch):
             rows = np.flatnonzero(jets["split"] == split)
             part = images.take(rows)
             columns = (jets[rows], part.counts(), part.pixels, part.values)
             for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True):
-                scratch[name].write(column.astype(dtype, copy=False).tobytes())
+                files[name].write(column.astype(dtype, copy=False).tobytes())
 
-    def finish(self) -> None:
-        """Write the product, atomically.
-
-        Raises:
-            OSError: no space left; HDF5 itself would crash.
-        """
-        sizes = {name: sum(files[name].tell() for files in self._scratch) for name in _COLUMNS}
-        if shutil.disk_usage(self.path.parent).free < sum(sizes.values()):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        with atomic_write(self.path) as temporary, h5py.File(temporary, "w") as file:
-            for name in ("jets", "pixels", "values"):
-                dtype, first = _COLUMNS[name], 0
-                shape = (sizes[name] // dtype.itemsize,)
-                chunks = (min(CHUNK, *shape),)
-                dataset = file.create_dataset(name, shape, dtype, chunks=chunks, **_STORED)
-                for part in self._parts(name):
-                    dataset[first : first + len(part)] = part
-                    first += len(part)
-            counts = np.concatenate([np.zeros(0, np.int64), *self._parts("counts")])
-            file.create_dataset("offsets", data=offsets_from(counts), **_STORED)
-            # Of all that decides a training; held-out jets may come and go without a new one.
-            digest = hashlib.sha256(f"{self.jet_definition} {self.side}".encode())
-            for name in _COLUMNS:
-                for part in self._parts(name, HELD_OUT):
-                    digest.update(part)
-            jets = file["jets"][()]
-            mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
-            file.attrs.update(
-                jet_definition=self.jet_definition,
-                pixels=self.side,
-                channels=list(CHANNELS),
-                mass_mean=mass.mean(),
-                mass_std=mass.std(),
-                training_sha256=digest.hexdigest(),
-            )
-
-    def _parts(self, name: str, n_splits: int = len(SPLITS)) -> Iterator[np.ndarray]:
+    def parts(name: str, n_splits: int = len(SPLITS)) -> Iterator[np.ndarray]:
         """One column of the first splits, in order, some chunks at a time."""
-        dtype = _COLUMNS[name]
-        for scratch in self._scratch[:n_splits]:
-            scratch[name].seek(0)
-            while part := scratch[name].read(16 * CHUNK * dtype.itemsize):
-                yield np.frombuffer(part, dtype)
+        for files in scratch[:n_splits]:
+            files[name].seek(0)
+            while part := files[name].read(16 * CHUNK * _COLUMNS[name].itemsize):
+                yield np.frombuffer(part, _COLUMNS[name])
 
-
-@contextmanager
-def jet_writer(path: Path, jet_definition: str, side: int) -> Iterator[JetWriter]:
-    """A writer of packed jets.
-
-    The splits grow side by side in nameless scratch files beside the product, so memory never holds
-    more than what one call to `add` brings.
-    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), ExitStack() as stack:
         scratch = [
             {name: stack.enter_context(TemporaryFile(dir=path.parent)) for name in _COLUMNS}
             for _ in SPLITS
         ]
-        yield JetWriter(path, jet_definition, side, scratch)
+        yield add
+        sizes = {name: sum(files[name].tell() for files in scratch) for name in _COLUMNS}
+        hdf5.require_space(path.parent, sum(sizes.values()))
+        with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+            for name in ("jets", "pixels", "values"):
+                dtype, first = _COLUMNS[name], 0
+                shape = (sizes[name] // dtype.itemsize,)
+                chunks = (min(CHUNK, *shape),)
+                dataset = file.create_dataset(name, shape, dtype, chunks=chunks, **_STORED)
+                for part in parts(name):
+                    dataset[first : first + len(part)] = part
+                    first += len(part)
+            counts = np.concatenate([np.zeros(0, np.int64), *parts("counts")])
+            file.create_dataset("offsets", data=offsets_from(counts), **_STORED)
+            # Of all that decides a training; held-out jets may come and go without a new one.
+            digest = hashlib.sha256(f"{jet_definition} {side}".encode())
+            for part in itertools.chain(*(parts(name, HELD_OUT) for name in _COLUMNS)):
+                digest.update(part)
+            jets = file["jets"][()]
+            mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
+            file.attrs.update(
+                jet_definition=jet_definition,
+                pixels=side,
+                channels=list(CHANNELS),
+                mass_mean=mass.mean(),
+                mass_std=mass.std(),
+                training_sha256=digest.hexdigest(),
+            )
 
 
 def read_jet_table(path: Path) -> np.ndarray:
@@ -221,11 +196,7 @@ def read_training_sha256(path: Path) -> str:
 
 
 def read_jets(path: Path, split: int | None = None) -> PackedJets:
-    """Read the packed jets of one split (`split.TRAIN`, `VALIDATION`, `HELD_OUT`) or of all.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """The packed jets of one split (`TRAIN`, ...) or of all; InputError if damaged or missing."""
     with hdf5.opened(path, REMEDY) as file:
         jets = hdf5.read(file, "jets", JET_DTYPE, REMEDY)
         first, last = 0, len(jets)
@@ -247,7 +218,6 @@ def read_jets(path: Path, split: int | None = None) -> PackedJets:
 
 def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy: str) -> None:
     """Refuse what no jet of any sample is; one rule for what is written and what is read."""
-
     ranges = {name: (0, BEAM_ENERGY) for name, _ in KINEMATICS}
     ranges |= dict.fromkeys(("eta", "phi"), (-BEAM_ENERGY, BEAM_ENERGY))
     ranges |= {"k": (0, JETS_PER_EVENT - 1), "split": (0, len(SPLITS) - 1), "label": (0, 1)}
@@ -259,8 +229,7 @@ def _check(path: Path, jets: np.ndarray, images: SparseImages, side: int, remedy
     }
     for name, (column, low, high) in checks.items():
         hdf5.require_range(path, name, column, low, high, remedy)
-    if len(images) != len(jets) or not counts.sum() == len(images.pixels) == len(images.values):
-        raise InputError(
-            f"{path}: {len(jets)} jets have {len(images)} images of {counts.sum()} pixels, found "
-            f"{len(images.pixels)} places and {len(images.values)} values of pixels; {remedy}"
-        )
+    expected = len(jets), counts.sum(), counts.sum()
+    found = len(images), len(images.pixels), len(images.values)
+    if found != expected:
+        raise hdf5.wrong_shape(path, "offsets, pixels, values", found, expected, remedy)

@@ -33,14 +33,11 @@ from study import Study
 
 @dataclass(frozen=True)
 class Overview:
-    """All samples of a source but their images.
+    """All samples of a source but their images; see `sources.Survey`.
 
     Attributes:
         table: the events with their split, and the samples.
-        jets: jet definition -> structured (n, 3) `KINEMATICS`, pT 0 where there is none.
-        fully_selected: (n,) bool.
         first: (samples + 1,) where the events of each of the source's samples begin.
-        off_grid: neutralino masses of the rows of published files that are left out.
     """
 
     table: EventTable
@@ -70,10 +67,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
                 f"{source.folder}: no {name} among {len(source.paths)} files, expected at least "
                 "one that the study asks for; simulate or fetch it"
             )
-    try:
-        relative_weights(events)
-    except InputError as error:  # nothing can be trained or measured with them
-        raise InputError(f"{source.folder}: {error}") from None
+    relative_weights(events)  # with weights that it refuses nothing can be trained or measured
     refuse_copies(
         (path, survey.events["row"], hashes)
         for survey in surveys
@@ -85,10 +79,10 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     observables = None if surveys[0].observables is None else joined("observables")
     return Overview(
         EventTable(events, observables, joined("samples"), source.name),
-        {name: np.concatenate([some.jets[name] for some in surveys]) for name in JET_DEFINITIONS},
+        {name: np.concatenate([one.jets[name] for one in surveys]) for name in JET_DEFINITIONS},
         fully_selected,
-        first=offsets_from([len(survey.events) for survey in surveys]),
-        off_grid=joined("off_grid"),
+        offsets_from([len(survey.events) for survey in surveys]),
+        joined("off_grid"),
     )
 
 
@@ -97,29 +91,27 @@ def inventory(overview: Overview) -> list[tuple]:
 
     Returns:
         Name, mass points of signal, events fully selected and not, the sum of the weights of the
-        fully selected, jets of every definition, and the range of matched jets of a mass point of
-        every definition.
+        fully selected; by definition the jets, and the range of matched jets of a mass point.
     """
     events, samples = overview.table.events, overview.table.samples
     key, lines = ["process", "m_stop", "index"], []
     for sample in np.unique(samples[key]):
-        of_events, of_samples = events[key] == sample, samples[key] == sample
-        n_points, n_selected = of_samples.sum(), samples["events"][of_samples].sum()
-        n_loose = of_events.sum() - n_selected
-        weight = f"{events['weight'][of_events & overview.fully_selected].sum():.6g}"
-        point = np.unique(events["m_neutralino"][of_events], return_inverse=True)[1]
+        rows, selected = events[key] == sample, overview.fully_selected
+        points, point = np.unique(events["m_neutralino"][rows], return_inverse=True)
         n_jets, ranges = [], []
         for jets in overview.jets.values():
-            n_jets.append(np.count_nonzero(jets["pt"][of_events] > 0))
-            per_point = np.bincount(point, matched(jets[of_events]).sum(axis=1)).astype(int)
+            n_jets.append(np.count_nonzero(jets["pt"][rows] > 0))
+            per_point = np.bincount(point, matched(jets[rows]).sum(axis=1)).astype(int)
             ranges.append(f"{per_point.min()}-{per_point.max()}")
-        process = numbered(sample["process"])
+        process, n_points = numbered(sample["process"]), len(points)
         name = process.name
         if process.role != VARIATION:
             name += f" {sample['m_stop' if process.parameters else 'index']}"
         if process.role != SIGNAL:
             n_points, ranges = "", [""] * len(ranges)
-        lines.append((name, n_points, n_selected, n_loose, weight, *n_jets, *ranges))
+        counts = np.count_nonzero(rows & selected), np.count_nonzero(rows & ~selected)
+        weight = f"{events['weight'][rows & selected].sum():.6g}"
+        lines.append((name, n_points, *counts, weight, *n_jets, *ranges))
     return lines
 
 
@@ -171,7 +163,6 @@ def jets_of(
     Args:
         side: pixels along one side of the image.
         mass_mean, mass_std: TeV, of the jets that the scoring network was trained on.
-        oriented: see `images.draw`.
     """
     found = kinematics(events.large_r[jet_definition])
     exists = found["pt"] > 0
@@ -192,7 +183,7 @@ def pack(
     chosen: dict[str, tuple[np.ndarray, np.ndarray]],
     study: Study,
 ) -> list[Path]:
-    """Draw the chosen jets of every definition and write them, and the table of events.
+    """Draw the chosen jets and write them, and the table of events.
 
     Args:
         chosen: jet definition -> what `choose` returned.
@@ -203,7 +194,7 @@ def pack(
     paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
     side = {name: study.image_pixels(name) for name in JET_DEFINITIONS}
     with ExitStack() as stack:
-        writers = {
+        add = {
             name: stack.enter_context(jet_writer(path, name, side[name]))
             for name, path in paths.items()
         }
@@ -213,9 +204,7 @@ def pack(
             for name, images in source.images(sample, wanted).items():
                 rows = chosen[name][1]
                 begin, end = np.searchsorted(rows["event"], [first, last])
-                writers[name].add(rows[begin:end], at_side(images, name, side[name]))
-        for writer in writers.values():
-            writer.finish()
+                add[name](rows[begin:end], at_side(images, name, side[name]))
     events_path = study.data_dir / "events.h5"
     write_event_table(events_path, overview.table)
     return [events_path, *paths.values()]

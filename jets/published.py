@@ -13,11 +13,8 @@ Rows have variable length; a fixed length is read too, a value of 0 then being n
 ET = EhT + EmT is written and not read. A jet without a pixel has mass -1 and is never classified.
 """
 
-import errno
 import itertools
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +24,7 @@ import numpy as np
 
 from command import InputError
 from jets import content, hdf5
-from jets.events import NUMBER_MAX, Events, read_attributes, read_events
+from jets.events import Events, read_attributes, read_events
 from jets.images import SparseImages, concatenate, draw_events, sum_deposits
 from jets.packed import KINEMATICS
 from jets.ragged import events_of
@@ -51,37 +48,26 @@ INFO = {"pt": 2, "eta": 3, "phi": 4, "mass": 5}  # columns, behind those of delt
 INFO_COLUMNS = 6
 NO_MASS = -1.0  # of a jet without pixels
 NO_NEUTRALINO = -1.0  # mass, of a background event
-PIXELS = {"index": "iu", "values": "iuf"}  # and the kinds of numbers that they may be
-CALORIMETERS = ("EhT", "EmT")
-REMEDY = "fetch it again"
-LEAVE_OUT = "fetch the file again or leave it out"
+REMEDY = "fetch it again or leave it out"
 _NAME = re.compile(rf"(?:BG|SI)_({'|'.join(JET_DEFINITIONS)})_(\d+)(?:GeV)?\.hdf5")
 
 
-def background_name(jet_definition: str, index: int) -> str:
-    """Name of a background file."""
-    return f"BG_{jet_definition}_{index}.hdf5"
-
-
-def signal_name(jet_definition: str, m_stop: int) -> str:
-    """Name of a signal file."""
-    return f"SI_{jet_definition}_{m_stop}GeV.hdf5"
-
-
-NAMES = {TTBAR: background_name, STOP: signal_name}
+def file_name(process: Process, jet_definition: str, number: int) -> str:
+    """Name of the file of a background's index, or of a stop mass in GeV."""
+    start, end = ("SI", "GeV") if process == STOP else ("BG", "")
+    return f"{start}_{jet_definition}_{number}{end}.hdf5"
 
 
 def find_files(
     folder: Path, study: Study
 ) -> tuple[dict[tuple[Process, int], dict[str, Path]], list[Path]]:
-    """The published files of a folder that a study asks for.
+    """The published files of a folder that a study asks for, and those that it does not.
 
     Returns:
-        (process, index or stop mass) -> jet definition -> path, each with all three definitions;
-        and all other files called BG_... and SI_...
+        (process, index or stop mass) -> jet definition -> path, all three; and the others.
 
     Raises:
-        InputError: a definition is missing; a number beyond what the table of events can hold.
+        InputError: a definition is missing.
     """
     asked = {TTBAR: range(study.sample.background_files), STOP: study.sample.stop_masses}
     found: dict[tuple[Process, int], dict[str, Path]] = {}
@@ -93,32 +79,23 @@ def find_files(
         if (
             process.name not in study.sample.processes
             or number not in asked[process]
-            or path.name != NAMES[process](name[1], number)
+            or path.name != file_name(process, name[1], number)
         ):
             others.append(path)
-        elif number > NUMBER_MAX:
-            raise InputError(f"{path}: number {number}, expected at most {NUMBER_MAX}; rename it")
         else:
             found.setdefault((process, number), {})[name[1]] = path
     for (process, number), paths in found.items():
         for missing in (name for name in JET_DEFINITIONS if name not in paths):
             raise InputError(
-                f"{folder / NAMES[process](missing, number)}: no such file, while "
+                f"{folder / file_name(process, missing, number)}: no such file, while "
                 f"{next(iter(paths.values())).name} of the same events is there; fetch it, or move "
                 "the others away"
             )
     return dict(sorted(found.items(), key=lambda item: (item[0][0].number, item[0][1]))), others
 
 
-# --- Reader -------------------------------------------------------------------------------------
-
-
 def read_neutralino_masses(path: Path) -> np.ndarray:
-    """Neutralino mass (n,) float64 in GeV of every event of a signal file.
-
-    Raises:
-        InputError: the dataset is missing, wrongly shaped, or holds what is no mass.
-    """
+    """Neutralino mass (n,) float64 in GeV of every event of a signal file, or an InputError."""
     with hdf5.opened(path, REMEDY) as file:
         n = _check_shapes(file)
         dataset = _dataset(file, MASS, "iuf")
@@ -126,32 +103,31 @@ def read_neutralino_masses(path: Path) -> np.ndarray:
             raise hdf5.wrong_shape(path, MASS, dataset.shape, f"({n}, 1)", REMEDY)
         mass = dataset[()].reshape(n).astype(np.float64)
     good = (mass > 0) & (mass <= BEAM_ENERGY)
-    hdf5.require(path, MASS, mass, good, f"a mass of 0 to {BEAM_ENERGY:g}", LEAVE_OUT)
+    hdf5.require(path, MASS, mass, good, f"a mass of 0 to {BEAM_ENERGY:g}", REMEDY)
     return mass
 
 
 def read_kinematics(
-    path: Path, side: int, signal: bool, jet_definition: str
+    path: Path, jet_definition: str, signal: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All of a file but its images, once they are found good.
 
     Returns:
-        Neutralino masses (n,), -1 of a background; jets, structured (n, 3), see `read_jets`; and
-        what makes each event itself, `content.of_published` (n,).
+        Neutralino masses (n,), -1 of a background; jets (n, 3) and `content.of_published` (n,).
     """
-    masses = read_neutralino_masses(path) if signal else None
     parts = [
         (jets, content.of_published(jets, images, jet_definition))
-        for jets, images in read_jets(path, side, signal)
+        for jets, images in read_jets(path, JET_DEFINITIONS[jet_definition].pixels, signal)
     ]
     jets, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return np.full(len(jets), NO_NEUTRALINO) if masses is None else masses, jets, hashes
+    masses = read_neutralino_masses(path) if signal else np.full(len(jets), NO_NEUTRALINO)
+    return masses, jets, hashes
 
 
-def read_images(path: Path, side: int, signal: bool, wanted: np.ndarray) -> SparseImages:
+def read_images(path: Path, jet_definition: str, signal: bool, wanted: np.ndarray) -> SparseImages:
     """The images of the jets `wanted`, (n, 3) bool, by event and jet number; see `read_jets`."""
     parts, first = [], 0
-    for jets, images in read_jets(path, side, signal):
+    for jets, images in read_jets(path, JET_DEFINITIONS[jet_definition].pixels, signal):
         parts.append(images.take(np.flatnonzero(wanted[first : first + len(jets)])))
         first += len(jets)
     return concatenate(parts)
@@ -165,9 +141,8 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
         signal: whether the distances to the neutralinos mean anything.
 
     Yields:
-        jets: structured (m, 3) with the fields of `KINEMATICS`; pT 0 where there is no jet or it
-            has no pixel.
-        images: 3 m images, event after event.
+        Jets, structured (m, 3) `KINEMATICS`, pT 0 where there is no jet or it has no pixel; and
+        3 m images, event after event.
 
     Raises:
         InputError: whatever is wrong with the file, with dataset and row.
@@ -192,7 +167,7 @@ def read_jets(path: Path, side: int, signal: bool) -> Iterator[tuple[np.ndarray,
             jets["pt"][~seen] = 0
             good, expected = (jets["mass"] >= 0) | ~seen, "a mass, for it has pixels"
             for k, mass in enumerate(jets["mass"].T):
-                hdf5.require(path, f"Jet/info{k}", mass, good[:, k], expected, LEAVE_OUT, events)
+                hdf5.require(path, f"Jet/info{k}", mass, good[:, k], expected, REMEDY, events)
             yield jets, images
 
 
@@ -207,16 +182,14 @@ def _dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
     if isinstance(stored, h5py.h5t.TypeVlenID):
         stored = stored.get_super()
     is_number = isinstance(dtype, np.dtype) and dtype.kind in kinds
+    has = f"{file.filename}: dataset {name!r} has"
     if not is_number or stored != h5py.h5t.py_create(dtype):
         expected = "integers" if kinds == "iu" else "numbers"
-        raise InputError(
-            f"{file.filename}: dataset {name!r} has type {dataset.dtype}, expected {expected}; "
-            f"{REMEDY}"
-        )
+        raise InputError(f"{has} type {dataset.dtype}, expected {expected}; {REMEDY}")
     if dataset.dtype == object and not dtype.isnative:
         raise InputError(
-            f"{file.filename}: dataset {name!r} has rows of variable length of type {dtype}, of "
-            "which h5py mistakes the bytes; write them in the byte order of this machine"
+            f"{has} rows of variable length of type {dtype}, of which h5py mistakes the bytes; "
+            "write them in the byte order of this machine"
         )
     return dataset
 
@@ -230,9 +203,8 @@ def _check_shapes(file: h5py.File) -> int:
         if info.ndim != 2 or len(info) != n or info.shape[1] < INFO_COLUMNS:
             expected = f"({'n' if n is None else n}, at least {INFO_COLUMNS})"
             raise hdf5.wrong_shape(file.filename, f"Jet/info{k}", info.shape, expected, REMEDY)
-        for channel, (column, kinds) in itertools.product(CHANNELS, PIXELS.items()):
-            name = f"Jet/{channel}/{column}{k}"
-            dataset = _dataset(file, name, kinds)
+        for name in itertools.chain(*(_pixel_names(channel, k) for channel in CHANNELS)):
+            dataset = _dataset(file, name, "iu" if "index" in name else "iuf")
             variable = h5py.check_vlen_dtype(dataset.dtype) is not None
             if dataset.ndim != (1 if variable else 2) or len(dataset) != n:
                 expected = f"{n} rows of pixels"
@@ -246,8 +218,15 @@ def _read_info(file: h5py.File, k: int, events: range, signal: bool) -> np.ndarr
     """The k-th jets of some events, structured (m,)."""
     name = f"Jet/info{k}"
     info = file[name][events.start : events.stop, :INFO_COLUMNS].astype(np.float64)
-    _check_info(file.filename, name, info, events, signal, LEAVE_OUT)
-    exists = ~(info[:, 2] <= 0)
+    exists = ~(info[:, 2] <= 0)  # NaN is refused below
+    used, near, mass = info[:, 0 if signal else 2 :], info[:, :2], info[:, INFO["mass"]]
+    finite = f"finite numbers below {BEAM_ENERGY:g}"
+    for column, good, expected in (
+        (used, (np.abs(used) <= BEAM_ENERGY).all(axis=1), finite),
+        (near, (near >= 0).all(axis=1) | (not signal), "distances of 0 or more"),
+        (mass, (mass >= 0) | (mass == NO_MASS), "a mass of 0 or more, or -1"),
+    ):
+        hdf5.require(file.filename, name, column, good | ~exists, expected, REMEDY, events)
     jets = np.zeros(len(info), KINEMATICS)
     for field, column in INFO.items():
         jets[field][exists] = info[exists, column]
@@ -257,55 +236,35 @@ def _read_info(file: h5py.File, k: int, events: range, signal: bool) -> np.ndarr
     return jets
 
 
-def _check_info(
-    path: Path | str, name: str, info: np.ndarray, events: range, signal: bool, remedy: str
-) -> None:
-    """Refuse numbers (m, 6) that no jet has, of those that exist."""
-    missing = info[:, 2] <= 0
-    used, near, mass = info[:, 0 if signal else 2 :], info[:, :2], info[:, INFO["mass"]]
-    finite = f"finite numbers below {BEAM_ENERGY:g}"
-    for column, good, expected in (
-        (used, (np.abs(used) <= BEAM_ENERGY).all(axis=1), finite),  # which NaN is not
-        (near, (near >= 0).all(axis=1) | (not signal), "distances of 0 or more"),
-        (mass, (mass >= 0) | (mass == NO_MASS), "a mass of 0 or more, or -1"),
-    ):
-        hdf5.require(path, name, column, good | missing, expected, remedy, events)
-
-
 def _read_pixels(
     file: h5py.File, channel: str, k: int, events: range, side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Event (counted from the first), pixel in the plane and value of the pixels of some events."""
-    name, index_name, value_name = (
-        file.filename,
-        f"Jet/{channel}/index{k}",
-        f"Jet/{channel}/values{k}",
-    )
+    name, index_name, value_name = file.filename, *_pixel_names(channel, k)
     index, n_index = _read_rows(file[index_name], events)
     value, n_value = _read_rows(file[value_name], events)
     even, half = "an even number of indices", "half as many values as indices"
-    hdf5.require(name, index_name, n_index, n_index % 2 == 0, even, LEAVE_OUT, events)
-    hdf5.require(name, value_name, n_value, n_index == 2 * n_value, half, LEAVE_OUT, events)
+    hdf5.require(name, index_name, n_index, n_index % 2 == 0, even, REMEDY, events)
+    hdf5.require(name, value_name, n_value, n_index == 2 * n_value, half, REMEDY, events)
     row = np.repeat(np.arange(len(events)), n_value)
     in_file = events.start + row
-    hdf5.require_range(name, value_name, value, 0, BEAM_ENERGY, LEAVE_OUT, in_file)
+    hdf5.require_range(name, value_name, value, 0, BEAM_ENERGY, REMEDY, in_file)
     index = index.reshape(-1, 2)
     if h5py.check_vlen_dtype(file[index_name].dtype) is None:
         index, row, in_file, value = (column[value > 0] for column in (index, row, in_file, value))
     inside = ((index >= 0) & (index < side)).all(axis=1)
     expected = f"(row, column) below {side}"
-    hdf5.require(name, index_name, index, inside, expected, LEAVE_OUT, in_file)
+    hdf5.require(name, index_name, index, inside, expected, REMEDY, in_file)
     pixel = index.astype(np.int64) @ (side, 1)
-    key = np.sort(row * side**2 + pixel)
-    twice = key[1:][np.diff(key) == 0]
-    if len(twice):
-        event, place = divmod(int(twice[0]), side**2)
-        raise InputError(
-            f"{name}: dataset {index_name!r}, row {events[event]}: pixel {divmod(place, side)} is "
-            f"there twice, expected once; {REMEDY}"
-        )
+    once = np.zeros(len(pixel), bool)
+    once[np.unique(row * side**2 + pixel, return_index=True)[1]] = True
+    hdf5.require(name, index_name, index, once, "no pixel twice", REMEDY, in_file)
     seen = value.astype(np.float32) > 0
     return row[seen], pixel[seen], value[seen].astype(np.float64)
+
+
+def _pixel_names(channel: str, k: int) -> tuple[str, str]:
+    return f"Jet/{channel}/index{k}", f"Jet/{channel}/values{k}"
 
 
 def _read_rows(dataset: h5py.Dataset, events: range) -> tuple[np.ndarray, np.ndarray]:
@@ -317,17 +276,10 @@ def _read_rows(dataset: h5py.Dataset, events: range) -> tuple[np.ndarray, np.nda
     return np.concatenate(rows), lengths
 
 
-# --- Writer -------------------------------------------------------------------------------------
-
-
 def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    """Write the fully selected events of our own files in the published layout.
+    """Write the fully selected events of our own files `paths` in the published layout.
 
     Signal files of one stop mass become one file a jet definition, ordered by neutralino mass.
-
-    Args:
-        folder: where to write, beside nothing that a later step reads.
-        paths: files as `jets.events` writes them.
 
     Returns:
         The files written.
@@ -340,7 +292,7 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
     groups: dict[tuple[Process, int], list[Path]] = {}
     for path in sorted(paths, key=lambda path: attributes[path].get("m_neutralino", NONE)):
         process = PROCESSES[attributes[path]["process"]]
-        if process not in NAMES:
+        if process not in (TTBAR, STOP):
             raise InputError(
                 f"{path}: process is {process.name!r}, expected {TTBAR.name} or {STOP.name}, "
                 "which the published layout knows; leave it out"
@@ -349,16 +301,12 @@ def write_published(folder: Path, paths: Sequence[Path]) -> list[Path]:
         groups.setdefault((process, number), []).append(path)
     written = []
     for (process, number), members in groups.items():
-        names = {name: folder / NAMES[process](name, number) for name in JET_DEFINITIONS}
+        names = {name: folder / file_name(process, name, number) for name in JET_DEFINITIONS}
         with ExitStack() as stack:
-            files = {}
-            for jet_definition, path in names.items():
-                temporary = stack.enter_context(atomic_write(path))
-                files[jet_definition] = stack.enter_context(h5py.File(temporary, "w"))
+            temporary = {n: stack.enter_context(atomic_write(path)) for n, path in names.items()}
+            files = {n: stack.enter_context(h5py.File(p, "w")) for n, p in temporary.items()}
             for member in members:
-                # HDF5 itself crashes on a full disk. Images take five to seven times as much.
-                if shutil.disk_usage(folder).free < 10 * member.stat().st_size:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+                hdf5.require_space(folder, 10 * member.stat().st_size)  # images take 5 to 7 times
                 events = read_events(member)
                 if events.weight is not None and np.ptp(events.weight):
                     raise InputError(
@@ -383,41 +331,36 @@ def _append_events(path: Path, file: h5py.File, events: Events, jet_definition: 
     selected = np.flatnonzero(events.fully_selected)
     mass = events.attributes.get("m_neutralino", NO_NEUTRALINO)
     first = _append(file, MASS, np.full((len(selected), 1), mass, np.float64))
-    rows = range(first, first + len(selected))
     for k in range(JETS_PER_EVENT):
         jets, exists = large_r[selected, k], seen[selected, k]
         info = np.zeros((len(selected), INFO_COLUMNS))
         info[:, :2] = np.where(exists[:, None], jets["delta_r"], MISSING_DELTA_R)
         for field, column in INFO.items():
             info[:, column] = np.where(exists, jets[field], NO_MASS if field == "mass" else 0)
-        is_signal = events.process == STOP.name
-        _check_info(path, f"Jet/info{k}", info, rows, is_signal, hdf5.UNWRITTEN)
         _append(file, f"Jet/info{k}", info)
         chosen = images.take(selected * JETS_PER_EVENT + k)
         image = events_of(chosen.offsets)
         plane, pixel = np.divmod(chosen.pixels.astype(np.int64), side * side)
-        channels = {name: (name,) for name in CHANNELS} | {"ET": CALORIMETERS}
+        channels = {name: (name,) for name in CHANNELS} | {"ET": ("EhT", "EmT")}
         for channel, summands in channels.items():
             part = np.isin(plane, [CHANNELS.index(name) for name in summands])
             plain = sum_deposits(image[part], pixel[part], chosen.values[part], len(selected))
-            name, row = f"Jet/{channel}/values{k}", first + events_of(plain.offsets)
+            (index_name, name), row = _pixel_names(channel, k), first + events_of(plain.offsets)
             hdf5.require_range(path, name, plain.values, 0, BEAM_ENERGY, hdf5.UNWRITTEN, row)
-            index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1).ravel()
-            _append(file, f"Jet/{channel}/index{k}", _rows(index, 2 * plain.offsets), np.int32)
-            _append(file, name, _rows(plain.values, plain.offsets), np.float32)
+            index = np.stack(np.divmod(plain.pixels.astype(np.int32), side), axis=1)
+            _append(file, index_name, index.ravel(), 2 * plain.offsets)
+            _append(file, name, plain.values, plain.offsets)
 
 
-def _rows(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Rows of variable length, one array each, as h5py takes them."""
-    return np.fromiter(np.split(flat, offsets[1:-1]), object, len(offsets) - 1)
-
-
-def _append(file: h5py.File, name: str, rows: np.ndarray, variable: type | None = None) -> int:
-    """Append rows to a dataset that is made on first use; the number of the first of them."""
+def _append(file: h5py.File, name: str, rows: np.ndarray, offsets: np.ndarray | None = None) -> int:
+    """Append rows, or a flat array in rows of variable length; the number of the first of them."""
+    dtype = rows.dtype
+    if offsets is not None:
+        dtype = h5py.vlen_dtype(dtype)
+        rows = np.fromiter(np.split(rows, offsets[1:-1]), object, len(offsets) - 1)
+    shape = rows.shape[1:]
     if name not in file:
-        dtype = rows.dtype if variable is None else h5py.vlen_dtype(variable)
-        shape = (0, *rows.shape[1:])
-        file.create_dataset(name, shape, dtype, maxshape=(None, *shape[1:]), chunks=True)
+        file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=True)
     dataset = file[name]
     first = len(dataset)
     dataset.resize(first + len(rows), axis=0)

@@ -51,13 +51,10 @@ def events_of(offsets: np.ndarray) -> np.ndarray:
 
 
 def pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of a row of one table and a row of another in the same event.
+    """Row numbers of all pairs of a row of one table and a row of another in the same event.
 
     Args:
         first, second: sorted offsets (n_events + 1,) of the two tables.
-
-    Returns:
-        Row numbers in the first and in the second table, one entry a pair.
 
     >>> pairs(np.array([0, 1, 2]), np.array([0, 2, 3]))
     (array([0, 0, 1]), array([0, 1, 2]))

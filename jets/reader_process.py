@@ -23,7 +23,8 @@ from command import InputError
 SECONDS, SECONDS_PER_MB = 1.0, 1.0
 BYTES, BYTES_PER_BYTE = 2**30, 20
 STATUS = Path("/proc/self/statm")
-CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+_SIGNALS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+CRASHES = dict.fromkeys(_SIGNALS, "crashed") | {signal.SIGXCPU: "came to no end"}
 
 
 class ReaderProcess:
@@ -51,15 +52,13 @@ class ReaderProcess:
             self._process.join()
             status = -self._process.exitcode
             self._process = None
-            what = "came to no end" if status == signal.SIGXCPU else "crashed"
-            sentence = (
-                f"{path}: the HDF5 library {what} while reading it, so the file is damaged; fetch "
-                "it again"
-            )
-            if status not in (signal.SIGXCPU, *CRASHES):  # such as SIGKILL, where memory ran out
+            if status not in CRASHES:  # such as SIGKILL, where memory ran out
                 what = signal.strsignal(status) if status > 0 else f"status {-status}"
-                sentence = f"{path}: the process that read it was ended ({what})"
-            raise InputError(sentence) from None
+                raise InputError(f"{path}: the process that read it was ended ({what})") from None
+            raise InputError(
+                f"{path}: the HDF5 library {CRASHES[status]} while reading it, so "
+                "the file is damaged; fetch it again"
+            ) from None
         if isinstance(answer, Exception):
             raise answer
         return answer

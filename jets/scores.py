@@ -1,5 +1,6 @@
 """Scores of held-out events on disk: of base classifiers (scores.h5) and trees (trees.h5)."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +11,12 @@ import numpy as np
 
 from command import InputError
 from jets import hdf5
-from jets.classifier import COLUMNS, Classifier
+from jets.classifier import Classifier
 from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
 
 # Of the jets, besides their angularities.
 JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
-_LABEL = "shuffled_label"
+_OF_TREES = ("events", "fold", "shuffled_label")
 
 
 class _OfEvents:
@@ -38,8 +39,8 @@ class BaseScores(_OfEvents):
 
     Attributes:
         event: (m,) rows of the event table, ascending.
-        jets: jet definition -> structured (m, 3): mass, pt, eta, delta_r, classified,
-            shuffled_label, and the angularities; pt 0 where there is no jet.
+        jets: jet definition -> structured (m, 3): `JET_COLUMNS` and the angularities; pt 0 where
+            there is no jet.
         networks: (m, 3) probabilities of signal, -1 where there is no jet; of several trainings
             of a network that with the study's first seed (an average is not published).
         repeats: the same of every seed of the study.
@@ -71,7 +72,7 @@ class TreeScores(_OfEvents):
 
 
 def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> None:
-    """Write scores.h5 or trees.h5, atomically. Attributes say whose scores a dataset holds.
+    """Write scores.h5 or trees.h5, atomically. An attribute says whose scores a dataset holds.
 
     Args:
         arrays: `events` (m,), and scores: (m,) of events, (m, 3) of jets. scores.h5 also has
@@ -86,14 +87,13 @@ def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> N
             _check(path, name, array, hdf5.UNWRITTEN)
             file[name] = array
             if isinstance(key, Classifier):
-                seed = -1 if key.seed is None else key.seed
-                file[name].attrs.update(key.row(), seed=seed, permuted=key.permuted)
+                file[name].attrs["classifier"] = json.dumps(key)
 
 
 def write_trees(path: Path, trees: TreeScores) -> None:
     """Write trees.h5, see `write_scores`."""
-    of_events = {"events": trees.event, "fold": trees.fold, _LABEL: trees.shuffled_label}
-    write_scores(path, of_events | trees.fits)
+    columns = (trees.event, trees.fold, trees.shuffled_label)
+    write_scores(path, dict(zip(_OF_TREES, columns, strict=True)) | trees.fits)
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
@@ -133,9 +133,8 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
 
 def read_trees(path: Path) -> TreeScores:
     """Read trees.h5; InputError if it or a dataset is missing or damaged."""
-    names = ("events", "fold", _LABEL)
-    arrays, fits = _read(path, "fit_xgb.py", names)
-    return TreeScores(*(arrays[name] for name in names), fits)
+    arrays, fits = _read(path, "fit_xgb.py", _OF_TREES)
+    return TreeScores(*(arrays[name] for name in _OF_TREES), fits)
 
 
 def _read(
@@ -147,15 +146,11 @@ def _read(
         file.visititems(
             lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
         )
-        if absent := [name for name in needed if name not in names]:
-            raise InputError(f"{path}: dataset {absent[0]!r} is missing; {remedy}")
-        for name in names:
-            array, stated = _array(path, file, name, remedy), file[name].attrs
-            of_jets = name.endswith("/jets")
-            if COLUMNS[0] in stated:
-                seed = None if stated["seed"] < 0 else int(stated["seed"])
-                permuted = bool(stated["permuted"])
-                one = Classifier.of_row(stated)._replace(seed=seed, permuted=permuted)
+        for name in dict.fromkeys((*needed, *names)):
+            array, of_jets = _array(path, file, name, remedy), name.endswith("/jets")
+            if stated := file[name].attrs.get("classifier"):
+                *seen, trees, seed, permuted = json.loads(stated)
+                one = Classifier(*map(tuple, seen), trees, seed, permuted)
                 scores[one], of_jets = array, one.level == "jets"
             else:
                 arrays[name] = array

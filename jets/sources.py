@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from command import InputError
-from jets import content, published
+from jets import content, hdf5, published
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
-from jets.packed import EVENT_DTYPE, KINEMATICS, OBSERVABLES, OF_PROCESS, SAMPLE_DTYPE
+from jets.packed import EVENT_DTYPE, KINEMATICS, OF_PROCESS, SAMPLE_DTYPE
 from jets.ragged import events_of, table
 from jets.reader_process import ReaderProcess
 from jets.split import IDENTITY
-from physics import JET_DEFINITIONS, JETS_PER_EVENT
+from physics import FOX_WOLFRAM_ORDERS, JET_DEFINITIONS, JETS_PER_EVENT
 from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, Process, of_role, parsed
 from processes.stop import STOP
 from study import Study
@@ -34,8 +34,6 @@ NOT_ASKED = (
     "that study {0.name!r} does not ask for (its masses, background_files = "
     "{0.sample.background_files})"
 )
-OTHERS = "of processes that study {0.name!r} does not ask for (processes = {0.sample.processes})"
-UNREGISTERED = "of processes that are not registered (a file of processes/ states each)"
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,9 @@ class Survey:
         process: of all of it.
         events: structured (n,) `EVENT_DTYPE`, the split not yet assigned.
         fully_selected: (n,) bool.
-        observables: (n, 9) float32, columns `OBSERVABLES`; None where unknown.
-        jets: jet definition -> structured (n, 3) with the fields of `KINEMATICS`, pT 0 where there
-            is no jet or it has no pixel.
-        samples: structured `SAMPLE_DTYPE`, one row a mass point or background file.
+        observables, samples: as in `EventTable`, of this one.
+        jets: jet definition -> structured (n, 3) `KINEMATICS`, pT 0 where there is no jet or it has
+            no pixel.
         content: path -> hash (n,) of the events as that file has them (jets/content.py).
         off_grid: neutralino masses of the rows that are left out, not among these n.
         unit_weight: of an event of generator weight 1; None without weights.
@@ -67,23 +64,17 @@ class Survey:
     unit_weight: float | None = None
     sum_of_weights: float = np.nan
 
-    def expected(self) -> float:
-        """Events before any selection: cross section x luminosity."""
-        return self.unit_weight * self.sum_of_weights
-
 
 def combine_weights(surveys: Sequence[Survey]) -> None:
-    """Make files that are parts of one sample one: weights for all of them together.
+    """Give files that are parts of one sample weights for all of them together.
 
     Parts have the same process and parameters and, within `SAME_CROSS_SECTION`, the same cross
     section. Files of one process with other cross sections are slices of it: they add up.
 
     Raises:
-        InputError: a file without weights beside one with weights, of one process or of two
-            backgrounds.
+        InputError: a file without weights is to be mixed with one that has them.
     """
-    mixtures: dict[object, list[Survey]] = defaultdict(list)
-    samples: dict[object, list[Survey]] = defaultdict(list)
+    mixtures, samples = defaultdict(list), defaultdict(list)
     for survey in surveys:
         process = survey.process
         mixtures[BACKGROUND if process.role == BACKGROUND else process].append(survey)
@@ -99,20 +90,21 @@ def combine_weights(surveys: Sequence[Survey]) -> None:
     for files in samples.values():
         if files[0].unit_weight is None:
             continue
-        files.sort(key=Survey.expected)
-        expected = np.array([survey.expected() for survey in files])
+        unit, sums = np.array([(part.unit_weight, part.sum_of_weights) for part in files]).T
+        order = np.argsort(unit * sums, kind="stable")  # cross section x luminosity
+        expected = (unit * sums)[order]
         slices = np.flatnonzero(expected[1:] > (1 + SAME_CROSS_SECTION) * expected[:-1]) + 1
-        for parts in np.split(np.array(files, object), slices):
-            sums = np.array([part.sum_of_weights for part in parts])
-            together = np.dot([part.unit_weight for part in parts], (sums / sums.sum()) ** 2)
+        for parts in np.split(order, slices):
+            shares = sums[parts] / sums[parts].sum()
             for part in parts if len(parts) > 1 else ():
-                part.events["weight"] = part.events["weight"] / part.unit_weight * together
+                together = files[part].events["weight"] / unit[part] * (unit[parts] @ shares**2)
+                files[part].events["weight"] = together
 
 
 def _events(
     process: Process, numbers: Sequence, rows: np.ndarray, n_jets: ArrayLike, weight: ArrayLike
 ) -> np.ndarray:
-    """The events (n,) `EVENT_DTYPE` of a sample, not yet split; `numbers`, or arrays, are its."""
+    """The events (n,) `EVENT_DTYPE` of a sample with these numbers, not yet split."""
     identity = dict(zip(IDENTITY[1:-1], process.identity(*numbers), strict=True))
     columns = {"process": process.number, "row": rows, "n_jets": n_jets, "weight": weight}
     return table(EVENT_DTYPE, len(rows), columns | identity)
@@ -130,7 +122,7 @@ def _samples(events: np.ndarray, fully_selected: np.ndarray, facts: dict) -> np.
 
 
 def kinematics(large_r: np.ndarray) -> np.ndarray:
-    """Large-R jets of our own collisions with the fields of `KINEMATICS`, of the same shape."""
+    """Large-R jets of our own collisions as `KINEMATICS`, of the same shape."""
     columns = {name: large_r[name] for name in ("mass", "pt", "eta", "phi")}
     columns["delta_r"] = large_r["delta_r"].min(axis=-1)
     return table(KINEMATICS, large_r.shape, columns)
@@ -143,12 +135,10 @@ class Collisions:
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        self.samples, self.left_out = [], {}
+        reasons: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.glob("[!.]*.h5")):
-            if reason := _why_not(path, study):
-                self.left_out.setdefault(reason, []).append(path)
-            else:
-                self.samples.append(path)
+            reasons[_why_not(path, study)].append(path)
+        self.samples, self.left_out = reasons.pop("", []), reasons
         self._variation: dict[Path, Process] = {}
         for process in of_role(VARIATION).values() if self.samples else ():
             if process.varies in study.sample.processes:
@@ -157,7 +147,7 @@ class Collisions:
         self.paths = self.samples
 
     def survey(self, path: Path) -> Survey:
-        """What one file holds; raises InputError if anything about it is wrong."""
+        """What one file holds; InputError if anything about it is wrong."""
         found = read_events(path)
         process = self._variation.get(path, PROCESSES[found.process])
         name = f"{found.sample_name}.h5"
@@ -169,33 +159,23 @@ class Collisions:
         if process.role == VARIATION and not (found.process == process.varies and selected.all()):
             raise InputError(
                 f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected "
-                f"fully selected {process.varies}; make it with simulate.py --variations "
-                f"{process.name}"
+                f"0 of {process.varies}; make it with simulate.py --variations {process.name}"
             )
         seen, weight = found.observables, 1 if found.weight is None else found.weight
         events = _events(process, found.numbers, np.arange(len(found)), seen["n_jets"], weight)
-        columns = [np.hypot(seen["met_x"], seen["met_y"]), seen["ht"], seen["mj"], seen["n_jets"]]
-        columns += [seen[name.lower()] for name in OBSERVABLES[len(columns) :]]
+        names = ("ht", "mj", "n_jets", *(f"h{order}" for order in FOX_WOLFRAM_ORDERS))
+        columns = [np.hypot(seen["met_x"], seen["met_y"]), *(seen[name] for name in names)]
         return Survey(
             process,
             events,
             selected,
             np.stack(columns, axis=1).astype(np.float32),
-            {definition: self._jets(found, definition) for definition in JET_DEFINITIONS},
+            {name: _filled_jets(found, name) for name in JET_DEFINITIONS},
             _samples(events, selected, found.attributes),
             {path: content.of_collisions(found)},
             unit_weight=None if found.weight is None else found.unit_weight,
             sum_of_weights=found.sum_of_weights,
         )
-
-    @staticmethod
-    def _jets(found: Events, jet_definition: str) -> np.ndarray:
-        jets = kinematics(found.large_r[jet_definition])
-        k = found.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)].astype(np.int64)
-        member = k < JETS_PER_EVENT
-        number = events_of(found.object_offsets)[member] * JETS_PER_EVENT + k[member]
-        jets["pt"][np.bincount(number, minlength=jets.size).reshape(jets.shape) == 0] = 0
-        return jets
 
     def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
@@ -203,16 +183,27 @@ class Collisions:
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
 
 
+def _filled_jets(found: Events, jet_definition: str) -> np.ndarray:
+    """The jets (n, 3) `KINEMATICS`, pT 0 where no object is in one."""
+    jets = kinematics(found.large_r[jet_definition])
+    k = found.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)]
+    filled = np.zeros((len(found), JETS_PER_EVENT + 1), bool)
+    filled[events_of(found.object_offsets), k] = True
+    jets["pt"][~filled[:, :JETS_PER_EVENT]] = 0
+    return jets
+
+
 def _why_not(path: Path, study: Study) -> str:
     """Why a study does not ask for a file; empty if it does."""
     name, numbers = parsed(path.stem) or ("", ())
-    if name in study.sample.processes:
-        axes = study.axes_of(PROCESSES[name])
-        is_asked = len(numbers) == len(axes) and all(map(contains, axes, numbers))
+    if not name or name in study.sample.processes:
+        axes = study.axes_of(PROCESSES[name]) if name else ()
+        is_asked = name and len(axes) == len(numbers) and all(map(contains, axes, numbers))
         return "" if is_asked else NOT_ASKED.format(study)
-    if not name:
-        return NOT_ASKED.format(study)
-    return OTHERS.format(study) if name in of_role(SIGNAL, BACKGROUND) else UNREGISTERED
+    if name in of_role(SIGNAL, BACKGROUND):
+        processes = f"(processes = {study.sample.processes})"
+        return f"of processes that study {study.name!r} does not ask for {processes}"
+    return "of processes that are not registered (a file of processes/ states each)"
 
 
 class PublishedFiles:
@@ -233,24 +224,20 @@ class PublishedFiles:
         """What the three files of a sample hold; raises InputError if anything is wrong."""
         (process, number), paths = sample, self._files[sample]
         found = {
-            path: self._read(published.read_kinematics, path, _side(name), process == STOP, name)
+            path: self._read(published.read_kinematics, path, name, process == STOP)
             for name, path in paths.items()
         }
         masses = {path: columns[0] for path, columns in found.items()}
         first = next(iter(masses.values()))
-        if any(len(others) != len(first) for others in masses.values()):
+        if len({*map(len, masses.values())}) > 1:
             stated = ", ".join(f"{path.name} {len(one)}" for path, one in masses.items())
             raise InputError(
                 f"{self.folder}: different numbers of events in the three jet definitions of one "
                 f"sample ({stated}), expected equal ones; fetch them again"
             )
         for path, others in masses.items():
-            for row in np.flatnonzero(others != first)[:1]:
-                raise InputError(
-                    f"{path}: dataset {published.MASS!r}, row {row}: found {others[row]:g}, "
-                    f"expected {first[row]:g} as in the other jet definition; fetch both files "
-                    "again"
-                )
+            expected = "the mass in the other jet definition"
+            hdf5.require(path, published.MASS, others, others == first, expected, published.REMEDY)
         taken, numbers = np.ones(len(first), bool), (number,)
         if process == STOP:
             taken = np.isin(first, self.study.sample.neutralino_masses)
@@ -266,21 +253,13 @@ class PublishedFiles:
     def images(
         self, sample: tuple[Process, int], wanted: dict[str, np.ndarray]
     ) -> dict[str, SparseImages]:
-        """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number.
-
-        The n events are those that `survey` found before.
-        """
+        """As `Collisions.images`; the n events are those that `survey` found before."""
         images, (process, _), taken = {}, sample, self._taken[sample]
-        for name, chosen in wanted.items():
+        for name, path in self._files[sample].items():
             of_file = np.zeros((len(taken), JETS_PER_EVENT), bool)
-            of_file[taken] = chosen
-            path, side = self._files[sample][name], _side(name)
-            images[name] = self._read(published.read_images, path, side, process == STOP, of_file)
+            of_file[taken] = wanted[name]
+            images[name] = self._read(published.read_images, path, name, process == STOP, of_file)
         return images
-
-
-def _side(jet_definition: str) -> int:
-    return JET_DEFINITIONS[jet_definition].pixels
 
 
 def find_source(study: Study) -> Collisions | PublishedFiles:
@@ -295,23 +274,19 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
     source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
     if not source.samples and not source.left_out and study.sample.published_files:
         source = PublishedFiles(study.sample_dir.parent, study)
-    others = sorted(path for paths in source.left_out.values() for path in paths)
-    if not source.samples and others:
+    if source.samples:
+        return source
+    if others := sorted(path for paths in source.left_out.values() for path in paths):
         raise InputError(
             f"{source.folder}: study {study.name!r} asks for none of the {len(others)} files there "
             f"({listed(others)}); state their processes, masses and background_files, or another "
             "sample, in a study"
         )
-    if not source.samples:
-        zenodo = (
-            ", or put the published files (Zenodo records 13236906 and 13269304) into "
-            f"{study.sample_dir.parent}/"
-        )
-        raise InputError(
-            f"{study.sample_dir}: no samples; make them with simulate.py and the same --study"
-            + zenodo * study.sample.published_files
-        )
-    return source
+    where = f"the published files (Zenodo records 13236906 and 13269304) into {source.folder}/"
+    zenodo = f", or put {where}" if study.sample.published_files else ""
+    raise InputError(
+        f"{study.sample_dir}: no samples; make them with simulate.py and the same --study{zenodo}"
+    )
 
 
 def listed(paths: Sequence[Path], most: int = 6) -> str:

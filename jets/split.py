@@ -22,37 +22,33 @@ SPLITS = ("train", "validation", "held out")
 
 def is_signal(events: np.ndarray) -> np.ndarray:
     """Which events (n,) are of a signal, by the field `process`."""
-    return np.isin(events["process"], _numbers_of(SIGNAL))
+    return _is_of(SIGNAL, events)
 
 
 def is_background(events: np.ndarray) -> np.ndarray:
     """Which events (n,) are of a background, variations aside."""
-    return np.isin(events["process"], _numbers_of(BACKGROUND))
+    return _is_of(BACKGROUND, events)
 
 
 def is_variation(events: np.ndarray) -> np.ndarray:
     """Which events (n,) are of a variation: held out, and no part of any figure of merit."""
-    return np.isin(events["process"], _numbers_of(VARIATION))
+    return _is_of(VARIATION, events)
 
 
-def _numbers_of(role: str) -> list[int]:
-    return [process.number for process in of_role(role).values()]
+def _is_of(role: str, events: np.ndarray) -> np.ndarray:
+    return np.isin(events["process"], [process.number for process in of_role(role).values()])
 
 
 def uniform(events: np.ndarray, salt: str) -> np.ndarray:
-    """A number in [0, 1) for every event, the same for ever.
+    """A number in [0, 1) for every event (n,), the same for ever.
 
-    The identity is mixed by the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014).
-
-    Args:
-        events: structured (n,) with the integer fields of `IDENTITY`.
-        salt: what the numbers are for; numbers of different salts are independent.
+    The `IDENTITY` is mixed by the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014). The
+    salt says what the numbers are for; those of different salts are independent.
 
     >>> uniform(np.zeros(1, [(name, "i8") for name in IDENTITY]), "split").round(4)
     array([0.1628])
     """
-    state = _mixed(events, IDENTITY, np.full(len(events), _seed(salt), np.uint64))
-    return (state >> np.uint64(11)) * 2.0**-53
+    return (_mixed(events, IDENTITY, _seed(salt)) >> np.uint64(11)) * 2.0**-53
 
 
 def mix(state: np.ndarray) -> np.ndarray:
@@ -63,8 +59,9 @@ def mix(state: np.ndarray) -> np.ndarray:
     return state ^ (state >> np.uint64(31))
 
 
-def _mixed(events: np.ndarray, names: Iterable[str], state: np.ndarray) -> np.ndarray:
-    """64 bits (n,) of these integer columns, one mixed in after the other."""
+def _mixed(events: np.ndarray, names: Iterable[str], seed: int) -> np.ndarray:
+    """64 bits (n,) of these integer columns, mixed into a seed one after the other."""
+    state = np.full(len(events), seed, np.uint64)
     for name in names:
         state = mix(state ^ events[name].astype(np.int64).view(np.uint64))
     return state
@@ -81,11 +78,10 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
     Args:
         events: structured (n,) with the fields of `IDENTITY`.
         fully_selected: (n,) bool; the others have 5 or 6 jets and are never held out.
-        study: its fractions `split` and `split_loose`.
 
     Raises:
-        InputError: fractions that are not three, are negative, do not add up to 1, or would hold
-            out events with 5 or 6 jets.
+        InputError: the study's fractions are not three that add up to 1, or would hold out events
+            with 5 or 6 jets.
     """
     number, splits = uniform(events, "split"), []
     for name in ("split", "split_loose"):
@@ -109,28 +105,15 @@ def assign_split(events: np.ndarray, fully_selected: np.ndarray, study: Study) -
 
 
 def matched(jets: np.ndarray) -> np.ndarray:
-    """Which jets exist and lie close to a particle that a signal's jets are to match.
-
-    Args:
-        jets: structured, any shape, with `pt` (0: no such jet) and `delta_r`, the distance to the
-            nearest such particle.
-    """
+    """Which jets exist (`pt` > 0) and lie close to a particle that a signal's jets are to match."""
     return (jets["pt"] > 0) & (jets["delta_r"] < MATCHING_RADIUS)
 
 
 def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: int) -> np.ndarray:
-    """Jets of train and validation events that the networks are trained on.
+    """Which of the jets (n, 3) of train and validation events (n,) the networks are trained on.
 
     Of every mass point the matched jets with the lowest hash, up to `per_mass_point`; of the whole
     background as many jets with the lowest hash, or all where there are fewer.
-
-    Args:
-        events: structured (n,) with the fields of `IDENTITY` and `split`.
-        jets: structured (n, 3), see `matched`.
-        per_mass_point: train and validation together.
-
-    Returns:
-        (n, 3) bool.
     """
     signal = is_signal(events)[:, None]
     trains = (events["split"] != HELD_OUT)[:, None]
@@ -148,16 +131,13 @@ def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: i
 
 def mass_point(events: np.ndarray) -> np.ndarray:
     """One number (n,) for each process and its parameters."""
-    return _mixed(events, IDENTITY[:3], np.zeros(len(events), np.uint64))
+    return _mixed(events, IDENTITY[:3], seed=0)
 
 
 def relative_weights(events: np.ndarray) -> np.ndarray:
     """Weights (n,) over their mean, in each mass point of a signal and in all backgrounds together.
 
     The mass points are alternatives, the backgrounds a mixture. Exactly 1 where all are equal.
-
-    Args:
-        events: structured (n,) with the fields of `IDENTITY` and `weight`.
 
     Raises:
         InputError: weights that do not add up to more than 0.
@@ -200,12 +180,7 @@ def shuffle_labels(labels: np.ndarray, classified: np.ndarray, salt: str) -> np.
 
 
 def events_in_two_splits(events: np.ndarray, packed: Iterable[np.ndarray]) -> int:
-    """How many events have jets in more than one split, all jet definitions together.
-
-    Args:
-        events: structured (n,) with the fields of `IDENTITY` and their `split`.
-        packed: structured jets of each definition, with their `event` and `split`.
-    """
+    """How many events have jets in more than one split, in the packed jets of all definitions."""
     identities = np.ascontiguousarray(events[list(IDENTITY)])
     identities, number = np.unique(identities, return_inverse=True)
     seen = np.zeros((len(identities), len(SPLITS)), bool)

@@ -16,18 +16,11 @@ if TYPE_CHECKING:
 
 
 class Network(NamedTuple):
-    """A registered network.
+    """A registered network."""
 
-    Attributes:
-        factory: its module and function, imported when a network is made: the Snakefile names
-            networks without PyTorch.
-        input: a key of `training.inputs.INPUTS`.
-        of_events: it classifies events, not jets.
-    """
-
-    factory: str
-    input: str = "jet image"
-    of_events: bool = False
+    factory: str  # imported when a network is made: the Snakefile names networks without PyTorch
+    input: str = "jet image"  # a key of `training.inputs.INPUTS`
+    of_events: bool = False  # it classifies events, not jets
 
 
 MODELS = {
@@ -40,13 +33,10 @@ MODELS = {
 
 
 def model_name(name: str) -> str:
-    """The registered spelling of a network's name, whatever its case.
+    """The registered spelling of a network's name, whatever its case, or a ValueError.
 
     >>> model_name("MaxVit")  # as the published scripts spell it
     'MaxViT'
-
-    Raises:
-        ValueError: no such network; the message lists those that exist.
     """
     for known in MODELS:
         if known.lower() == name.lower():
@@ -63,9 +53,6 @@ def create_model(name: str, size: int, width: float = 1.0, **options) -> "nn.Mod
         width: of every layer, relative to the published network.
         options: of this network alone, the keyword arguments of its factory (doc/networks.md);
             without any, it is the published one.
-
-    Returns:
-        A module whose `forward` takes its inputs by name and returns logits (n, 2).
 
     Raises:
         ValueError: unknown name or option, a value of the wrong type, `pixels` that are no

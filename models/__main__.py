@@ -35,22 +35,18 @@ def measure() -> dict[tuple[str, float, int], tuple[float, float]]:
     for name in OF_ONE_JET:
         for width, pixels in ((1.0, 64), (1.0, 128), (0.25, 32), (0.25, 64)):  # 0.25, 32: demo
             model = create_model(name, pixels, width)
-            cost = forward_cost(model, pixels)
-            measured[name, width, pixels] = (parameters(model) / 1e6, cost / 1e9)
+            numbers = parameters(model) / 1e6, forward_cost(model, pixels) / 1e9
+            measured[name, width, pixels] = numbers
     return measured
 
 
 def table(measured: dict[tuple[str, float, int], tuple[float, float]]) -> str:
     """What `measure` returns as a Markdown table."""
-    lines = [
-        "| network | width | image | parameters / M | forward / GFLOP |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
+    head = "| network | width | image | parameters / M | forward / GFLOP |\n|---|---|---|---|---|\n"
+    return head + "\n".join(
         f"| {name} | {width:g} | {pixels}×{pixels} | {size:.3f} | {cost:.3f} |"
         for (name, width, pixels), (size, cost) in measured.items()
-    ]
-    return "\n".join(lines)
+    )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ HEADS = 8
 
 
 class MBConv(nn.Module):
-    """Inverted bottleneck, four times as wide inside as its input, behind a batch norm."""
+    """Inverted bottleneck, four times as wide inside as its input, behind a batch norm.
+
+    Maps (n, inputs, s, s) to (n, outputs, s / stride, s / stride).
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
-        """Maps (n, inputs, s, s) to (n, outputs, s / stride, s / stride)."""
         super().__init__()
         inner = 4 * inputs
         self.shortcut = _shortcut(inputs, outputs, stride)
@@ -32,15 +34,12 @@ class MBConv(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Softmax over j of q_i·k_j/√d + b(i − j), arXiv:2106.04803 eq. 3, over all pixels of a map.
-
-    The number and width of the heads do not depend on the width of the stage.
-    """
+    """Softmax over j of q_i·k_j/√d + b(i − j), arXiv:2106.04803 eq. 3, over all pixels of a map:
+    (n, side², inputs) to (n, side², outputs). All stages have the same heads."""
 
     def __init__(self, inputs: int, outputs: int, head_width: int, side: int):
-        """Pixels (n, side², inputs) to (n, side², outputs)."""
         super().__init__()
-        self.position_bias = RelPosBias(window_size=(side, side), num_heads=HEADS)
+        self.position_bias = RelPosBias((side, side), HEADS)
         nn.init.zeros_(self.position_bias.relative_position_bias_table)  # as published
         self.qkv = nn.Linear(inputs, 3 * HEADS * head_width, bias=False)
         self.projection = nn.Linear(HEADS * head_width, outputs)
@@ -56,12 +55,12 @@ class RelativeAttention(nn.Module):
 class Transformer(nn.Module):
     """Relative attention over all pixels of a map and a two-layer perceptron, behind norms.
 
-    The perceptron is four times as wide as the input of the block. Its layers work on pixels, not
-    on the map: on a CPU 1×1 convolutions of small maps take up to four times as long.
+    Maps (n, inputs, s, s) to (n, outputs, side, side), side = s / stride. The perceptron is four
+    times as wide as `inputs`. Its layers work on pixels, not on the map: on a CPU 1×1 convolutions
+    of small maps take up to four times as long.
     """
 
     def __init__(self, inputs: int, outputs: int, head_width: int, stride: int, side: int):
-        """Maps (n, inputs, s, s) to (n, outputs, side, side), side = s / stride."""
         super().__init__()
         self.pool = nn.MaxPool2d(3, 2, 1) if stride == 2 else nn.Identity()
         self.shortcut = _shortcut(inputs, outputs, stride)
@@ -117,7 +116,6 @@ def coatnet(
         layers.append(Transformer(inputs, outputs, head_width, 2, side))
         layers += [Transformer(outputs, outputs, head_width, 1, side) for _ in range(blocks - 1)]
         inputs = outputs
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    if normalised_features:
-        layers.append(nn.LayerNorm(inputs))
+    norm = [nn.LayerNorm(inputs)] if normalised_features else []
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *norm]
     return JetMassClassifier(nn.Sequential(*layers), inputs, width)

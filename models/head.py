@@ -11,22 +11,12 @@ class JetMassClassifier(nn.Module):
     """
 
     def __init__(self, backbone: nn.Module, features: int, width: float):
-        """
-        Args:
-            backbone: images (n, 3, p, p) -> features (n, `features`).
-            features: of the backbone, without the mass.
-            width: scales the two hidden layers as it does the backbone.
-        """
+        """Its backbone maps images (n, 3, p, p) to (n, features); `width` scales the head too."""
         super().__init__()
         hidden, last = scaled(256, width), scaled(128, width)
+        first, second = nn.Linear(features + 1, hidden), nn.Linear(hidden, last)
         self.backbone = backbone
-        self.head = nn.Sequential(
-            nn.Linear(features + 1, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, last),
-            nn.ReLU(),
-            nn.Linear(last, 2),
-        )
+        self.head = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Linear(last, 2))
 
     def forward(self, images: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, p, p) and jet masses (n,) to logits (n, 2) of background and signal."""
@@ -34,13 +24,10 @@ class JetMassClassifier(nn.Module):
 
 
 def scaled(channels: int, width: float) -> int:
-    """The published number of channels, times the width of a study.
+    """The published number of channels, times the width of a study; a ValueError if none is left.
 
     >>> scaled(64, 0.25)
     16
-
-    Raises:
-        ValueError: none would be left.
     """
     if (left := round(channels * width)) < 1:
         raise ValueError(f"width {width:g} leaves a layer of {channels} channels none")

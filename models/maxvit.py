@@ -32,9 +32,6 @@ def maxvit(
             below the published 1e-3.
         attention_scale: q·k is divided by the square root of the number of all `channels`, as
             published, or of those of one `head`, as in arXiv:1706.03762, eq. 1.
-
-    Raises:
-        ValueError: a value that makes no sense.
     """
     if not (0 < batch_norm_momentum <= 1 and 0 < batch_norm_eps < inf):
         raise ValueError(
@@ -60,7 +57,6 @@ def maxvit(
             if isinstance(module, RelativePositionalMultiHeadAttention):
                 module.scale_factor = head_width**-0.5
     features = 8 * head_width
-    backbone.classifier = nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(features)
-    )
+    norm = nn.LayerNorm(features)
+    backbone.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), norm)
     return JetMassClassifier(backbone, features, width)

@@ -13,13 +13,8 @@ from models.head import JetMassClassifier
 
 
 def save_weights(path: Path, network: JetMassClassifier, facts: Mapping[str, str]) -> None:
-    """Write a network, without its optimiser.
-
-    Args:
-        facts: what `load_weights` needs (`network`, `pixels`, `width`,
-            `network_options` as JSON), and whatever a user of the
-            weights should know.
-    """
+    """Write a network, without its optimiser, with the facts that `load_weights` needs (`network`,
+    `pixels`, `width`, `network_options` as JSON) and whatever a user of it should know."""
     weights = dict(network.state_dict())
     for name, _ in network.named_parameters():
         weights[name] = weights[name].to(torch.bfloat16)
@@ -27,21 +22,15 @@ def save_weights(path: Path, network: JetMassClassifier, facts: Mapping[str, str
 
 
 def load_weights(path: Path) -> tuple[JetMassClassifier, dict[str, str]]:
-    """A network in float32, ready to score, and what is known of it.
-
-    Raises:
-        ValueError: not a file of weights, or not of a network that is known here.
-    """
+    """A network in float32, ready to score, and what is known of it; a ValueError if the file has
+    no weights of a network that is known here."""
     try:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = create_model(
-            facts["network"],
-            int(facts["pixels"]),
-            float(facts["width"]),
-            **json.loads(facts["network_options"]),
-        )
+        options = json.loads(facts["network_options"])
+        size, width = int(facts["pixels"]), float(facts["width"])
+        network = create_model(facts["network"], size, width, **options)
         network.load_state_dict(weights)
     except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None

@@ -6,16 +6,14 @@ from torch import nn
 
 from models.head import JetMassClassifier, scaled
 
-PATCH = 16  # pixels along one side
-HEADS = 16
-BLOCKS = 6
+PATCH, HEADS, BLOCKS = 16, 16, 6  # a patch has 16 × 16 pixels
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each behind a layer norm and added to its input."""
+    """Attention and a two-layer perceptron on (n, tokens, channels), each behind a layer norm and
+    added to its input."""
 
     def __init__(self, channels: int, head_width: int, inner: int):
-        """Maps (n, tokens, channels) to the same."""
         super().__init__()
         self.attention = nn.Sequential(
             nn.LayerNorm(channels), Attention(channels, HEADS, attn_head_dim=head_width)
@@ -54,10 +52,8 @@ class ViT(nn.Module):
 
 
 def vit(pixels: int, width: float = 1.0) -> JetMassClassifier:
-    """16-pixel patches and a class token, width 256, depth 6, 16 heads of 64, inner width 1024.
-
-    `width` scales the heads' width and keeps their number.
-    """
+    """16-pixel patches and a class token, width 256, depth 6, 16 heads of 64 (scaled, as many),
+    inner width 1024."""
     channels = scaled(256, width)
     backbone = ViT(pixels, channels, head_width=scaled(64, width), inner=scaled(1024, width))
     return JetMassClassifier(backbone, channels, width)

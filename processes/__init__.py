@@ -37,12 +37,10 @@ class Process:
 
     Attributes:
         name: in file names and in the attribute `process` of files.
-        role: `signal`, `background`, or `variation` of a process: events to be held out whole,
-            which measure what another modelling changes.
+        role: of `ROLES`; a variation's events are held out, to measure what its modelling changes.
         settings: parameters -> lines for `Pythia.readString`, beams aside.
         truth: PDG ids of the particles whose last copies are kept, and how many daughters of each.
-        varies: the process of which this is a variation. Its files have that process's name, in a
-            folder of their own.
+        varies: the process of which this is a variation; its files have that process's name.
         parameters: names of up to two whole numbers.
         values: of each parameter, those that are simulated; a study states its own of `STATED`.
         spectrum: parameters -> an SLHA file's text, None if Pythia needs none.
@@ -84,15 +82,13 @@ class Process:
 
     def __post_init__(self) -> None:
         kept = {pdg_id for pdg_id, _ in self.truth}
+        stated = len(self.values) == len(self.parameters)
         for good, rule in (
             (re.fullmatch(r"[A-Za-z]\w*(?<!_\d)", self.name), "is a word that ends in no number"),
             (self.role in ROLES, f"has one of the roles {', '.join(ROLES)}"),
             ((self.role == VARIATION) == bool(self.varies), "names what it varies if a variation"),
             (len(self.parameters) <= PARAMETERS_MAX, f"has up to {PARAMETERS_MAX} parameters"),
-            (
-                set(self.parameters) <= set(STATED) or len(self.values) == len(self.parameters),
-                "states the values of its parameters",
-            ),
+            (set(self.parameters) <= {*STATED} or stated, "states the values of its parameters"),
             (set(self.matches) <= kept, "keeps the truth that its jets are matched to"),
             (self.matches or self.role != SIGNAL, "says what jets of signal match"),
         ):
@@ -160,18 +156,11 @@ def parsed(name: str) -> tuple[str, tuple[int, ...]] | None:
 def unregistered(name: str) -> str:
     """What to do about a process that is not known."""
     known = ", ".join(of_role(SIGNAL, BACKGROUND))
-    return (
-        f"process {name!r} is not registered (known: {known}); state it in a file of processes/, "
-        "as doc/structure.md says"
-    )
+    return f"process {name!r} is not registered (known: {known}); state it in a file of processes/"
 
 
 def discovered() -> dict[str, Process]:
-    """Every process that a file of this folder makes, by its name, in the order of the files.
-
-    Raises:
-        ValueError: two processes of one name or number, or a variation of none that is known.
-    """
+    """Every process that a file of this folder makes, by its name, in the order of the files."""
     found: dict[str, Process] = {}
     for module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         for process in vars(importlib.import_module(f"{__name__}.{module}")).values():

@@ -4,6 +4,7 @@ At least one W of the tops is leptonic. The neutralino is a Majorana particle, s
 quarks or to antiquarks with equal probability; its decay is flat in phase space.
 """
 
+import itertools
 from typing import TYPE_CHECKING
 
 from command import InputError
@@ -17,28 +18,12 @@ if TYPE_CHECKING:
 NEUTRALINO = 1000022  # PDG id
 TOP_MASS = 175.0  # GeV, a little more than in the spectrum, which is to stay on shell
 CROSS_SECTIONS = {  # GeV -> pb at 13 TeV, NNLO(approx) + NNLL, LHC SUSY cross-section working group
-    700: 0.0783,
-    725: 0.0624,
-    750: 0.0500,
-    775: 0.0403,
-    800: 0.0326,
-    825: 0.0265,
-    850: 0.0216,
-    875: 0.0177,
-    900: 0.0145,
-    925: 0.0120,
-    950: 0.00991,
-    975: 0.00822,
-    1000: 0.00683,
-    1025: 0.00570,
-    1050: 0.00476,
-    1075: 0.00399,
-    1100: 0.00335,
-    1125: 0.00282,
-    1150: 0.00238,
-    1175: 0.00201,
-    1200: 0.00170,
-}
+    700: 0.0783, 725: 0.0624, 750: 0.0500, 775: 0.0403,
+    800: 0.0326, 825: 0.0265, 850: 0.0216, 875: 0.0177,
+    900: 0.0145, 925: 0.0120, 950: 0.00991, 975: 0.00822,
+    1000: 0.00683, 1025: 0.00570, 1050: 0.00476, 1075: 0.00399,
+    1100: 0.00335, 1125: 0.00282, 1150: 0.00238, 1175: 0.00201, 1200: 0.00170,
+}  # fmt: skip
 STOP_MASSES = (min(CROSS_SECTIONS), max(CROSS_SECTIONS))  # of the table, GeV
 
 
@@ -46,15 +31,13 @@ def cross_section(m_stop: "ArrayLike", m_neutralino: "ArrayLike" = 0) -> "np.nda
     """Stop-pair cross section in pb; its logarithm is interpolated linearly in the table.
 
     Args:
-        m_stop: GeV, any shape.
-        m_neutralino: GeV; does not matter.
+        m_stop: GeV, any shape; the neutralino's mass does not matter.
 
     Raises:
         ValueError: a mass outside the table, 700 to 1200 GeV.
 
-    Example:
-        >>> cross_section([700, 1012.5]).round(5)  # sqrt(0.00683 * 0.00570)
-        array([0.0783 , 0.00624])
+    >>> cross_section([700, 1012.5]).round(5)  # sqrt(0.00683 * 0.00570)
+    array([0.0783 , 0.00624])
     """
     import numpy as np  # not at the top: planning needs Python alone
 
@@ -69,11 +52,7 @@ def cross_section(m_stop: "ArrayLike", m_neutralino: "ArrayLike" = 0) -> "np.nda
 
 
 def settings(m_stop: int, m_neutralino: int) -> tuple[str, ...]:
-    """Gluon fusion and quark annihilation.
-
-    Raises:
-        InputError: the stop is too light for its decay.
-    """
+    """Gluon fusion and quark annihilation; InputError if the stop is too light for its decay."""
     if m_stop < m_neutralino + TOP_MASS:
         raise InputError(
             f"a stop of {m_stop} GeV cannot decay to a top and a neutralino of {m_neutralino} GeV, "
@@ -103,10 +82,8 @@ def spectrum(m_stop: int, m_neutralino: int) -> str:
     lines += [f"{pdg_id} {mass:.6e}" for pdg_id, mass in masses.items()]
     identity = {"STOPMIX": 2, "SBOTMIX": 2, "STAUMIX": 2, "NMIX": 4, "UMIX": 2, "VMIX": 2}
     for block, size in identity.items():
-        lines.append(f"BLOCK {block}")
-        lines += [
-            f"{i} {j} {float(i == j)}" for i in range(1, size + 1) for j in range(1, size + 1)
-        ]
+        indices = itertools.product(range(1, size + 1), repeat=2)
+        lines += [f"BLOCK {block}", *(f"{i} {j} {float(i == j)}" for i, j in indices)]
     lines += ["BLOCK ALPHA", "-0.1", "BLOCK HMIX Q= 1000.0", "1 500.0", "2 10.0"]
     lines += ["BLOCK GAUGE Q= 1000.0", "1 0.36", "2 0.64", "3 1.06"]
     lines += ["DECAY 1000006 0.1", "1.0 2 1000022 6"]

@@ -1,12 +1,11 @@
 """Area under the ROC curve, and differences of it between classifiers of the same jets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from sensitivity.bootstrap import Estimate, Scores, completed, cumulative, poisson_counts
+from sensitivity.bootstrap import Estimate, Values, completed, cumulative, poisson_counts
 
 
 @dataclass(frozen=True)
@@ -23,17 +22,10 @@ class CorrelatedAUCs:
     covariance: np.ndarray
 
     def __getitem__(self, i: int) -> Estimate:
-        """The AUC of classifier i."""
         return Estimate(float(self.value[i]), float(np.sqrt(self.covariance[i, i])))
 
     def difference(self, i: int, j: int) -> Estimate:
-        """The AUC of classifier i minus that of classifier j; the error knows of the shared events.
-
-        Example:
-            >>> aucs = CorrelatedAUCs(np.array([0.9, 0.8]), np.array([[4.0, 3.0], [3.0, 4.0]]))
-            >>> round(aucs.difference(0, 1).error ** 2, 6)
-            2.0
-        """
+        """The AUC of classifier i minus that of classifier j."""
         return self.difference_of_means([i], [j])
 
     def difference_of_means(self, some: Sequence[int], others: Sequence[int]) -> Estimate:
@@ -57,63 +49,37 @@ class CorrelatedAUCs:
         return Estimate(float(sign @ self.value), float(variance**0.5))
 
 
-def auc(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
-    *,
-    bootstraps: int = 100,
-    seed: int = 0,
-) -> Estimate:
-    """Probability that a signal score is above a background score, ties counting half.
+def auc(signal: Values, background: Values, *, bootstraps: int = 100) -> Estimate:
+    """Probability that a signal score (n,) is above a background score (m,), ties counting half.
 
     A pair of scores counts with the product of its weights.
-
-    Args:
-        signal, background: (n,) and (m,) scores.
-        bootstraps, seed: resamplings of whole events behind the standard error.
 
     Example:
         >>> auc([0.9, 0.6, 0.5], [0.5, 0.1]).value
         0.9166666666666666
     """
-    signal, background = (
-        Scores(np.atleast_2d(scores.score), scores.event, scores.weight)
-        for scores in completed(signal, background)
-    )
-    return correlated_aucs(signal, background, bootstraps=bootstraps, seed=seed)[0]
+    return correlated_aucs(signal, background, bootstraps=bootstraps)[0]
 
 
-def correlated_aucs(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
-    *,
-    bootstraps: int = 100,
-    seed: int = 0,
-) -> CorrelatedAUCs:
+def correlated_aucs(signal: Values, background: Values, *, bootstraps: int = 100) -> CorrelatedAUCs:
     """AUCs of several classifiers with their covariance, by a paired bootstrap.
 
     Args:
         signal, background: (classifiers, n) and (classifiers, m) scores of the same jets or events.
-        bootstraps, seed: resamplings of whole events, the same ones for all classifiers.
+        bootstraps: resamplings of whole events, the same ones for all classifiers.
 
     Example:
         >>> aucs = correlated_aucs([[3.0, 2.0], [0.0, 3.0]], [[1.0, 0.0], [1.0, 2.0]])
         >>> aucs.value, aucs.difference(0, 1).value
         (array([1. , 0.5]), 0.5)
     """
-    signal, background = completed(signal, background)
-    rankings = [_Ranking(*scores) for scores in zip(signal.score, background.score, strict=True)]
-    value = np.array([ranking.auc(signal.weight, background.weight) for ranking in rankings])
-    resamplings = zip(
-        poisson_counts(signal.event, bootstraps, seed),
-        poisson_counts(background.event, bootstraps, seed),
-        strict=True,
-    )
+    classes = signal, background = completed(signal, background)
+    of_classifiers = zip(*(np.atleast_2d(scores.score) for scores in classes), strict=True)
+    areas = [_area(*scores) for scores in of_classifiers]
+    value = np.array([area(signal.weight, background.weight) for area in areas])
+    counts = zip(*(poisson_counts(scores.event, bootstraps) for scores in classes), strict=True)
     resampled = np.array(
-        [
-            [ranking.auc(n * signal.weight, m * background.weight) for ranking in rankings]
-            for n, m in resamplings
-        ]
+        [[area(n * signal.weight, m * background.weight) for area in areas] for n, m in counts]
     )
     # A resampling in which a class has no weight, or a negative one, has no AUC.
     resampled = resampled[np.isfinite(resampled).all(axis=1)]
@@ -122,20 +88,18 @@ def correlated_aucs(
     return CorrelatedAUCs(value, np.atleast_2d(np.cov(resampled, rowvar=False)))
 
 
-class _Ranking:
-    """Where signal scores lie among the sorted background scores: sorted once, then reweighted."""
+def _area(
+    signal: np.ndarray, background: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.float64]:
+    """The AUC, or NaN, as a function of the weights: the scores are sorted only once."""
+    signal_order, background_order = np.argsort(signal), np.argsort(background)
+    signal, background = signal[signal_order], background[background_order]
+    below, not_above = (np.searchsorted(background, signal, side) for side in ("left", "right"))
 
-    def __init__(self, signal: np.ndarray, background: np.ndarray) -> None:
-        self.signal_order = np.argsort(signal)
-        self.background_order = np.argsort(background)
-        signal, background = signal[self.signal_order], background[self.background_order]
-        self.below = np.searchsorted(background, signal, side="left")
-        self.not_above = np.searchsorted(background, signal, side="right")
-
-    def auc(self, signal_weight: np.ndarray, background_weight: np.ndarray) -> float:
-        """The AUC with these weights of the signal (n,) and background (m,) scores, or NaN."""
-        background = cumulative(background_weight[self.background_order])
-        weight = signal_weight[self.signal_order]
-        beaten = weight @ (background[self.below] + background[self.not_above])
-        total = weight.sum(), background[-1]
+    def area(signal_weight: np.ndarray, background_weight: np.ndarray) -> np.float64:
+        sums, weight = cumulative(background_weight[background_order]), signal_weight[signal_order]
+        total = weight.sum(), sums[-1]
+        beaten = weight @ (sums[below] + sums[not_above])
         return beaten / (2.0 * total[0] * total[1]) if min(total) > 0 else np.nan
+
+    return area

@@ -25,11 +25,7 @@ class Estimate:
 
     @property
     def deviations(self) -> float:
-        """Standard errors from 0; infinite where every resampling gives the same.
-
-        >>> Estimate(-0.02, 0.01).deviations, Estimate(0.0, 0.0).deviations
-        (-2.0, 0.0)
-        """
+        """Standard errors from 0; infinite where every resampling gives the same."""
         if self.error == 0:
             return math.copysign(math.inf, self.value) if self.value else 0.0
         return self.value / self.error
@@ -57,9 +53,9 @@ class Scores:
 
     Attributes:
         score: (n,), or (classifiers, n) where several classifiers are compared on the same jets.
-        event: (n,) integers that number the events, one numbering for signal and background;
-            jets of one event are resampled together. None: every score is an event of its own.
-        weight: (n,) weights, of which some may be negative; only their ratios matter. None: 1.
+        event: (n,) numbers of the events of signal and background together; jets of one event are
+            resampled together. None: every score is an event of its own.
+        weight: (n,), some may be negative; only their ratios matter. None: 1.
         counted: (n,) weights by which `max_sic` and `cut_at` count the background that passes, if
             `weight` holds factors of another spectrum too (see `reweighting`). None: `weight`.
 
@@ -84,7 +80,10 @@ class Scores:
             raise ValueError(f"the weights of a class sum to {total:g}; expected more than 0")
 
 
-def completed(signal: ArrayLike | Scores, background: ArrayLike | Scores) -> tuple[Scores, Scores]:
+Values = ArrayLike | Scores
+
+
+def completed(signal: Values, background: Values) -> tuple[Scores, Scores]:
     """Both classes with their events and weights filled in.
 
     Example:
@@ -100,21 +99,17 @@ def completed(signal: ArrayLike | Scores, background: ArrayLike | Scores) -> tup
         # Signal counts down from -1 and background up from 0: no event has a number twice, and
         # the numbers of one class do not depend on the size of the other.
         number = np.arange(score.shape[-1])
-        event = (-1 - number if i == 0 else number) if scores.event is None else scores.event
+        event = (-1 - number, number)[i] if scores.event is None else scores.event
         weight = np.ones(len(number)) if scores.weight is None else np.asarray(scores.weight, float)
         counted = weight if scores.counted is None else np.asarray(scores.counted, float)
         pair[i] = Scores(score, np.asarray(event, np.int64), weight, counted)
-    return pair[0], pair[1]
+    return tuple(pair)
 
 
 def effective_count(sums: ArrayLike, squares: ArrayLike) -> np.ndarray:
     """(sum w)^2 / sum w^2: as many events without weights have the same relative error.
 
-    Args:
-        sums, squares: sums of weights and of their squares, of one shape.
-
-    Returns:
-        Effective numbers; 0 where the weights do not sum to more than 0.
+    It is 0 where the weights do not sum to more than 0.
 
     Example:
         >>> effective_count([8.0, -1.0], [22.0, 3.0]).round(2)  # weights 3, 3, 2 and 1, -1, -1
@@ -130,16 +125,11 @@ def is_fewer(effective: ArrayLike, number: float) -> np.ndarray:
 
 
 def printed_count(effective: float) -> int:
-    """An effective number as it is printed: rounded down, because 9.6 are fewer than 10.
-
-    Example:
-        >>> printed_count(9.6), printed_count(10.0 - 1e-12)
-        (9, 10)
-    """
+    """An effective number as it is printed: rounded down, because 9.6 are fewer than 10."""
     return int(effective * (1.0 + HAIR))
 
 
-def poisson_counts(event: np.ndarray, bootstraps: int, seed: int) -> Iterator[np.ndarray]:
+def poisson_counts(event: np.ndarray, bootstraps: int, seed: int = 0) -> Iterator[np.ndarray]:
     """How often each event enters each resampling: independent Poisson counts of mean 1.
 
     The count of an event depends on nothing but its number, the resampling and the seed (it is
@@ -147,13 +137,8 @@ def poisson_counts(event: np.ndarray, bootstraps: int, seed: int) -> Iterator[np
     event get the same count, as does the event in another sample or scored by another classifier:
     differences may be taken resampling by resampling.
 
-    Args:
-        event: (n,) event numbers, int64.
-        bootstraps: number of resamplings.
-        seed: of the resamplings.
-
     Yields:
-        (n,) counts, uint8, once per resampling.
+        (n,) counts, uint8, of the events (n,) int64, once per resampling.
 
     Example:
         >>> [counts.tolist() for counts in poisson_counts(np.array([3, 3, 5]), 3, seed=0)]
@@ -175,12 +160,5 @@ def poisson_counts(event: np.ndarray, bootstraps: int, seed: int) -> Iterator[np
 
 
 def cumulative(weight: np.ndarray) -> np.ndarray:
-    """Sums of the first 0, 1, ... n weights: (n + 1,).
-
-    Example:
-        >>> cumulative(np.array([2.0, 3.0]))
-        array([0., 2., 5.])
-    """
-    sums = np.zeros(len(weight) + 1)
-    np.cumsum(weight, out=sums[1:])
-    return sums
+    """Sums of the first 0, 1, ... n weights: (n + 1,)."""
+    return np.concatenate([[0.0], np.cumsum(weight, dtype=float)])

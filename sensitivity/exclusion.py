@@ -7,8 +7,8 @@ How far the answer hangs on the interpolation is asked of a second one, by strai
 the same logarithms.
 """
 
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,19 +22,14 @@ CONTOUR_LEVELS = (1.0, 1.28155, 1.64485)
 EXCLUSION_LEVEL = CONTOUR_LEVELS[-1]
 MASS_STEP = 1.0  # GeV, of the fine grids
 
-BELOW_GRID, INSIDE, ABOVE_GRID = "below grid", "inside", "above grid"
-UNKNOWN = "unknown"
+BELOW_GRID, INSIDE, ABOVE_GRID, UNKNOWN = "below grid", "inside", "above grid", "unknown"
 
 
-@dataclass(frozen=True)
-class ExcludedMass:
-    """Excluded stop masses.
+class ExcludedMass(NamedTuple):
+    """Excluded stop masses in GeV, and their status.
 
-    Attributes:
-        mass: GeV; the lightest or heaviest mass of the grid where the status is "below grid" or
-            "above grid", NaN where it is "unknown".
-        status: "inside"; "below grid": not even the lightest stop mass is excluded; "above grid":
-            all of them are; "unknown": no mass point has both efficiencies.
+    "inside"; "below grid": not even the lightest stop mass is excluded, which stands as the mass;
+    "above grid": the heaviest is; "unknown": no mass point has both efficiencies, the mass is NaN.
     """
 
     mass: np.ndarray
@@ -57,7 +52,7 @@ def significance(
     which is the same, but a sum of positive terms: small s and small delta need no limits taken.
 
     Args:
-        signal, background: expected events; shapes that broadcast. NaN gives NaN.
+        signal, background: expected events, shapes that broadcast; NaN gives NaN.
         relative_uncertainty: of the background, delta.
 
     Raises:
@@ -86,11 +81,7 @@ def _excess(t: np.ndarray) -> np.ndarray:
 
 
 def expected_signal(stop_mass: ArrayLike, signal_efficiency: ArrayLike) -> np.ndarray:
-    """Stop pairs that are expected to be selected.
-
-    Args:
-        stop_mass: GeV.
-        signal_efficiency: of the whole selection, with respect to all stop pairs.
+    """Stop pairs of a mass in GeV that are expected to be selected with this efficiency.
 
     Example:
         >>> round(float(expected_signal(1000.0, 0.01)), 3)  # 6.83 fb * 137 / fb * 0.01
@@ -104,7 +95,6 @@ def excluded_mass(
     stop_mass: ArrayLike,
     signal_efficiency: ArrayLike,
     background_efficiency: ArrayLike,
-    level: float = EXCLUSION_LEVEL,
     *,
     straight: bool = False,
 ) -> ExcludedMass:
@@ -116,12 +106,8 @@ def excluded_mass(
             where the mass point is missing. Where it is 0, or in a resampling of negative weights
             less, nothing is excluded up to the neighbouring mass points.
         background_efficiency: (..., p) of the cut, after the preselection; NaN, 0 or less where
-            it is unknown. Leading axes are bootstraps, classifiers, ...
-        level: significance from which a mass counts as excluded.
+            it is unknown. The result has the leading axes: bootstraps, neutralino masses, ...
         straight: interpolate the logarithms by straight lines.
-
-    Returns:
-        Mass and status, shaped like the leading axes.
 
     Raises:
         ValueError: no mass point at all has both efficiencies.
@@ -133,40 +119,37 @@ def excluded_mass(
     """
     stop_mass = np.asarray(stop_mass, float)
     fine = _fine(stop_mass)
-    z = _significance(
-        fine,
-        _interpolated(stop_mass, signal_efficiency, fine, straight),
-        _interpolated(stop_mass, _known(background_efficiency), fine, straight),
-    )
+    efficiencies = signal_efficiency, _known(background_efficiency)
+    z = _significance(fine, *(_interpolated(stop_mass, e, fine, straight) for e in efficiencies))
     if not np.isfinite(z).any():
         raise ValueError("no mass point has both a signal and a background efficiency")
-    return first_allowed(fine, z, level)
+    return first_allowed(fine, z)
 
 
-def first_allowed(stop_mass: np.ndarray, z: np.ndarray, level: float) -> ExcludedMass:
-    """Where significances (..., P) on a fine grid of stop masses (P,) first fall below a level.
+def first_allowed(stop_mass: np.ndarray, z: np.ndarray) -> ExcludedMass:
+    """Where significances (..., P) on a fine grid of stop masses (P,) are first too low to exclude.
 
     Example:
-        >>> first_allowed(np.array([700.0, 701.0]), np.array([2.0, 1.0]), 1.75).mass
-        np.float64(700.25)
+        >>> first_allowed(np.array([700.0, 701.0]), np.array([2.0, 1.0])).mass
+        np.float64(700.35515)
     """
     # Masses beyond the outermost known points are no part of the grid.
     known = np.isfinite(z)
     first = known.argmax(axis=-1)
     last = z.shape[-1] - 1 - known[..., ::-1].argmax(axis=-1)
-    allowed = known & (z < level)
+    allowed = known & (z < EXCLUSION_LEVEL)
     crossing = allowed.argmax(axis=-1)
 
     before = np.maximum(crossing - 1, first)
-    z_before = np.take_along_axis(z, before[..., None], axis=-1)[..., 0]
-    z_after = np.take_along_axis(z, crossing[..., None], axis=-1)[..., 0]
+    z_before, z_after = (
+        np.take_along_axis(z, at[..., None], axis=-1)[..., 0] for at in (before, crossing)
+    )
     step = np.where(crossing > first, z_before - z_after, 1.0)
     span = stop_mass[crossing] - stop_mass[before]
-    crossed = stop_mass[before] + span * (z_before - level) / step
+    crossed = stop_mass[before] + span * (z_before - EXCLUSION_LEVEL) / step
 
-    unknown = ~known.any(axis=-1)
-    below, above = allowed.any(axis=-1) & (crossing == first), ~allowed.any(axis=-1)
-    cases = [unknown, below, above]
+    crosses = allowed.any(axis=-1)
+    cases = [~known.any(axis=-1), crosses & (crossing == first), ~crosses]
     return ExcludedMass(
         np.select(cases, [np.nan, stop_mass[first], stop_mass[last]], crossed)[()],
         np.select(cases, [UNKNOWN, BELOW_GRID, ABOVE_GRID], INSIDE)[()],
@@ -182,16 +165,13 @@ def significance_plane(
     neutralino_step: float = MASS_STEP,
     straight: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Significance over the plane of masses, to draw `CONTOUR_LEVELS` in.
-
-    At a neutralino mass of the grid, it is what `excluded_mass` uses.
+    """Significance over the plane of masses; at those of the grid, that behind `excluded_mass`.
 
     Args:
-        neutralino_mass: (q,) GeV, ascending.
-        stop_mass: (p,) GeV, ascending.
+        neutralino_mass, stop_mass: (q,) and (p,) GeV, ascending.
         signal_efficiency, background_efficiency: (..., q, p) as in `excluded_mass`.
         neutralino_step: GeV, about, between the neutralino masses returned.
-        straight: interpolate the logarithms by straight lines.
+        straight: as in `excluded_mass`.
 
     Returns:
         Neutralino masses (Q,), stop masses (P,) in steps of `MASS_STEP`, significances (..., Q, P);
@@ -203,17 +183,15 @@ def significance_plane(
         >>> z.shape, round(float(z[0, 0]), 4)
         ((201, 201), 0.6463)
     """
-    neutralino_mass, stop_mass = (np.asarray(axis, float) for axis in (neutralino_mass, stop_mass))
-    fine_neutralino, fine_stop = _fine(neutralino_mass, neutralino_step), _fine(stop_mass)
+    axes = [np.asarray(axis, float) for axis in (neutralino_mass, stop_mass)]
+    fine = _fine(axes[0], neutralino_step), _fine(axes[1])
 
     def over_plane(efficiency: ArrayLike) -> np.ndarray:
-        rows = _interpolated(stop_mass, efficiency, fine_stop, straight)
-        columns = np.swapaxes(rows, -1, -2)
-        plane = _interpolated(neutralino_mass, columns, fine_neutralino, straight)
-        return np.swapaxes(plane, -1, -2)
+        columns = np.swapaxes(_interpolated(axes[1], efficiency, fine[1], straight), -1, -2)
+        return np.swapaxes(_interpolated(axes[0], columns, fine[0], straight), -1, -2)
 
-    signal, background = over_plane(signal_efficiency), over_plane(_known(background_efficiency))
-    return fine_neutralino, fine_stop, _significance(fine_stop, signal, background)
+    efficiencies = signal_efficiency, _known(background_efficiency)
+    return *fine, _significance(fine[1], *map(over_plane, efficiencies))
 
 
 def _significance(
@@ -246,19 +224,16 @@ def _interpolated(x: np.ndarray, y: ArrayLike, x_new: np.ndarray, straight: bool
     y = np.maximum(np.asarray(y, float), 0.0)
     rows = y.reshape(-1, y.shape[-1])
     found = np.full((len(rows), len(x_new)), np.nan)
-    # 2: positive, 1: zero, 0: unknown. Rows that know the same points are interpolated together.
-    kinds, group = np.unique(
-        np.sign(np.nan_to_num(rows, nan=-1.0)) + 1, axis=0, return_inverse=True
-    )
+    # 1: positive, 0: zero, -1: unknown. Rows that know the same points are interpolated together.
+    kind_of_row = np.sign(np.nan_to_num(rows, nan=-1.0))
+    kinds, group = np.unique(kind_of_row, axis=0, return_inverse=True)
     for i, kind in enumerate(kinds):
         of_kind = group.ravel() == i
-        positive = kind == 2
-        found[of_kind] = np.exp(
-            _through(x[positive], np.log(rows[np.ix_(of_kind, positive)]), x_new, straight)
-        )
-        if (kind == 1).any():
-            stated = kind > 0
-            beside = np.interp(x_new, x[stated], kind[stated] == 1, left=0, right=0) > 0
+        positive, stated = kind > 0, kind >= 0
+        logarithm = np.log(rows[np.ix_(of_kind, positive)])
+        found[of_kind] = np.exp(_through(x[positive], logarithm, x_new, straight))
+        if (kind == 0).any():
+            beside = np.interp(x_new, x[stated], kind[stated] == 0, left=0, right=0) > 0
             found[np.ix_(of_kind, beside)] = 0.0
     return found.reshape(*y.shape[:-1], len(x_new))
 

@@ -3,17 +3,14 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sensitivity.bootstrap import Scores, completed, effective_count, is_fewer
+from sensitivity.bootstrap import Scores, Values, completed, effective_count, is_fewer
 
 BINS = 20
 BACKGROUND_MIN = 25  # effective, in a bin: of equal weights none stands for more than 4 % of it
 
 
 def spectrum_weights(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
-    bins: int = BINS,
-    background_min: float = BACKGROUND_MIN,
+    signal: Values, background: Values, bins: int = BINS, background_min: float = BACKGROUND_MIN
 ) -> np.ndarray:
     """Factors (m,) of background weights with which their histogram is that of the signal.
 
@@ -22,18 +19,17 @@ def spectrum_weights(
     little background is joined with its neighbour, as is one whose signal weights sum to less than
     0: so no factor is negative.
 
+    The factors leave the sum of the background's weights as it is.
+
     Args:
-        signal: (n,) values of the quantity in place of scores.
-        background: (m,) values of the same quantity.
+        signal, background: (n,) and (m,) values of the quantity in place of scores.
         bins: at most.
         background_min: effective number of background values in a bin, at least (unless there are
             fewer in all).
 
-    Returns:
-        Factors that leave the sum of the background's weights as it is.
-
-    >>> spectrum_weights(np.arange(1.0, 5.0), [1.0, 1.5, 2.0, 3.5], 2, background_min=1)
-    array([0.66666667, 0.66666667, 0.66666667, 2.        ])
+    Example:
+        >>> spectrum_weights(np.arange(1.0, 5.0), [1.0, 1.5, 2.0, 3.5], 2, background_min=1)
+        array([0.66666667, 0.66666667, 0.66666667, 2.        ])
     """
     signal, background = completed(signal, background)
 

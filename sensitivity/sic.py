@@ -10,10 +10,13 @@ How much background is behind a number is counted in effective scores, (sum w)^2
 weights simply their number. Uncertainties are central intervals of 68.27 % from a bootstrap over
 events; where fewer than 25 background scores pass, they are widened to those of the Clopper-Pearson
 interval of eps_B, because a bootstrap of few events is too narrow.
+
+All functions take signal scores (n,), background scores (m,), the least effective number
+`background_min` of background scores that pass, and how many `bootstraps` there are.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +27,7 @@ from sensitivity.bootstrap import (
     HAIR,
     Estimate,
     Scores,
+    Values,
     completed,
     cumulative,
     effective_count,
@@ -55,11 +59,8 @@ class SICCurve:
 class SICPoint:
     """SIC at a working point; a lower limit has `value` = `low` = the limit, `high` = inf.
 
-    Attributes:
-        effective_background: effective number of background scores that pass.
-        signal_efficiency: of the cut, at least that of the working point.
-        resampled: (bootstraps,) the SIC of each resampling, for differences between classifiers of
-            the same events; infinite where no background passes.
+    The cut has at least the signal efficiency of the working point. Of resamplings (bootstraps,)
+    without background the SIC is infinite.
     """
 
     value: float
@@ -73,13 +74,9 @@ class SICPoint:
 
 @dataclass(frozen=True)
 class MaximumSIC(Estimate):
-    """The largest SIC of all cuts, with its standard error.
+    """The largest SIC of all cuts, with its standard error; what passes as in a `Cut`.
 
-    Attributes:
-        signal_efficiency: of that cut.
-        effective_background: effective number of background scores that pass it, by their
-            `Scores.counted`.
-        resampled: (bootstraps,) the largest SIC of each resampling, -inf where there is no cut.
+    The largest SIC of each resampling is `resampled` (bootstraps,), -inf where there is no cut.
     """
 
     signal_efficiency: float
@@ -92,22 +89,19 @@ def ratio_of_means(
 ) -> Estimate:
     """Ratio of two classifiers, each trained from several seeds and tested on the same events.
 
-    The error holds the test events, by the bootstrap that all share, and where there are several
-    seeds their spread.
+    The error holds the test events, by the bootstrap that all share, and the spread of seeds.
 
     Example:
         >>> a, b = ([MaximumSIC(v, 1, 0.3, 9, np.array([v, 2 * v]))] for v in (6.0, 3.0))
         >>> ratio_of_means(a, b)
         Estimate(value=2.0, error=0.0)
     """
-    of_events = []
-    for some in (better, worse):
-        of_events.append(np.mean([one.resampled for one in some], axis=0))
-    there = np.isfinite(of_events[0]) & np.isfinite(of_events[1]) & (of_events[1] > 0)
     values = [np.array([one.value for one in some]) for some in (better, worse)]
+    resampled = [np.mean([one.resampled for one in some], axis=0) for some in (better, worse)]
+    there = np.isfinite(resampled).all(axis=0) & (resampled[1] > 0)
     ratio = float(values[0].mean() / values[1].mean())
     of_seeds = [v.var(ddof=1) / len(v) / v.mean() ** 2 if len(v) > 1 else 0.0 for v in values]
-    spread = _spread(of_events[0][there] / of_events[1][there])
+    spread = _spread(resampled[0][there] / resampled[1][there])
     return Estimate(ratio, float(np.hypot(spread, ratio * sum(of_seeds) ** 0.5)))
 
 
@@ -118,15 +112,10 @@ def _spread(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut and what passes it.
+    """A cut, and what lies at or above its threshold, in resamplings (bootstraps,) too.
 
-    Attributes:
-        threshold: scores at or above it pass.
-        signal_efficiency, background_efficiency: shares that pass.
-        effective_background: effective number of background scores that pass, by their
-            `Scores.counted`.
-        is_loosened: the cut is looser than the working point, to keep enough background.
-        resampled_signal_efficiency, resampled_background_efficiency: (bootstraps,) of this cut.
+    A cut is loosened if the one of the working point keeps too little background. The effective
+    background is counted by `Scores.counted`.
     """
 
     threshold: float
@@ -144,25 +133,19 @@ def clopper_pearson(
     """Central confidence interval of a binomial probability (Clopper and Pearson 1934).
 
     Args:
-        k: successes; fractional effective counts of weighted events are allowed.
-        n: trials, same shape.
-        confidence: of the interval; its upper end alone is a one-sided bound at
-            (1 + confidence) / 2.
-
-    Returns:
-        Lower and upper ends, shaped like k.
+        k, n: successes and trials; effective counts of weighted events may be fractions.
+        confidence: of the interval; either end alone bounds at (1 + confidence) / 2.
 
     Example:
         >>> low, high = clopper_pearson(0, 10, 0.90)  # no success in 10: p < 0.26 at 95 %
         >>> float(low), round(float(high), 4)
         (0.0, 0.2589)
     """
-    k, n = np.broadcast_arrays(np.asarray(k, float), np.asarray(n, float))
+    k, n = np.asarray(k, float), np.asarray(n, float)
     tail = (1.0 - confidence) / 2.0
     # The ends of the range are exact, and the beta distribution is not defined there.
-    low = stats.beta.ppf(tail, np.where(k > 0, k, 1.0), n - k + 1.0)
-    high = stats.beta.isf(tail, k + 1.0, np.where(k < n, n - k, 1.0))
-    return np.where(k > 0, low, 0.0), np.where(k < n, high, 1.0)
+    low = np.where(k > 0, stats.beta.ppf(tail, k, n - k + 1.0), 0.0)
+    return low, np.where(k < n, stats.beta.isf(tail, k + 1.0, n - k), 1.0)
 
 
 def efficiency_interval(
@@ -173,11 +156,8 @@ def efficiency_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clopper-Pearson interval of the efficiency of a cut on weighted scores.
 
-    Args:
-        efficiency: share of the weights that passes.
-        effective: effective number of scores that pass, same shape.
-        effective_total: of all scores; these are the trials where none passes.
-        confidence: of the interval.
+    The trials are as many as give the effective number that passes this efficiency; where none
+    passes, the effective number of all scores.
 
     Example:
         >>> efficiency_interval(0.25, 10.0, 40.0) == clopper_pearson(10, 40)
@@ -185,98 +165,76 @@ def efficiency_interval(
     """
     passes = np.greater(effective, 0)
     share = np.where(passes, np.minimum(efficiency, 1.0), 1.0)
-    return clopper_pearson(
-        effective, np.where(passes, effective / share, effective_total), confidence
-    )
+    trials = np.where(passes, effective / share, effective_total)
+    return clopper_pearson(effective, trials, confidence)
 
 
 def sic_curve(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
+    signal: Values,
+    background: Values,
     signal_efficiency: np.ndarray = SIGNAL_EFFICIENCIES,
     *,
     background_min: float = 10,
     bootstraps: int = 100,
-    seed: int = 0,
 ) -> SICCurve:
-    """SIC of the cuts that keep a grid of signal efficiencies, with its band.
+    """SIC of the cuts that keep signal efficiencies (points,) in (0, 1], with its band.
 
-    Args:
-        signal, background: (n,) and (m,) scores.
-        signal_efficiency: (points,) grid, in (0, 1].
-        background_min: the curve stops (NaN) where fewer effective background scores pass.
-        bootstraps, seed: resamplings of whole events, each with its own cuts.
+    The curve stops (NaN) where fewer than `background_min` background scores pass. Every resampling
+    has its own cuts.
 
     Example:
         >>> curve = sic_curve([3, 4, 5, 6], [0, 1, 2, 3], np.array([0.5, 1.0]), background_min=1)
         >>> curve.value, curve.effective_background
         (array([nan,  2.]), array([0., 1.]))
     """
-    scan = _Scan(signal, background, signal_efficiency, bootstraps, seed)
-    stops = is_fewer(scan.effective_background, background_min)
-    low, high = scan.interval()
-    value, low, high = (np.where(stops, np.nan, sic) for sic in (scan.sic, low, high))
-    return SICCurve(scan.signal_efficiency, value, low, high, scan.effective_background)
+    curve, _, _ = _scan(signal, background, signal_efficiency, bootstraps)
+    stops = is_fewer(curve.effective_background, background_min)
+    band = {
+        name: np.where(stops, np.nan, getattr(curve, name)) for name in ("value", "low", "high")
+    }
+    return replace(curve, **band)
 
 
 def sic_at(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
+    signal: Values,
+    background: Values,
     signal_efficiency: float,
     *,
     background_min: float = 10,
     bootstraps: int = 100,
-    seed: int = 0,
 ) -> SICPoint:
-    """SIC at a working point, or a lower limit on it where little background passes.
+    """SIC at a working point in (0, 1], or a lower limit where fewer than `background_min` pass.
 
     The limit holds at 95 %, one-sided: the Clopper-Pearson upper bound on eps_B at the confidence
     that searches quote for limits, because a reader takes an arrow for that and not for one sigma.
-
-    Args:
-        signal, background: (n,) and (m,) scores.
-        signal_efficiency: of the working point, in (0, 1].
-        background_min: below this many effective background scores, the result is a lower limit.
-        bootstraps, seed: resamplings of whole events, each with its own cut.
 
     Example:
         >>> point = sic_at(np.arange(100.0, 200.0), np.arange(100.0), 0.3)
         >>> point.is_lower_limit, point.effective_background, round(point.value, 3)
         (True, 0.0, 1.746)
     """
-    scan = _Scan(signal, background, np.array([signal_efficiency]), bootstraps, seed)
-    count, kept = float(scan.effective_background[0]), float(scan.signal_efficiency[0])
-    if is_fewer(count, background_min):
-        _, bound = scan.background_interval(2.0 * LIMIT_CONFIDENCE - 1.0)
-        limit = float((scan.signal_efficiency / np.sqrt(bound))[0])
-        return SICPoint(limit, limit, np.inf, count, True, kept, scan.resampled_sic[:, 0])
-    low, high = scan.interval()
-    sic = float(scan.sic[0])
-    ends = float(low[0]), float(high[0])
-    return SICPoint(sic, *ends, count, False, kept, scan.resampled_sic[:, 0])
+    curve, limit, resampled = _scan(signal, background, np.array([signal_efficiency]), bootstraps)
+    kept, *interval, count = (float(array[0]) for array in vars(curve).values())
+    is_limit = bool(is_fewer(count, background_min))
+    if is_limit:
+        interval = float(limit[0]), float(limit[0]), np.inf
+    return SICPoint(*interval, count, is_limit, kept, resampled[:, 0])
 
 
 def max_sic(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
+    signal: Values,
+    background: Values,
     *,
     signal_efficiency_min: float = 0.1,
     background_min: float = 10,
     bootstraps: int = 100,
-    seed: int = 0,
 ) -> MaximumSIC:
     """Largest SIC of all cuts that keep enough signal and background; NaN if there is none.
 
     Cuts are tried at the tightest threshold that keeps enough of both, and at every signal score
-    below it: a looser cut, up to the next signal score, only adds background. The error is the
-    standard deviation over resamplings that each choose their own best cut. The maximum of a
-    fluctuating curve lies above that of the true one, by up to about one error.
-
-    Args:
-        signal, background: (n,) and (m,) scores.
-        signal_efficiency_min: lowest signal efficiency of a cut.
-        background_min: lowest effective number of background scores that pass a cut.
-        bootstraps, seed: resamplings of whole events.
+    below it: a looser cut, up to the next signal score, only adds background. Resamplings choose
+    their own best cut. The maximum of a fluctuating curve lies above that of the true one, by up to
+    about one error.
 
     Example:
         >>> background = np.arange(100.0)
@@ -292,9 +250,8 @@ def max_sic(
         signal_sums, background_sums = signal.sums(n), background.sums(m)
         effective = background.effective(background.counted, background_sums, m)
         is_enough = ~is_fewer(effective, background_min)
-        tightest = min(
-            signal.keeping(signal_efficiency_min, signal_sums), background.tightest(is_enough)
-        )
+        of_signal = signal.keeping(signal_efficiency_min, signal_sums)
+        tightest = min(of_signal, background.tightest(is_enough))
         if tightest == -np.inf:
             return -np.inf, np.nan, 0.0
         looser = np.searchsorted(-thresholds, -tightest)
@@ -308,8 +265,7 @@ def max_sic(
         return float(sic[at]), float(efficiency[at]), float(effective[in_background[at]])
 
     value, signal_efficiency, effective = best()
-    resampled = [best(*counts)[0] for counts in _counts(signal, background, bootstraps, seed)]
-    resampled = np.array(resampled)
+    resampled = np.array([best(*n)[0] for n in _counts(signal, background, bootstraps)])
     if value == -np.inf:
         return MaximumSIC(np.nan, np.nan, np.nan, 0.0, np.full_like(resampled, -np.inf))
     error = _spread(resampled[np.isfinite(resampled)])
@@ -317,24 +273,16 @@ def max_sic(
 
 
 def cut_at(
-    signal: ArrayLike | Scores,
-    background: ArrayLike | Scores,
+    signal: Values,
+    background: Values,
     signal_efficiency: float,
     *,
     background_min: float = 10,
     bootstraps: int = 100,
-    seed: int = 0,
 ) -> Cut:
     """The cut of the working point, or the tightest that keeps enough background if that is looser.
 
-    Unlike in a SIC curve, the resamplings keep the cut: an analysis fixes it once. With the same
-    event numbers and seed, the background is resampled alike for every signal and classifier.
-
-    Args:
-        signal, background: (n,) and (m,) scores.
-        signal_efficiency: of the working point, in (0, 1].
-        background_min: effective number of background scores that must pass.
-        bootstraps, seed: resamplings of whole events.
+    Unlike in a SIC curve, the resamplings keep the cut: an analysis fixes it once.
 
     Raises:
         ValueError: no cut keeps `background_min` background scores.
@@ -350,19 +298,18 @@ def cut_at(
     threshold = min(wanted, background.tightest(~is_fewer(effective, background_min)))
     if threshold == -np.inf:
         raise ValueError(f"{effective[-1]:g} effective background scores, {background_min} needed")
-    # As it is, then resampled.
-    of_signal, of_background = (
-        np.array([scores.efficiency(threshold, n) for n in (1, *scores.counts(bootstraps, seed))])
+    (kept, *resampled), (passing, *resampled_background) = (
+        [scores.efficiency(threshold, n) for n in (1, *poisson_counts(scores.event, bootstraps))]
         for scores in classes
     )
     return Cut(
         threshold=float(threshold),
-        signal_efficiency=float(of_signal[0]),
-        background_efficiency=float(of_background[0]),
+        signal_efficiency=float(kept),
+        background_efficiency=float(passing),
         effective_background=float(effective[background.above(threshold)]),
         is_loosened=bool(threshold < wanted),
-        resampled_signal_efficiency=of_signal[1:],
-        resampled_background_efficiency=of_background[1:],
+        resampled_signal_efficiency=np.array(resampled),
+        resampled_background_efficiency=np.array(resampled_background),
     )
 
 
@@ -371,12 +318,10 @@ class _Ranked:
 
     def __init__(self, scores: Scores) -> None:
         self.has_negative = (scores.weight < 0).any()
-        if self.has_negative:
-            # Of equal scores the negative weights come first: then no sum of some of them exceeds
-            # both that without any and that with all, and the running maximum is one over cuts.
-            order = np.lexsort((scores.weight, -scores.score))
-        else:
-            order = np.argsort(-scores.score)
+        # Of equal scores the negative weights come first: then no sum of some of them exceeds
+        # both that without any and that with all, and the running maximum is one over cuts.
+        keys = (scores.weight, -scores.score)
+        order = np.lexsort(keys) if self.has_negative else np.argsort(keys[1])
         self.score, self.event, self.weight = (
             array[order] for array in (scores.score, scores.event, scores.weight)
         )
@@ -388,10 +333,6 @@ class _Ranked:
     def above(self, threshold: ArrayLike) -> np.ndarray:
         """How many scores lie at or above each threshold."""
         return np.searchsorted(self.rising, np.negative(threshold), side="right")
-
-    def counts(self, bootstraps: int, seed: int) -> Iterator[np.ndarray]:
-        """How often each score stands in each resampling, (n,)."""
-        return poisson_counts(self.event, bootstraps, seed)
 
     def sums(self, counts: ArrayLike = 1) -> np.ndarray:
         """Sums of the weights, (n + 1,), every score standing as many times as `counts` says."""
@@ -425,10 +366,10 @@ class _Ranked:
 
 
 def _counts(
-    signal: _Ranked, background: _Ranked, bootstraps: int, seed: int
+    signal: _Ranked, background: _Ranked, bootstraps: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """How often each signal and each background score stands in each resampling."""
-    return zip(signal.counts(bootstraps, seed), background.counts(bootstraps, seed), strict=True)
+    return zip(*(poisson_counts(of.event, bootstraps) for of in (signal, background)), strict=True)
 
 
 def _share(part: ArrayLike, total: float) -> np.ndarray:
@@ -442,64 +383,43 @@ def _sic(signal_efficiency: np.ndarray, background_efficiency: np.ndarray) -> np
         return signal_efficiency / np.sqrt(np.maximum(background_efficiency, 0.0))
 
 
-class _Scan:
-    """The cuts at given signal efficiencies, and the SIC at these efficiencies in resamplings."""
+def _scan(
+    signal: Values, background: Values, wanted: np.ndarray, bootstraps: int
+) -> tuple[SICCurve, np.ndarray, np.ndarray]:
+    """The curve whatever number passes, lower limits (points,), resampled SIC (bootstraps, points).
 
-    def __init__(
-        self,
-        signal: ArrayLike | Scores,
-        background: ArrayLike | Scores,
-        wanted: np.ndarray,
-        bootstraps: int,
-        seed: int,
-    ) -> None:
-        signal, background = map(_Ranked, completed(signal, background))
+    The interval is widened to hold the SIC itself: a resampling finds its own cut, so all of them
+    can lie on one side of the measured value.
+    """
+    signal, background = map(_Ranked, completed(signal, background))
 
-        def cut(n: ArrayLike = 1, m: ArrayLike = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            """Both efficiencies, and how many background scores pass."""
-            sums, background_sums = signal.sums(n), background.sums(m)
-            threshold = signal.keeping(wanted, sums)
-            above = background.above(threshold)
-            return (
-                _share(sums[signal.above(threshold)], sums[-1]),
-                _share(background_sums[above], background_sums[-1]),
-                above,
-            )
+    def cut(n: ArrayLike = 1, m: ArrayLike = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Both efficiencies, and how many background scores pass."""
+        sums, background_sums = signal.sums(n), background.sums(m)
+        threshold = signal.keeping(wanted, sums)
+        above = background.above(threshold)
+        kept = _share(sums[signal.above(threshold)], sums[-1])
+        return kept, _share(background_sums[above], background_sums[-1]), above
 
-        self.signal_efficiency, self.background_efficiency, above = cut()
-        self.sic = _sic(self.signal_efficiency, self.background_efficiency)
-        self.resampled_sic = np.array(
-            [_sic(*cut(*counts)[:2]) for counts in _counts(signal, background, bootstraps, seed)]
-        )
-        effective = background.effective(background.weight, background.sums())
-        self.effective_background, self.effective_total = effective[above], effective[-1]
-
-    def background_interval(self, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-        """Clopper-Pearson interval of the background efficiency."""
-        found = self.background_efficiency, self.effective_background, self.effective_total
-        return efficiency_interval(*found, confidence)
-
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Central interval of the SIC at every point, widened to hold the SIC itself.
-
-        A resampling finds its own cut, so all of them can lie on one side of the measured value.
-        """
-        tail = (1.0 - CONFIDENCE) / 2.0
-        # Quantiles that are one of the resamplings, because some of these may be infinite.
-        tails = [tail, 1.0 - tail]
-        # Where every resampling lacks a class, as of one event some may, nothing bounds the SIC.
-        is_silent = np.isnan(self.resampled_sic).all(axis=0)
-        resampled = np.where(is_silent, 0.0, self.resampled_sic)
-        low, high = np.nanquantile(resampled, tails, axis=0, method="inverted_cdf")
-        high[is_silent] = np.inf
-        with np.errstate(divide="ignore"):
-            exact_high, exact_low = (
-                self.signal_efficiency / np.sqrt(bound)
-                for bound in self.background_interval(CONFIDENCE)
-            )
-        low, high = np.fmin(low, self.sic), np.fmax(high, self.sic)
-        few = is_fewer(self.effective_background, FEW)
-        return (
-            np.where(few, np.minimum(low, exact_low), low),
-            np.where(few, np.maximum(high, exact_high), high),
-        )
+    kept, passing, above = cut()
+    effective = background.effective(background.weight, background.sums())
+    count = effective[above]
+    sic = _sic(kept, passing)
+    resampled = np.array([_sic(*cut(*n)[:2]) for n in _counts(signal, background, bootstraps)])
+    # Where every resampling lacks a class, as of one event some may, nothing bounds the SIC.
+    is_silent = np.isnan(resampled).all(axis=0)
+    # Quantiles that are one of the resamplings, because some of these may be infinite.
+    tails = np.array([1.0 - CONFIDENCE, 1.0 + CONFIDENCE]) / 2.0
+    low, high = np.nanquantile(
+        np.where(is_silent, 0.0, resampled), tails, axis=0, method="inverted_cdf"
+    )
+    high[is_silent] = np.inf
+    low, high = np.fmin(low, sic), np.fmax(high, sic)
+    exact, one_sided = (
+        efficiency_interval(passing, count, effective[-1], confidence)
+        for confidence in (CONFIDENCE, 2.0 * LIMIT_CONFIDENCE - 1.0)
+    )
+    few = is_fewer(count, FEW)
+    low = np.where(few, np.minimum(low, _sic(kept, exact[1])), low)
+    high = np.where(few, np.maximum(high, _sic(kept, exact[0])), high)
+    return SICCurve(kept, sic, low, high, count), _sic(kept, one_sided[1]), resampled

@@ -45,6 +45,10 @@ NETWORKS, DEFINITION = ("CNN", "MaxViT"), "AK14"
 JUDGED = NETWORKS[-1]
 
 
+def _training(study: Study, **settings: object) -> Study:
+    return study.changed(training=settings)
+
+
 def _longer(study: Study) -> Study:
     """Three times the epochs, the learning rate falling as much over all of them."""
     decay = study.training.learning_rate_decay ** (1 / 3)
@@ -55,8 +59,7 @@ def _published(option: str, study: Study) -> Study:
     """The judged network without an option that the study sets."""
     of_networks = dict(study.training.network_options)
     options = {name: v for name, v in of_networks.pop(JUDGED, {}).items() if name != option}
-    of_networks |= {JUDGED: options} if options else {}
-    return _training(study, network_options=of_networks)
+    return _training(study, network_options=of_networks | ({JUDGED: options} if options else {}))
 
 
 def _jets(factor: float, study: Study) -> Study:
@@ -73,10 +76,6 @@ def _larger_batch(study: Study) -> Study:
     """The learning rate rises with the square root of the batch, the rule for Adam."""
     rate = 2 * study.training.learning_rate
     return _training(study, batch_size=4 * study.training.batch_size, learning_rate=rate)
-
-
-def _training(study: Study, **settings: object) -> Study:
-    return study.changed(training=settings)
 
 
 AS_IT_STANDS = "as it stands"
@@ -128,15 +127,6 @@ class Outcome:
     trained: dict[str, list[Trained]]  # network -> of each seed
     ahead: Estimate  # AUC of held-out jets, last network minus first, means of those seeing
 
-    def seconds(self, network: str) -> float:
-        """Of one training, mean over seeds."""
-        return float(np.mean([one.seconds for one in self.trained[network]]))
-
-
-def is_done_by(step: str, study: Study) -> bool:
-    """Whether the study has the settings of this step as it stands."""
-    return step != AS_IT_STANDS and STEPS[step](study) == study
-
 
 def variant(study: Study, step: str) -> Study:
     """The study with one step changed, its two networks on AK14 alone."""
@@ -166,7 +156,7 @@ def measure(study: Study, device: str | None) -> Outcome:
     """Read what a step found."""
     results = read_results(study, {})
     jets, events = results.repeats_of_jets(DEFINITION), results.repeats_of_events(DEFINITION)
-    names, aucs = list(jets.score), jets.aucs()
+    names, aucs = list(jets.score), jets.aucs
     images = JetImages.read(study, DEFINITION, VALIDATION, choose_device(device))
 
     def found(training: Training) -> Trained:
@@ -236,7 +226,7 @@ def gain(outcome: Outcome, reference: Outcome, usual: float, bootstraps: int) ->
         usual: variance between trainings, see `usual_variance`; a step's own counts if larger.
     """
     pair = (reference, outcome)
-    is_paired = np.array_equal(*(one.validation for one in pair))
+    is_paired = np.array_equal(reference.validation, outcome.validation)
     groups = [pair] if is_paired else [(one,) for one in pair]
     aucs = [validation_aucs(group, bootstraps) for group in groups]
     n = len(outcome.trained[JUDGED])
@@ -253,21 +243,19 @@ def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
 
     A network that sees no images is named and has no part in the means.
     """
-    rows = []
+    rows, (worse, better) = [], NETWORKS
     for step, outcome in outcomes.items():
         row = {"step": step, "jets trained on": f"{outcome.jets:,}"}
+        for network, some in outcome.trained.items():
+            row[f"best epochs, {network}"] = ", ".join(
+                str(one.best_epoch) if one.sees_images else "sees the mass alone" for one in some
+            )
         chosen = {n: [some[i] for i in seeing(some)] for n, some in outcome.trained.items()}
-        for network in NETWORKS:
-            epochs = [
-                str(one.best_epoch) if one.sees_images else "sees the mass alone"
-                for one in outcome.trained[network]
-            ]
-            row[f"best epochs, {network}"] = ", ".join(epochs)
         for network, some in chosen.items():
             row[f"AUC, {network}"] = written(mean_of_seeds([one.auc for one in some]))
-        row[f"AUC, {' - '.join(NETWORKS[::-1])}"] = written(outcome.ahead)
-        maxima = ([one.maximum for one in chosen[network]] for network in NETWORKS[::-1])
-        row[f"max SIC, {' / '.join(NETWORKS[::-1])}"] = written(ratio_of_means(*maxima))
+        row[f"AUC, {better} - {worse}"] = written(outcome.ahead)
+        maxima = ([one.maximum for one in chosen[network]] for network in (better, worse))
+        row[f"max SIC, {better} / {worse}"] = written(ratio_of_means(*maxima))
         rows.append(row)
     return rows
 
@@ -286,21 +274,19 @@ def sic_of_seeds(points: Sequence[SICPoint], before: Sequence[SICPoint]) -> tupl
 def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     """What does a step give? MaxViT, against itself as the study stands."""
     rows, reference = [], outcomes[AS_IT_STANDS]
-    usual = usual_variance(outcomes.values())
+    usual, bootstraps = usual_variance(outcomes.values()), study.figures.bootstraps
     for step, outcome in outcomes.items():
-        mean = validation_aucs([outcome], study.figures.bootstraps).value.mean()
+        mean = validation_aucs([outcome], bootstraps).value.mean()
         row = {"step": step, "AUC of validation jets": f"{mean:.4f}", "gain": ""}
         if outcome is not reference:
-            row["gain"] = written(gain(outcome, reference, usual, study.figures.bootstraps))
+            row["gain"] = written(gain(outcome, reference, usual, bootstraps))
+        both = [some.trained[JUDGED] for some in (outcome, reference)]
         for what in ("jets", "events"):
-            points, before = (
-                [one.points[what] for one in some.trained[JUDGED]] for some in (outcome, reference)
-            )
-            sic, ratio = sic_of_seeds(points, before)
+            sic, ratio = sic_of_seeds(*([one.points[what] for one in some] for some in both))
             row[f"SIC at eps_S = {study.figures.working_point:g}, {what}"] = sic
             row[f"relative, {what}"] = "" if outcome is reference else ratio
-        seconds = outcome.seconds(JUDGED) / reference.seconds(JUDGED)
-        row["training time, relative"] = f"{seconds:.1f}"
+        seconds, usually = (np.mean([one.seconds for one in some]) for some in both)
+        row["training time, relative"] = f"{seconds / usually:.1f}"
         rows.append(row)
     return rows
 
@@ -312,7 +298,7 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study)
     for step in options.steps:
-        if is_done_by(step, study):
+        if step != AS_IT_STANDS and STEPS[step](study) == study:
             print(f"{step}: the study has it already")
         else:
             print(f"{step}:", flush=True)
@@ -321,10 +307,8 @@ def main() -> None:
     variants = {step: variant(study, step) for step in STEPS}
     done = {step: one for step, one in variants.items() if is_done(one)}
     if AS_IT_STANDS not in done:
-        raise InputError(
-            f"{variants[AS_IT_STANDS].data_dir}: nothing to compare with; "
-            f'run this with --steps "{AS_IT_STANDS}"'
-        )
+        missing = f"{variants[AS_IT_STANDS].data_dir}: nothing to compare with"
+        raise InputError(f'{missing}; run this with --steps "{AS_IT_STANDS}"')
     outcomes = {step: measure(one, options.device) for step, one in done.items()}
     tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study)}
     page = publish(study, tables, marks="changes_")

@@ -50,38 +50,28 @@ def trained_on(study: Study) -> PackedJets:
 
 
 def held_out(study: Study, classifiers: Classifiers) -> PackedJets:
-    """The jets of these classifiers, in their order.
-
-    Raises:
-        InputError: they were scored from other jets.
-    """
+    """The jets of these classifiers, in their order."""
     jets = read_split(study, DEFINITION, HELD_OUT)
-    is_among = jets.jets["classified"] & np.isin(jets.jets["event"], classifiers.event)
-    rows = np.flatnonzero(is_among)
+    is_in = jets.jets["classified"] & np.isin(jets.jets["event"], classifiers.event)
+    rows = np.flatnonzero(is_in)
     chosen = jets.take(rows[np.argsort(jets.jets[["event", "k"]][rows])])
     if not np.array_equal(chosen.jets["mass"], classifiers.score[MASS]):
-        raise InputError(
-            f"{study.data_dir}/scores.h5: not of the jets of {DEFINITION}.h5; run "
-            "predict_base_model_mass.py again"
-        )
+        scores = f"{study.data_dir}/scores.h5: not of the jets of {DEFINITION}.h5"
+        raise InputError(f"{scores}; run predict_base_model_mass.py again")
     return chosen
 
 
 def scores_of(
     jets: PackedJets, study: Study, device: torch.device, epochs: Sequence[str]
 ) -> dict[Scored, np.ndarray]:
-    """(n,) of every seed of every network.
-
-    Args:
-        epochs: "" for the epoch that the study takes, `LAST` for the last one.
-    """
+    """(n,) of every seed of every network, after each of `epochs`: "" or `LAST`."""
     images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, device)
     found = {}
     for trained in finished_trainings(study):
         one = trained.training
-        last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
-        of = {"": trained, LAST: dataclasses.replace(trained, best=last)}
         if one.jet_definition == DEFINITION and not one.shuffled_labels:
+            last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
+            of = {"": trained, LAST: dataclasses.replace(trained, best=last)}
             for epoch in epochs:
                 found[one.classifier, epoch] = signal_probability(of[epoch], study, images)
     return found
@@ -105,8 +95,7 @@ def with_signal_seen(
 
     Args:
         seen: classifier -> (n,) scores of the signal jets that were trained on.
-        event: (n,) their rows of the event table.
-        events: the event table.
+        event: (n,) their rows of the event table `events`.
     """
     background, point = ~classifiers.is_signal, mass_point(events)
     wanted = classifiers.event[classifiers.is_signal]
@@ -126,27 +115,24 @@ def with_signal_seen(
 
 
 def compare(of_signal: dict[str, Classifiers]) -> Rows:
-    """Each classifier with signal that is held out and with signal that was trained on.
-
-    Args:
-        of_signal: kind of the signal -> the same classifiers.
-    """
+    """The same classifiers with signal of each kind: held out, trained on."""
     rows: dict[str, dict[str, str]] = {}
     maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
     for kind, classifiers in of_signal.items():
-        for scored, area in zip(classifiers.score, classifiers.aucs(), strict=True):
+        for scored, area in zip(classifiers.score, classifiers.aucs, strict=True):
             found, (one, epoch) = classifiers.max_sic(scored), scored
-            name = f"{one.words}{epoch}" + ("" if one.seed is None else f"/{one.seed}")
+            name = f"{one.words}{epoch}"
+            maxima.setdefault((kind, name), []).append(found)
+            name += "" if one.seed is None else f"/{one.seed}"
             row = rows.setdefault(name, {"classifier": name})
             row |= {f"AUC, signal {kind}": written(area), f"max SIC, signal {kind}": written(found)}
-            maxima.setdefault((kind, f"{one.words}{epoch}"), []).append(found)
     empty = dict.fromkeys(next(iter(rows.values())), "")
     for epoch, kind in itertools.product(("", LAST), of_signal):
-        better, worse, ratio = BETTER + epoch, WORSE + epoch, f"{BETTER} / {WORSE}{epoch}"
-        if {(kind, better), (kind, worse)} <= set(maxima):
-            quotient = written(ratio_of_means(maxima[kind, better], maxima[kind, worse]))
-            row = rows.setdefault(ratio, empty | {"classifier": ratio})
-            row[f"max SIC, signal {kind}"] = quotient
+        better, worse = ((kind, name + epoch) for name in (BETTER, WORSE))
+        if {better, worse} <= maxima.keys():
+            name = f"{BETTER} / {WORSE}{epoch}"
+            row = rows.setdefault(name, empty | {"classifier": name})
+            row[f"max SIC, signal {kind}"] = written(ratio_of_means(maxima[better], maxima[worse]))
     return list(rows.values())
 
 

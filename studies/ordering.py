@@ -24,7 +24,7 @@ import numpy as np
 
 from command import InputError, run
 from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
-from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
+from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Key
 from jets.events import read_events
 from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
@@ -44,26 +44,32 @@ STEPS = {
     "plots": ["plots.py"],
 }
 WHY = ("changes", "three_jets", "leakage")  # files beside this one
+BARE = {"published": "", "effective_background": ""}  # a number and its error alone
 FIGURES = ("sic_single_jets", "sic_three_jets", "sic_networks", "sic_observables", "gain")
 TABLES = ("ratios", "added", "excluded", "gain", "modelling", "null_check")  # of the summary
 
 
 def sample(study: Study) -> Rows:
-    """What makes each file of the sample again: its chunks, counts, cut flow and hash."""
+    """What makes each file of the sample again: its chunks, counts, cut flow and hash.
+
+    The cut flow is of events and, beside it, of the generator's weights.
+    """
     rows = []
     folders = [study.sample_dir, *map(study.folder_of, of_role(VARIATION).values())]
     for path in (path for folder in folders for path in sorted(folder.glob("[!.]*.h5"))):
         events = read_events(path)
-        stated = events.attributes
-        flow = {name.decode(): int(n) for name, n in events.cut_flow.tolist()}
+        stated, chunks = events.attributes, json.loads(events.attributes["chunks"])
+        cuts = [name.decode() for name in events.cut_flow["name"]]
+        weighted = [f"{weight:.6g}" for weight in events.generator_cut_flow]
         rows.append(
             {
                 "file": str(path.relative_to(study.sample_dir)),
-                "chunks": len(json.loads(stated["chunks"])),
-                "first seed": json.loads(stated["chunks"])[0]["seed"],
+                "chunks": len(chunks),
+                "first seed": chunks[0]["seed"],
                 "cross section [pb]": f"{stated['cross_section_pb']:.4g}",
                 "selection efficiency": f"{stated['selection_efficiency']:.4g}",
-                **flow,
+                **dict(zip(cuts, events.cut_flow["events"].tolist(), strict=True)),
+                **{f"{cut}, weighted": n for cut, n in zip(cuts, weighted, strict=True)},
                 "sha256": fingerprint(path)["sha256"],
             }
         )
@@ -78,15 +84,18 @@ def settings(study: Study) -> Rows:
     stated = dataclasses.asdict(study)
     del stated["name"], stated["sample"]["folder"], stated["sample"]["published_files"]
     return [
-        {
-            "setting": f"{section}.{name}",
-            "readme": _words(usual[section][name]),
-            study.name: _words(value),
-        }
+        {"setting": f"{section}.{name}", "readme": _words(before), study.name: _words(value)}
         for section, settings in stated.items()
         for name, value in settings.items()
-        if value != usual[section][name]
+        if value != (before := usual[section][name])
     ]
+
+
+def _words(value: object) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    some = [str(item) for item in value]
+    return ", ".join(some if len(some) < 8 else [*some[:2], "…", some[-1]])
 
 
 def trained(study: Study) -> Rows:
@@ -99,30 +108,19 @@ def trained(study: Study) -> Rows:
             row = {"training": str(training), "best epoch": "not run"}
             rows.append(dict.fromkeys(rows[0], "") | row)
             continue
-        best_epoch = read_manifest(manifest, made_by="train.py")["best_epoch"]
         epochs = read_csv(folder / "history.csv")
-        best = epochs[best_epoch]
-        rows.append(
-            {
-                "training": str(training),
-                "best epoch": f"{int(best['epoch']) + 1} of {len(epochs)}",
-                **{
-                    f"{what} loss, {when}": f"{float(row[name]):.3f}"
-                    for when, row in (("best", best), ("last", epochs[-1]))
-                    for what, name in (("training", "training_loss"), ("validation", "loss"))
-                },
-                "AUC of validation jets, best": f"{float(best['auc']):.4f}",
-                "jets/s": f"{np.mean([float(row['jets_per_second']) for row in epochs]):.0f}",
-            }
-        )
+        best = epochs[read_manifest(manifest, made_by="train.py")["best_epoch"]]
+        row = {
+            "training": str(training),
+            "best epoch": f"{int(best['epoch']) + 1} of {len(epochs)}",
+        }
+        for when, epoch in (("best", best), ("last", epochs[-1])):
+            row[f"training loss, {when}"] = f"{float(epoch['training_loss']):.3f}"
+            row[f"validation loss, {when}"] = f"{float(epoch['loss']):.3f}"
+        row["AUC of validation jets, best"] = f"{float(best['auc']):.4f}"
+        row["jets/s"] = f"{np.mean([float(epoch['jets_per_second']) for epoch in epochs]):.0f}"
+        rows.append(row)
     return rows
-
-
-def _words(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    some = [str(item) for item in value]
-    return ", ".join(some if len(some) < 8 else [*some[:2], "…", some[-1]])
 
 
 def table(rows: Iterable[dict], name: str) -> Rows:
@@ -153,28 +151,26 @@ def _heading(row: dict) -> str:
 def headline(rows: Iterable[dict]) -> Rows:
     """Each AK14 classifier on one jet, on one jet at the signal's pT, and over events."""
     found = {
-        (row["spectrum"], Classifier.of_row(row), row["quantity"]): row
+        (row["spectrum"], Key.of(row), row["quantity"]): row
         for row in rows
         if (row["table"], row["jet_definition"]) == ("merits", DEFINITION)
     }
 
     def cells(*key: object) -> tuple[str, str]:
         """The number, and the published one."""
-        if key not in found:
-            return "", ""
-        number = found[key] | {"published": "", "effective_background": ""}
-        return cell(number), found[key]["published"]
+        row = found.get(key)
+        return (cell(row | BARE), row["published"]) if row else ("", "")
 
     lines = []
-    for spectrum, one, quantity in found:
-        if (spectrum, one.level, quantity) != ("", "jets", "AUC"):
+    for (spectrum, one, quantity), row in found.items():
+        if (spectrum, row["level"], quantity) != ("", "jets", "AUC"):
             continue
         fit = one._replace(trees=HELD_OUT_EVENTS) if one.trees != TRAINING_JETS else None
         of_jets, published = cells("", one, "max SIC")
         of_events, published_of_events = cells("", fit, "max SIC")
         lines.append(
             {
-                f"{DEFINITION} jets": one.words,
+                f"{DEFINITION} jets": row["classifier"],
                 "AUC": cells("", one, "AUC")[0],
                 "AUC, background with the signal's pT": cells(SIGNAL_PT, one, "AUC")[0],
                 "max SIC": of_jets,
@@ -209,21 +205,16 @@ def claims(rows: Iterable[dict]) -> Rows:
 def main() -> None:
     """Run the steps, show what they found."""
     parser = options_of(__doc__)
-    parser.add_argument(
-        "--changes", metavar="FILE", help="study whose settings are changed (default: the same)"
-    )
-    parser.add_argument(
-        "--skip", nargs="+", choices=(*STEPS, *WHY), default=[], help="steps to leave out"
-    )
+    described = "study whose settings are changed (default: the same)"
+    parser.add_argument("--changes", metavar="FILE", help=described)
+    parts = (*STEPS, *WHY)
+    parser.add_argument("--skip", nargs="+", choices=parts, default=[], help="steps to leave out")
     options = parser.parse_args()
     study = load_study(options.study)
     # What would end the last steps is told before the first, not after hours.
     if DEFINITION not in study.classifiers.jet_definitions:
-        raise InputError(
-            f"{options.study}: classifiers.jet_definitions are "
-            f"{', '.join(study.classifiers.jet_definitions)}, expected {DEFINITION} among them; "
-            "add it"
-        )
+        found = f"classifiers.jet_definitions are {', '.join(study.classifiers.jet_definitions)}"
+        raise InputError(f"{options.study}: {found}, expected {DEFINITION} among them; add it")
     if options.changes:
         load_study(options.changes)
     if options.device:
@@ -235,23 +226,23 @@ def main() -> None:
             call_with(options.study, command, options.device)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
     rows = read_csv(study.data_dir / "summary.csv")
-    of_training = trained(study)
-    for name, found in (
-        ("summary", rows),
-        ("trainings", of_training),
-        ("sample", sample(study)),
-        ("settings", settings(study)),
-        ("environment", environment()),
-    ):
-        write_csv(page.parent / f"results/ordering_{name}.csv", found)
+    found = {
+        "summary": rows,
+        "trainings": trained(study),
+        "sample": sample(study),
+        "settings": settings(study),
+        "environment": environment(),
+    }
+    for name, lines in found.items():
+        write_csv(page.parent / f"results/ordering_{name}.csv", lines)
     tables = {
-        "trainings": of_training,
+        "trainings": found["trainings"],
         "claims": claims(rows),
         "headline": headline(rows),
         **{name: table(rows, name) for name in TABLES},
     }
-    for name, found in tables.items():
-        show(page, name, found)
+    for name, lines in tables.items():
+        show(page, name, lines)
     if page == PAGE:
         of_jets = [dict(list(row.items())[:5]) for row in tables["headline"]]
         show(Path("README.md"), "results", of_jets)

@@ -34,14 +34,11 @@ def call_with(study: Path | str, command: Sequence[str], device: str | None) -> 
 def page_of(study: Study, is_main: bool = False) -> Path:
     """The page of a study: `PAGE` if this says that it shows it, else plots/<study>/ordering.md.
 
-    Such a page begins as the headings, marks and figures of `PAGE`, whose other words are of other
+    Such a page has the headings, marks and figures of `PAGE`, whose other words are of other
     studies, and shows whole tables. CSV files go into results/ and figures into figures/ beside it.
 
     Args:
         is_main: whether the study fills the main tables, as the first of `PAGE` alone may do there.
-
-    Raises:
-        InputError: `PAGE` does not say which studies it shows, or shows this one, but not first.
     """
     text = PAGE.read_text(encoding="utf-8")
     shown = re.search(r"<!-- studies: (.*) -->", text)
@@ -54,16 +51,11 @@ def page_of(study: Study, is_main: bool = False) -> Path:
         return PAGE
     page = study.plots_dir / PAGE.name
     if not page.is_file():
-        kept = [f"# The study {study.name}", f"How to read the tables: {PAGE}"]
-        for line in text.splitlines():
-            if line.startswith("## ") and kept[-1].startswith("## "):
-                kept.pop()  # words alone stand under it
-            if line.startswith(("## ", "![", "<!-- end")):
-                kept.append(line)
-            elif line.startswith("<!-- ") and line != shown[0]:
-                name = line.split()[1].rstrip(":")
-                kept.append(f"Table: {name.replace('_', ' ')}\n\n<!-- {name} -->\nnot run")
-        write_text(page, "\n\n".join(kept) + "\n")
+        kept = re.findall(r"^(?:## .*|!\[.*|<!-- (?!studies).*)$", text, re.M)
+        skeleton = re.sub(r"## .*\n\n(?=## |$)", "", "\n\n".join(kept) + "\n\n")
+        mark = r"Table: \1\n\n<!-- \1 -->\nnot run"
+        tables = re.sub(r"<!-- (?!end)(\w+).* -->", mark, skeleton)
+        write_text(page, f"# The study {study.name}\n\nHow to read the tables: {PAGE}\n\n{tables}")
     return page
 
 
@@ -130,5 +122,5 @@ def written(estimate: Estimate) -> str:
     '0.9123 ± 0.0020'
     """
     summary = Summary()
-    summary.add_estimate("", Classifier(), "", estimate)
+    summary.add("", Classifier(), "", estimate)
     return cell(summary.rows[0])

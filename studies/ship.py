@@ -36,18 +36,17 @@ def main() -> None:
     study = study_of(options)
     training = Training(options.jet_definition, options.network, options.seed)
 
-    manifest = training.directory(study) / "manifest.json"
-    if training.seed != study.classifiers.seeds[0]:
-        raise InputError(
-            f"{training}: the tables are of seed {study.classifiers.seeds[0]}, expected that one "
-            "to be shipped"
-        )
+    manifest, shown = training.directory(study) / "manifest.json", study.classifiers.seeds[0]
+    if training.seed != shown:
+        raise InputError(f"{training}: the tables are of seed {shown}, expected that one")
     trained = read_trained(manifest, study)
     record = read_manifest(manifest, made_by="train.py")
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
-    jets = {name: read_jets(study.data_dir / f"{training.jet_definition}.h5", split)
-            for name, split in (("training", TRAIN), ("validation", VALIDATION))}  # fmt: skip
-    some = jets["training"]
+    jets = [
+        read_jets(study.data_dir / f"{training.jet_definition}.h5", split)
+        for split in (TRAIN, VALIDATION)
+    ]
+    some = jets[0]
     network = training.create(study, some.side)
     checkpoint.load(trained.best, network, trained.settings)
     facts = {
@@ -65,7 +64,7 @@ def main() -> None:
         "study": study.name,
         "sample": study.sample_dir.name,
         "training_jets": len(some),
-        "validation_jets": len(jets["validation"]),
+        "validation_jets": len(jets[1]),
         "epochs": study.training.epochs,
         "best_epoch": record["best_epoch"] + 1,
         "checkpoint_sha256": record["outputs"][str(trained.best)]["sha256"],

@@ -66,10 +66,8 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
     trainings = [Training(DEFINITION, OF_ONE, seed) for seed in study.classifiers.seeds]
     wanted = [one.classifier._replace(trees=HELD_OUT_EVENTS) for one in trainings]
     if not (np.array_equal(event, trees.event) and set(wanted) <= set(trees.score)):
-        raise InputError(
-            f"{study.data_dir}/trees.h5: not of the held-out events and all seeds; run "
-            "studies.changes again"
-        )
+        found = f"{study.data_dir}/trees.h5: not of the held-out events and all seeds"
+        raise InputError(f"{found}; run studies.changes again")
     rows, usual = [], trees.only(wanted)
     at_once = dataclasses.replace(trees, score=dict(zip(wanted, found, strict=True)))
     before = [usual.sic_at(one) for one in wanted]
@@ -79,7 +77,7 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
             {
                 "": f"{OF_ONE}, {kind}",
                 "seeds": len(wanted),
-                "AUC": written(mean_of_seeds(list(classifiers.aucs()))),
+                "AUC": written(mean_of_seeds(list(classifiers.aucs))),
                 f"SIC at eps_S = {study.figures.working_point:g}": sic,
                 "relative": "" if classifiers is usual else ratio,
             }

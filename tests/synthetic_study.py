@@ -233,9 +233,8 @@ def _pack(random: np.random.Generator, data: Path, definition: str, jets: np.nda
     images = SparseImages(
         np.arange(n + 1) * pixels, flat.ravel().astype("u2"), values.ravel().astype("f4")
     )
-    with jet_writer(data / f"{definition}.h5", definition, SIDE) as writer:
-        writer.add(packed, images)
-        writer.finish()
+    with jet_writer(data / f"{definition}.h5", definition, SIDE) as add:
+        add(packed, images)
 
 
 def _write_sample(folder: Path, random: np.random.Generator, events: np.ndarray) -> None:

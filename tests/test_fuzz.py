@@ -1,4 +1,4 @@
-"""Malformed HDF5: every kind of damage that checks/fuzz/ knows, and some that chance makes."""
+"""Malformed HDF5: every kind of damage in checks/damage.py, and some that chance makes."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ import pytest
 from synthetic_study import write_known_trees, write_study
 
 import plots
-from checks.fuzz.damage import DATASETS, FILES, KINDS, NUMBERS, RANDOM, flip
-from checks.fuzz.judge import ROOT, TARGETS, Bench
+from checks.damage import DATASETS, FILES, KINDS, NUMBERS, RANDOM, flip
+from checks.fuzz import ROOT, TARGETS, Bench
 from command import InputError, run
 from jets.events import Events, read_events
 from jets.packed import read_event_table, read_jet_table, read_jets

@@ -130,9 +130,8 @@ def test_a_process_that_is_killed_blames_no_file(path, monkeypatch, number, word
 
 
 def packed_file(path, jets):
-    with jet_writer(path, "AK14", jets.side) as writer:
-        writer.add(jets.jets, jets.images)
-        writer.finish()
+    with jet_writer(path, "AK14", jets.side) as add:
+        add(jets.jets, jets.images)
     return path
 
 

@@ -41,10 +41,10 @@ def rows_of(summary: Summary) -> list[dict[str, str]]:
 
 def test_rows_become_a_table_with_published_values_beside():
     summary, cnn, vit = Summary(), network("CNN"), network("ViT")
-    summary.add_estimate("merits", cnn, "AUC", Estimate(0.91234, 0.002), published=0.97)
-    summary.add_estimate("merits", cnn, "max SIC", Estimate(5.2, 0.4), effective_background=31)
-    summary.add_estimate("merits", vit, "AUC", Estimate(0.88, 0.02))
-    summary.add_estimate("added", vit, "AUC", Estimate(0.5, 0.1))
+    summary.add("merits", cnn, "AUC", Estimate(0.91234, 0.002), published=0.97)
+    summary.add("merits", cnn, "max SIC", Estimate(5.2, 0.4), effective_background=31)
+    summary.add("merits", vit, "AUC", Estimate(0.88, 0.02))
+    summary.add("added", vit, "AUC", Estimate(0.5, 0.1))
     assert ordering.table(rows_of(summary), "merits") == [
         {
             "": "AK14 CNN",
@@ -60,7 +60,7 @@ def test_masses_become_columns():
     summary = Summary()
     for mass, status, published in ((100, "measured", 8), (500, "upper limit", None)):
         more = {"status": status, "published": published, "neutralino_mass": mass}
-        summary.add("gain", network("CNN"), "gain", 9.0, 8.0, 10.0, **more)
+        summary.add("gain", network("CNN"), "gain", (9.0, 8.0, 10.0), **more)
     assert ordering.table(rows_of(summary), "gain") == [
         {"": "AK14 CNN", "100 GeV": "9.0 ± 1.0", "100 GeV, published": "8", "500 GeV": "< 9"}
     ]
@@ -74,6 +74,7 @@ def test_the_sample_is_told_file_by_file(monkeypatch):
     events = read_events(DEMO.sample_dir / "ttbar_0.h5")
     assert row["at least 7 jets"] == events.fully_selected.sum()
     assert row["begun"] == events.attributes["generated"]
+    assert all(float(row[f"{cut.decode()}, weighted"]) == n for cut, n in events.cut_flow.tolist())
 
 
 def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch):
@@ -287,12 +288,12 @@ def test_a_step_that_is_killed_ends_the_command(capfd):
 def test_the_headline_puts_one_jet_and_three_side_by_side():
     summary, pt = Summary(), Classifier(("AK14",), features=("pt",))
     for one in (network("CNN"), pt):
-        summary.add_estimate("merits", one, "AUC", Estimate(0.9, 0.01))
+        summary.add("merits", one, "AUC", Estimate(0.9, 0.01))
         more = {"published": 4.4, "effective_background": 30}
-        summary.add_estimate("merits", one, "max SIC", Estimate(5.0, 0.12), **more)
-        summary.add_estimate("merits", one, "AUC", Estimate(0.8, 0.01), spectrum=SIGNAL_PT)
+        summary.add("merits", one, "max SIC", Estimate(5.0, 0.12), **more)
+        summary.add("merits", one, "AUC", Estimate(0.8, 0.01), spectrum=SIGNAL_PT)
         trees = one._replace(trees=HELD_OUT_EVENTS)
-        summary.add_estimate("merits", trees, "max SIC", Estimate(7.0, 0.22))
+        summary.add("merits", trees, "max SIC", Estimate(7.0, 0.22))
     found = ordering.headline(rows_of(summary))
     assert [row["AK14 jets"] for row in found] == ["CNN", "jet pT"]
     for row in found:
@@ -313,7 +314,7 @@ def test_a_claim_holds_where_its_ratio_is_two_errors_above_one():
     values = {(a, b): 1.21, (b, c): 0.79, (a, c): 1.1} | {tuple(pair): 2.0 for pair in of_others}
     for (better, worse), value in values.items():
         more = {"reference": worse, "trainings": 3, "reference_trainings": 2}
-        summary.add_estimate("ratios", better, quantity, Estimate(value, 0.1), **more)
+        summary.add("ratios", better, quantity, Estimate(value, 0.1), **more)
     assert ordering.claims(rows_of(summary)) == [
         {"": f"AK14 {x} / AK14 {y}", "trainings": "3 / 2", quantity: words}
         for x, y, words in (

@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import norm
 from synthetic_study import (
     DS2,
@@ -436,16 +437,18 @@ def test_ratios_are_those_of_the_figures_of_merit(finished):
     assert of_events == [pytest.approx(9.94 / 7.75, abs=0.01), ""]
 
 
+def _varied(results: Results, shifts: dict[str, float], random: np.random.Generator) -> dict:
+    """Variations of 4,000 events whose scores by DS2 are moved towards signal by a shift."""
+    rows = np.zeros(4_000, int)
+    trees = results.trees.take(~is_signal(results.events)).take(rows)
+    scores = {name: expit(random.normal(shift, 1.0, len(rows))) for name, shift in shifts.items()}
+    return {name: dataclasses.replace(trees, fits={ON_DS2: s}) for name, s in scores.items()}
+
+
 def test_other_showers_shift_what_passes_the_cut(results):
     """A variation drawn from the same model shifts nothing; one nearer to signal passes more."""
     random = np.random.default_rng(5)
-    trees = results.trees.take(~is_signal(results.events))
-    shifts = {"half_scale": 0.0, "power_shower": 0.7}
-    varied = {}
-    for name, shift in shifts.items():
-        n = 4_000
-        score = {ON_DS2: 1 / (1 + np.exp(-random.normal(shift, 1.0, n)))}
-        varied[name] = dataclasses.replace(trees.take(np.zeros(n, int)), fits=score)
+    varied = _varied(results, {"half_scale": 0.0, "power_shower": 0.7}, random)
     only = dataclasses.replace(results.trees, fits={ON_DS2: results.trees.fits[ON_DS2]})
     summary = Summary()
     _modelling(summary, dataclasses.replace(results, trees=only, varied=varied))
@@ -459,6 +462,28 @@ def test_other_showers_shift_what_passes_the_cut(results):
     expected = norm.sf(DS2 - 0.7) / norm.sf(DS2) - 1
     error = (found["power_shower"]["high"] - found["power_shower"]["low"]) / 2
     assert abs(found["power_shower"]["value"] - expected) < 3 * error
+
+
+def test_another_shower_is_compared_with_the_process_that_it_varies(results):
+    """Of two backgrounds, the second harder to reject: only the first is drawn once more."""
+    random = np.random.default_rng(6)
+    second = np.flatnonzero(~is_signal(results.events))[::2]
+    events, score = results.table.events.copy(), results.trees.fits[ON_DS2].copy()
+    events["process"][results.scores.event[second]] = 99  # of no variation
+    score[second] = expit(random.normal(1.0, 1.0, len(second)))
+    two = dataclasses.replace(
+        results,
+        table=dataclasses.replace(results.table, events=events),
+        trees=dataclasses.replace(results.trees, fits={ON_DS2: score}),
+        varied=_varied(results, {"half_scale": 0.0}, random),
+    )
+    summary = Summary()
+    _modelling(summary, two)
+    eps_b, shift = summary.rows
+    expected = (norm.sf(DS2) + norm.sf(DS2 - 1.0)) / 2  # of both, each half of the background
+    assert abs(eps_b["value"] - expected) < 4 * (eps_b["high"] - eps_b["value"])
+    below, above = (abs(shift[name] - shift["value"]) for name in ("low", "high"))
+    assert -3 * above < shift["value"] < 3 * below
 
 
 def test_auc_of_the_summary_is_the_closed_form(finished):
@@ -504,7 +529,7 @@ def test_numbers_are_printed_to_their_error():
         ("undefined", np.nan, np.nan, np.nan, "undefined"),
     ):
         one = Classifier(("AK14",), (name,))
-        summary.add("merits", one, "number", value, low, high, status=status)
+        summary.add("merits", one, "number", (value, low, high), status=status)
     lines = [line.removeprefix("AK14 ").split(maxsplit=1) for line in summary.text().splitlines()]
     printed = dict(line for line in lines if len(line) == 2)
     assert printed["symmetric"] == "0.912 ± 0.012"

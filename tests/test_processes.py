@@ -153,10 +153,13 @@ def test_without_masses_they_are_left_out_and_all_others_drawn(finished):
     )
     reasons = plots.left_out(few)
     assert reasons == dict.fromkeys(AGAINST_MASS, reasons["gain"])
+    stopless = few.study.changed(sample={"processes": ("ttbar", "toy_signal")})
+    reason = plots.left_out(dataclasses.replace(few, study=stopless))["process"]
+    assert reason == "the study has no stop pairs" and "mass points" not in few.processes
     for name, draw in plots.drawings(few).items():
         if name not in reasons:
             plt.close(draw().figure)
-    merits = few.of_events.aucs()
+    merits = few.of_events.aucs
     assert 0 <= merits[0].value <= 1 and len(few.of_events.is_signal) == rows.sum()
 
 

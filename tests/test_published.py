@@ -338,10 +338,3 @@ def test_a_missing_jet_definition_is_named(path):
     (path.parent / "SI_AK10_700GeV.hdf5").unlink()
     with pytest.raises(InputError, match=r"SI_AK10_700GeV.hdf5: no such file"):
         published.find_files(path.parent, STUDY)
-
-
-def test_a_number_that_no_table_can_hold_is_refused(path):
-    study = STUDY.changed(sample={"background_files": 2**40})
-    path.rename(path.with_name(f"BG_AK14_{2**31}.hdf5"))
-    with pytest.raises(InputError, match="number 2147483648, expected at most"):
-        published.find_files(path.parent, study)

@@ -56,7 +56,7 @@ def merits(results: Results) -> np.ndarray:
 
 
 def _merits(classifiers: Classifiers, one: Classifier) -> list[float]:
-    aucs = classifiers.aucs().value[list(classifiers.score).index(one)]
+    aucs = classifiers.aucs.value[list(classifiers.score).index(one)]
     return [aucs, classifiers.max_sic(one).value, classifiers.sic_at(one).value]
 
 
@@ -106,7 +106,7 @@ def test_background_in_two_slices_is_the_same_background(results):
         inclusive, slices = find(results), find(sliced)
         (one,) = inclusive.score
         pairs = [
-            [classifiers.aucs()[0] for classifiers in (inclusive, slices)],
+            [classifiers.aucs[0] for classifiers in (inclusive, slices)],
             [classifiers.max_sic(one) for classifiers in (inclusive, slices)],
         ]
         for whole, part in pairs:

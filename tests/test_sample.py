@@ -1,13 +1,14 @@
 """The collisions in the repository look like top and stop pairs."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jets.events import read_events
-from physics import JETS_MIN
+from jets.events import read_events, write_events
+from physics import JETS_MIN, LUMINOSITY
 from study import PRESETS
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
@@ -22,7 +23,7 @@ from checks.validation import (
     read_sample,
     ttbar_yield,
 )
-from processes.ttbar import VETO_SCORE_MIN
+from processes.ttbar import CROSS_SECTION, VETO_SCORE_MIN
 
 FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
 
@@ -46,6 +47,20 @@ def test_the_top_yield_is_that_of_cms_within_a_factor_of_one_and_a_half():
     value, error = ttbar_yield(FOLDER)
     assert error < 0.03 * value
     assert 1 / 1.5 < value / CMS_TTBAR_EVENTS < 1.5
+
+
+def test_the_top_yield_is_a_sum_of_weights(tmp_path):
+    """Of all events twice the weight: the same; of some more than of others: (sum w^2)^1/2."""
+    events = read_events(FOLDER / "ttbar_0.h5")
+    selected = events.fully_selected
+    of_all = 2.0 * events.attributes["generated"]
+    weighted = replace(events, attributes=events.attributes | {"sum_of_weights": of_all})
+    plain = 1e3 * CROSS_SECTION * LUMINOSITY / of_all
+    for weight in (np.full(len(events), 2.0), np.where(np.arange(len(events)) % 2, 3.0, 1.0)):
+        in_file = replace(weighted, weight=weight * weighted.unit_weight)
+        write_events(tmp_path / "ttbar_0.h5", in_file)
+        expected = plain * np.array([weight[selected].sum(), np.sum(weight[selected] ** 2) ** 0.5])
+        assert ttbar_yield(tmp_path) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_peak_is_found_on_a_slope():

@@ -17,7 +17,7 @@ from toy_events import toy_events
 
 import products
 import setup
-from checks.fuzz.damage import rewritten
+from checks.damage import rewritten
 from command import run
 from jets import preparation
 from jets.events import Events, read_events, write_events
@@ -591,9 +591,8 @@ def test_everything_that_trains_is_in_the_hash(tmp_path, changed):
 
     def found(name: str) -> str:
         path = tmp_path / f"{name}.h5"
-        with jet_writer(path, "AK14", jets.side) as writer:
-            writer.add(jets.jets, jets.images)
-            writer.finish()
+        with jet_writer(path, "AK14", jets.side) as add:
+            add(jets.jets, jets.images)
         return read_training_sha256(path)
 
     before, again = found("before"), found("again")

@@ -13,8 +13,10 @@ from test_chain import STUDY as FEW
 from test_chain import write_few
 
 from collisions.production import samples_of
-from jets.published import background_name, signal_name
+from jets.published import file_name
 from physics import JET_DEFINITIONS
+from processes.stop import STOP
+from processes.ttbar import TTBAR
 from study import PRESETS, Study, load_study
 from training.plan import trainings
 
@@ -119,7 +121,7 @@ def test_only_what_is_not_there_is_started(mine, tmp_path):
 def test_published_files_are_taken_unless_a_simulation_is_asked_for(tmp_path):
     (tmp_path / "train_data").mkdir()
     for name in JET_DEFINITIONS:
-        for file in (background_name(name, 0), signal_name(name, 700)):
+        for file in (file_name(TTBAR, name, 0), file_name(STOP, name, 700)):
             (tmp_path / "train_data" / file).touch()
     (tmp_path / "mine.toml").write_text(MINE.replace("false", "true"))
     jobs = planned(tmp_path, "study=mine.toml")

@@ -114,10 +114,16 @@ def test_settings_of_the_command_line_come_last(tmp_path):
     )
     for change, words in (
         ("training.epochs", "--set training.epochs: expected SECTION.SETTING=VALUE"),
-        ("training.epoch=3", "--set: unknown setting 'training.epoch'"),
-        ("training=3", "--set: training is 3, expected settings of that section"),
-        ("training.epochs=0", "--set: training.epochs is 0, expected more than 0"),
-        ("training.epochs=many", "--set: training.epochs is 'many', expected a value like 7"),
+        ("training.epoch=3", "--set training.epoch=3: unknown setting 'training.epoch'"),
+        ("training=3", "--set training=3: training is 3, expected settings of that section"),
+        (
+            "training.epochs=0",
+            "--set training.epochs=0: training.epochs is 0, expected more than 0",
+        ),
+        (
+            "training.epochs=many",
+            "--set training.epochs=many: training.epochs is 'many', expected a value like 7",
+        ),
         ("name=demo", "belongs to a preset"),
     ):
         with pytest.raises(InputError, match=words):
@@ -128,10 +134,10 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[network_options.MaxViT]\nbatch_norm_eps = 0.01")
     study, training = load_study(str(path)), Training("AK14", "MaxViT")
-    assert training.settings(study)["network_options"] == {"batch_norm_eps": 0.01}
+    assert training.stated(study)["network_options"] == {"batch_norm_eps": 0.01}
     norms = [m for m in training.create(study, 32).modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {norm.eps for norm in norms} == {0.01}
-    assert Training("AK14", "CNN").settings(study)["network_options"] == {}
+    assert Training("AK14", "CNN").stated(study)["network_options"] == {}
     assert (
         PRESETS["readme"].training.network_options
         == PRESETS["paper"].training.network_options
@@ -159,7 +165,7 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
         ("background_loose_share = 2", "0 to 1"),
         ("pixels_max = 48", "one of 32, 64, 128"),
         ('equalise = "ref"', "one of none, signal, flat"),
-        ('equalise_in = ["pt", "pt"]', "equalise_in is ('pt', 'pt'), expected pt, mass"),
+        ('equalise_in = ["pt", "pt"]', "equalise_in is ['pt', 'pt'], expected pt, mass"),
         ('negative_weights = "ignore"', "one of refuse, leave out, absolute"),
         ("stop_masses = [900, 700]", "rising"),
         ('name = "../elsewhere"', "folder"),

@@ -76,9 +76,8 @@ def select(jets: PackedJets, split: int) -> PackedJets:
 
 def write_jets(study: Study, definition: str, jets: np.ndarray, images: SparseImages) -> None:
     """The packed file of one jet definition."""
-    with jet_writer(study.data_dir / f"{definition}.h5", definition, SIDE) as writer:
-        writer.add(jets, images)
-        writer.finish()
+    with jet_writer(study.data_dir / f"{definition}.h5", definition, SIDE) as add:
+        add(jets, images)
 
 
 def write_study(study: Study, n_events: int) -> None:

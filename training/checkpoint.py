@@ -28,40 +28,26 @@ _HEX_DIGITS = 64
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """How far a training is."""
 
-    Attributes:
-        epoch: the one in the making, from 0.
-        step: optimiser steps of it that are done.
-        loss_sum: of its jets seen so far.
-        seconds: spent on it so far.
-        history: a row for each finished epoch.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def digest(self) -> int:
-        """A number that tells one progress from another."""
-        return int.from_bytes(hashlib.sha256(repr(asdict(self)).encode()).digest()[:7], "big")
+    epoch: int = 0  # the one in the making
+    step: int = 0  # optimiser steps of it that are done
+    loss_sum: float = 0.0  # of its jets seen so far
+    seconds: float = 0.0  # spent on it so far
+    history: list[dict[str, float]] = field(default_factory=list)  # a row for each finished epoch
 
 
 def checkpoint_path(directory: Path, epoch: int, step: int = 0) -> Path:
     """`epoch_00.pt` is what the first epoch left, `epoch_01_step_000200.pt` 200 steps later."""
-    return directory / (
-        f"epoch_{epoch:02d}_step_{step:06d}.pt" if step else f"epoch_{epoch:02d}.pt"
-    )
+    within = f"_step_{step:06d}" if step else ""
+    return directory / f"epoch_{epoch:02d}{within}.pt"
 
 
 def save(directory: Path, learner: Learner, progress: Progress, settings: dict) -> None:
     """Write a checkpoint: of the epoch just finished, or in the middle of one.
 
-    Args:
-        settings: what decides the weights, the hash of the jets and the seed of their order
-            included; a training goes on from a checkpoint with the very same settings only.
+    `settings` decide the weights, the hash of the jets and the seed of their order included; a
+    training goes on from a checkpoint with the very same settings only.
     """
     content = {
         "settings": settings,
@@ -76,15 +62,12 @@ def save(directory: Path, learner: Learner, progress: Progress, settings: dict) 
     }
     archive = io.BytesIO()
     torch.save(content, archive)
-    payload = archive.getbuffer()
-    # The archive ends in the length of its comment, which is 0 as PyTorch writes it.
-    digest = hashlib.sha256(payload[:-2]).hexdigest().encode()
+    payload = archive.getbuffer()[:-2]  # without the length of its comment, which is 0
+    comment = hashlib.sha256(payload).hexdigest().encode()
     epoch = progress.epoch if progress.step else progress.epoch - 1
     path = checkpoint_path(directory, epoch, progress.step)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(payload[:-2])
-        file.write(struct.pack("<H", _HEX_DIGITS))
-        file.write(digest)
+        file.writelines((payload, struct.pack("<H", len(comment)), comment))
     tidy(directory)
 
 
@@ -102,26 +85,34 @@ def load(path: Path, network: nn.Module, settings: dict) -> dict:
     """Set a network to what a checkpoint holds; the checkpoint, on the CPU.
 
     Raises:
-        InputError: unreadable, made with other settings, or of another network; the sentence names
+        InputError: damaged, made with other settings, or of another network; the sentence names
             the first setting that differs.
     """
-    return _set(network, path, _verified(path), settings)
+    content = _verified(path)
+    if content is None:
+        reason = "damaged: its checksum does not hold"
+    elif change := _change(content["settings"], settings):
+        reason = "its {} is {}, expected {}".format(*change)
+    else:
+        try:
+            network.load_state_dict(content["network"])
+            return content
+        except RuntimeError as error:
+            reason = f"not a checkpoint of this network ({' '.join(str(error).split())[:100]})"
+    raise InputError(
+        f"{path}: {reason}; move {path.parent} away or delete it, and run train.py again"
+    )
 
 
 def set_aside(directory: Path, aside: Path, settings: dict) -> None:
     """Move a training of other settings out of the way, into a folder of `aside`, and say so."""
     contents = map(_verified, _newest_first(directory))
     found = next((content["settings"] for content in contents if content), settings)
-    if differ := [name for name in settings if found.get(name) != settings[name]]:
-        number = next(
-            n for n in itertools.count(1) if not (aside / f"{directory.name}_{n}").exists()
-        )
+    if change := _change(found, settings):
         aside.mkdir(exist_ok=True)
-        directory.rename(moved := aside / f"{directory.name}_{number}")
-        print(
-            f"{directory}: made with {differ[0]} {found.get(differ[0])!r}, now "
-            f"{settings[differ[0]]!r}; moved to {moved}"
-        )
+        places = (aside / f"{directory.name}_{number}" for number in itertools.count(1))
+        moved = directory.rename(next(place for place in places if not place.exists()))
+        print(f"{directory}: made with {change[0]} {change[1]}, now {change[2]}; moved to {moved}")
 
 
 def resume(directory: Path, learner: Learner, settings: dict) -> Progress:
@@ -130,50 +121,33 @@ def resume(directory: Path, learner: Learner, settings: dict) -> Progress:
     Checkpoints of later epochs than the study has, from a longer training, are left alone.
 
     Raises:
-        InputError: a checkpoint of another training, or not one of those that are there is sound.
+        InputError: a checkpoint of another training, or not one of those that are there, or were
+            when a history was written, is sound.
     """
     last = (learner.study.training.epochs, 0)
     paths = [path for path in _newest_first(directory) if _position(path) <= last]
     for path in paths:
-        content = _verified(path)
-        if content is None:
+        if _verified(path) is None:
             print(f"{path}: damaged, trying the checkpoint before it", file=sys.stderr)
             continue
-        _set(learner.network, path, content, settings)
+        content = load(path, learner.network, settings)
         learner.optimiser.load_state_dict(content["optimiser"])
         torch.set_rng_state(content["random_states"]["cpu"])
         if torch.cuda.is_initialized() and content["random_states"]["cuda"]:
             torch.cuda.set_rng_state(content["random_states"]["cuda"][0])
         return Progress(**content["progress"])
-    if paths:
+    if paths or (directory / "history.csv").is_file():
         raise InputError(
             f"{directory}: none of its {len(paths)} checkpoints is sound; delete the folder to "
             "train from the start"
         )
-    if (directory / "history.csv").is_file():
-        print(f"{directory}: no checkpoint is left there, training from the start", file=sys.stderr)
     return Progress()
 
 
-def _set(network: nn.Module, path: Path, content: dict | None, settings: dict) -> dict:
-    """Set a network to a verified content, if it is one of this training."""
-    if content is None:
-        reason = "damaged: its checksum does not hold"
-    else:
-        found = content["settings"]
-        differ = [name for name in settings if found.get(name) != settings[name]]
-        try:
-            if not differ:
-                network.load_state_dict(content["network"])
-                return content
-            reason = (
-                f"its {differ[0]} is {found.get(differ[0])!r}, expected {settings[differ[0]]!r}"
-            )
-        except RuntimeError as error:
-            reason = f"not a checkpoint of this network ({' '.join(str(error).split())[:100]})"
-    raise InputError(
-        f"{path}: {reason}; move {path.parent} away or delete it, and run train.py again"
-    )
+def _change(found: dict, settings: dict) -> tuple[str, str, str] | None:
+    """The first setting that differs, as it was and as it is."""
+    differ = (name for name in settings if found.get(name) != settings[name])
+    return next(((name, repr(found.get(name)), repr(settings[name])) for name in differ), None)
 
 
 def _position(path: Path) -> tuple[int, int]:
@@ -188,14 +162,9 @@ def _newest_first(directory: Path) -> list[Path]:
 
 
 def _verified(path: Path) -> dict | None:
-    """What a checkpoint holds; None if it is not what was written.
-
-    Raises:
-        OSError: the system does not let it be read, which says nothing of its content.
-    """
-    data = path.read_bytes()
-    stated = data[-_HEX_DIGITS:]
-    rest = memoryview(data)[: -_HEX_DIGITS - 2]
+    """What a checkpoint holds; None if it is not what was written."""
+    data = path.read_bytes()  # an error of the system says nothing of the content
+    rest, stated = memoryview(data)[: -_HEX_DIGITS - 2], data[-_HEX_DIGITS:]
     if hashlib.sha256(rest).hexdigest().encode() != stated:
         return None
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -2,8 +2,7 @@
 
 `torchrun --nproc-per-node=N train.py ...` starts N processes that find each other through the
 environment. Each holds all jets and the whole network, works on its share of every batch, and the
-gradients are averaged: the same step as of one process, up to rounding. Without torchrun there is
-one process, which shares with nobody.
+gradients are averaged: the same step as of one process, up to rounding.
 """
 
 from collections.abc import Iterator
@@ -30,11 +29,7 @@ class Processes:
     def shares(
         self, order: np.ndarray, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """This process's share of every batch.
-
-        Args:
-            order: (n,) all jets in the order of an epoch, the same in all processes.
-            batch_size: of all processes together.
+        """This process's share of every batch of `order` (n,), which is the same in all processes.
 
         Returns:
             The jets of its shares, one share after another; the size of each, (steps,); and what
@@ -53,20 +48,15 @@ class Processes:
         return rows, size, np.where(is_whole, 1.0, self.number * size / length)
 
     def data_parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """A network whose gradients are averaged over processes.
-
-        Batch norm sees the whole batch on GPUs. On CPUs, where PyTorch has no such layer, each
-        process has the statistics of its own share, and the running averages are those of rank 0.
-        """
+        """A network whose gradients are averaged over processes; its batch norm sees the whole
+        batch on GPUs, but a process's own share on CPUs, for which PyTorch has no such layer."""
         if self.number == 1:
             return network
-        if device.type == "cuda":
-            from timm.layers import convert_sync_batchnorm  # seconds, which few trainings need
+        if device.type == "cpu":
+            return DistributedDataParallel(network)
+        from timm.layers import convert_sync_batchnorm  # seconds, which few trainings need
 
-            network = convert_sync_batchnorm(network)
-        return DistributedDataParallel(
-            network, device_ids=[device] if device.type == "cuda" else None
-        )
+        return DistributedDataParallel(convert_sync_batchnorm(network), device_ids=[device])
 
     def align(self, network: nn.Module) -> None:
         """Give every process the running averages of rank 0."""

@@ -4,6 +4,7 @@ An input is a class with all that `Inputs` says and one line in `INPUTS`; a netw
 that it takes in `models.MODELS`. Learner, loop, metrics and scoring know no more of it.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -45,7 +46,6 @@ class Inputs(Protocol):
         table: structured (n,) with their `event` (row of the event table), `k` (number of the jet
             in it), `label`, `shuffled_label`, and `pt` and `mass`, in which spectra may be equal.
         size: that the factory of a network is told: pixels along a side, features, ...
-        device: where they are.
         at_once: how many are scored at once.
         unit: `jets` or `events`.
     """
@@ -66,11 +66,7 @@ class Inputs(Protocol):
 
     @classmethod
     def read(cls, study: Study, jet_definition: str, split: int, device: torch.device) -> "Inputs":
-        """One split of what setup.py made.
-
-        Raises:
-            InputError: setup.py has not finished, or its products contradict each other.
-        """
+        """One split of what setup.py made, which is whole, or an InputError."""
 
     def moves(self, study: Study, seed: int, epoch: int) -> Any:
         """The augmentation of an epoch, as `batches` takes it; None in a study without any."""
@@ -78,11 +74,8 @@ class Inputs(Protocol):
     def batches(
         self, rows: np.ndarray, sizes: np.ndarray, moves: Any = None
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-        """The rows (m,) in batches of these sizes (steps,), which sum to m.
-
-        Yields:
-            Which rows (b,), and the inputs by name, each (b, ...).
-        """
+        """The rows (m,) in batches of these sizes (steps,), which sum to m: which rows (b,) are in
+        each, and their inputs by name (b, ...), valid until the next batch is made."""
 
     def __len__(self) -> int: ...
 
@@ -119,12 +112,7 @@ class Sample:
 
 
 def make_sample(inputs: Inputs, label: str = "label", weight: np.ndarray | None = None) -> Sample:
-    """Inputs with their labels and weights.
-
-    Args:
-        label: the column to learn, `label` or `shuffled_label`.
-        weight: (n,) as `training_weights` returns it; 1 without.
-    """
+    """Inputs with their labels, a column of their table, and weights (n,), all 1 without."""
     weight = np.ones(len(inputs)) if weight is None else weight
     truth, on_device = (
         torch.from_numpy(column).to(inputs.device)
@@ -141,14 +129,21 @@ def read_samples(
     Raises:
         InputError: as `Inputs.read` and `training_weights`.
     """
-    read, label = INPUTS[training.input].read, training.label
+    read = INPUTS[training.input].read
+    label = "shuffled_label" if training.shuffled_labels else "label"
     splits = [read(study, training.jet_definition, s, device) for s in (TRAIN, VALIDATION)]
+    tables = [inputs.table for inputs in splits]
     relative = relative_weights(read_event_table(study.data_dir / "events.h5").events)
     weights, remarks = training_weights(
-        [inputs.table for inputs in splits],
-        [inputs.table[label] for inputs in splits],
-        [relative[inputs.table["event"]] for inputs in splits],
-        study,
+        tables, [table[label] for table in tables], [relative[t["event"]] for t in tables], study
     )
     samples = zip(splits, weights, strict=True)
     return [make_sample(inputs, label, weight) for inputs, weight in samples], remarks
+
+
+def settings_of(training: Training, study: Study) -> dict:
+    """What the manifest of a training holds: which it is, its settings, the hash of its jets."""
+    return dataclasses.asdict(training) | {
+        "training": training.stated(study),
+        "jets_sha256": INPUTS[training.input].sha256(study, training.jet_definition),
+    }

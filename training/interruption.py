@@ -2,17 +2,17 @@
 
 import enum
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch.distributed import is_torchelastic_launched
+
 from training.distributed import Processes
 
 PATIENCE = 10.0  # seconds
-# Several processes agree on whether to save or to stop about once a second, but not in every step.
-SECONDS_BETWEEN_AGREEMENTS, STEPS_BETWEEN_AGREEMENTS = 1.0, 16
+STEPS_BETWEEN_AGREEMENTS = 4  # of several processes on whether to save or to stop
 
 
 class TimeIsUp(Exception):
@@ -28,15 +28,9 @@ class Wish(enum.IntEnum):
     STOP_ON_SIGNAL = 3
 
     def leave(self) -> None:
-        """End the training if that is the wish.
-
-        Raises:
-            TimeIsUp, KeyboardInterrupt
-        """
-        if self is Wish.STOP_IN_TIME:
-            raise TimeIsUp
-        if self is Wish.STOP_ON_SIGNAL:
-            raise KeyboardInterrupt
+        """End the training, by TimeIsUp or KeyboardInterrupt, if that is the wish."""
+        if self >= Wish.STOP_IN_TIME:
+            raise TimeIsUp if self is Wish.STOP_IN_TIME else KeyboardInterrupt
 
 
 class Watch:
@@ -48,18 +42,13 @@ class Watch:
     """
 
     def __init__(self, every_minutes: float = math.inf, max_minutes: float = math.inf) -> None:
-        """The time starts now.
-
-        Args:
-            every_minutes: between two checkpoints within an epoch.
-            max_minutes: after which to stop.
-        """
-        self._steps, self._until_agreement, self._agreed = 1, 0, time.monotonic()
+        """From now on: minutes between two checkpoints within an epoch, and until the end."""
+        self._steps = 0
         self._interval = 60.0 * every_minutes
         self._next = time.monotonic() + self._interval
         self._end = time.monotonic() + 60.0 * max_minutes
         self._signalled: float | None = None  # when
-        self._patience = PATIENCE if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
+        self._patience = PATIENCE if is_torchelastic_launched() else 0.0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -100,14 +89,7 @@ class Watch:
 
     def agreed(self, processes: Processes) -> Wish:
         """What the processes of a training, all of which ask after each step, are to do now."""
-        if self._until_agreement:
-            self._until_agreement -= 1
+        self._steps += 1
+        if processes.number > 1 and self._steps % STEPS_BETWEEN_AGREEMENTS:
             return Wish.GO_ON
-        wish = Wish(processes.largest(self.wish()))
-        if processes.number > 1:
-            now = time.monotonic()
-            seconds = processes.largest(round(1000 * (now - self._agreed))) / 1000
-            possible = int(SECONDS_BETWEEN_AGREEMENTS / max(seconds, 1e-3) * self._steps)
-            self._steps = min(max(possible, 1), STEPS_BETWEEN_AGREEMENTS)
-            self._until_agreement, self._agreed = self._steps - 1, now
-        return wish
+        return Wish(processes.largest(self.wish()))

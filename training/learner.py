@@ -17,12 +17,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name; without one, a GPU if there is one.
+    """The device of this name, or an InputError; without a name, a GPU if there is one.
 
     Each process that torchrun started has a GPU of its own.
-
-    Raises:
-        InputError: this machine, or this PyTorch, has no such device.
     """
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and "LOCAL_RANK" in os.environ:
@@ -35,28 +32,16 @@ def choose_device(name: str | None) -> torch.device:
             f"--device {device}: {reason}; leave the option out or name another"
         ) from None
     if chosen.type == "cpu":
-        _keep_freed_memory()
+        # Tensors' memory is kept for the next step. By default glibc returns large blocks to the
+        # system, which clears new ones: more than half of the time of CoAtNet with 128 pixels.
+        with contextlib.suppress(AttributeError):  # another C library
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(M_MMAP_MAX, 0)
+            mallopt(M_TRIM_THRESHOLD, -1)
     elif chosen.type == "cuda":
         torch.cuda.set_device(chosen)  # of everything that is not told one
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, in convolutions too
     return chosen
-
-
-def _keep_freed_memory() -> None:
-    """Keep what tensors give back for those of the next step.
-
-    By default glibc returns large blocks to the system at once, which then clears new ones at
-    every step: more than half of the time of CoAtNet with 128 pixels and batch 64.
-    """
-    with contextlib.suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, -1)
-
-
-def has_batch_norm(network: nn.Module) -> bool:
-    """Whether jets of a batch see each other."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 class Learner:
@@ -68,31 +53,14 @@ class Learner:
     fast path does not pay (doc/performance.md).
 
     Attributes:
-        network: the bare one, on the device.
-        study: its loss, batch size, learning rate and all else that decides a training.
-        optimiser: of the network's parameters.
-        processes: that share every batch.
+        network: the bare one, on the device, with the weights to start from.
+        study: what decides a training, the batch size of all processes together among it.
         way: how it runs, in words.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        study: Study,
-        plain: bool = False,
-        processes: Processes = ALONE,
+        self, network: nn.Module, study: Study, plain: bool = False, processes: Processes = ALONE
     ) -> None:
-        """
-        Args:
-            network: on its device, with the weights to start from.
-            study: a batch of its size is shared by all processes; a smaller last one is not
-                compiled.
-            plain: eager float32, the reference of the fast path.
-            processes: that share every batch.
-
-        Raises:
-            InputError: the study's loss is unknown.
-        """
         self.network, self.study, self.processes = network, study, processes
         self._loss = loss_named(study.training.loss)
         self.device = next(network.parameters()).device
@@ -105,12 +73,13 @@ class Learner:
         self._is_fast = self.device.type == "cuda" and not plain
         self._eager = self._full = processes.data_parallel(network, self.device)
         first, last = processes.share(study.training.batch_size)
-        self._full_share = last - first
-        self.way = f"{self.device}, float32"
-        if self._is_fast:
-            self.way = f"{self.device}, bfloat16"
+        self._full_share = last - first  # a smaller last batch is not compiled
+        self.way = f"{self.device}, {'bfloat16' if self._is_fast else 'float32'}"
+        norms = (
+            one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)
+        )
         # SyncBatchNorm breaks a compiled network into pieces, one at each norm.
-        if self._is_fast and (processes.number == 1 or not has_batch_norm(network)):
+        if self._is_fast and (processes.number == 1 or not any(norms)):
             self.way += ", compiled"
             torch.compiler.reset()  # PyTorch compiles a class for a few networks only
             # CUDA graphs and the exchange of gradients between processes exclude each other.
@@ -119,19 +88,10 @@ class Learner:
         if processes.number > 1:
             self.way += f", {processes.number} processes"
 
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Of the steps from here on."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
-
     def step(self, batch: Batch, factor: float = 1.0) -> torch.Tensor:
-        """Learn from one batch; nothing here waits for the device.
+        """Learn from one batch, whose gradient is multiplied by `factor` (see `Processes.shares`).
 
-        Args:
-            factor: multiplies the gradient (see `Processes.shares`).
-
-        Returns:
-            The mean loss (), detached.
+        Nothing here waits for the device: the mean loss (), detached, lies there.
         """
         network = self._full if len(batch.rows) == self._full_share else self._eager
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_fast):

@@ -2,6 +2,7 @@
 
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,19 +32,14 @@ def train_epoch(
 ) -> None:
     """What is left of an epoch; `progress` ends with all its steps and the sum of their losses.
 
-    Args:
-        seed: of the order and the augmentation, which differ from epoch to epoch.
-        watch: is asked between two steps.
-        save: is called, in all processes, when `progress` is to be kept.
-
-    Raises:
-        TimeIsUp, KeyboardInterrupt: it was to stop, and `progress` was saved.
+    Order and augmentation follow from seed and epoch. All processes call `save` when `watch` wants
+    `progress` to be kept, and before it ends the epoch by TimeIsUp or KeyboardInterrupt.
     """
     learner.network.train()
     study, processes, n = learner.study, learner.processes, len(sample)
+    batch_size, done = study.training.batch_size, progress.step
     order = np.random.default_rng((seed, progress.epoch)).permutation(sample.rows)
-    rows, sizes, factors = processes.shares(order, study.training.batch_size)
-    done = progress.step
+    rows, sizes, factors = processes.shares(order, batch_size)
     rows, sizes, factors = rows[sizes[:done].sum() :], sizes[done:], factors[done:]
     moves = sample.inputs.moves(study, seed, progress.epoch)
     # Read when it is saved only: no step waits for it.
@@ -56,26 +52,27 @@ def train_epoch(
         progress.loss_sum = processes.sum(loss_sum.clone()).item()
         progress.seconds = time.perf_counter() - begin
 
-    with tqdm(
-        total=n,
-        initial=min(done * study.training.batch_size, n),
-        desc=f"epoch {progress.epoch + 1}",
+    steps = tqdm(
+        zip(sample.batches(rows, sizes, moves), factors.tolist(), strict=True),
+        f"epoch {progress.epoch + 1}",
+        done + len(sizes),
+        initial=done,
         unit=f" {sample.inputs.unit}",
-        disable=None if processes.rank == 0 else True,
+        unit_scale=batch_size,
         leave=False,
-    ) as bar:
-        steps = zip(sample.batches(rows, sizes, moves), factors.tolist(), strict=True)
-        for batch, factor in steps:
-            learner.set_learning_rate(scheduled(study, n, progress.epoch, progress.step))
-            loss = learner.step(batch, factor)
-            size = min(study.training.batch_size, n - study.training.batch_size * progress.step)
-            loss_sum += loss * (factor * size / processes.number)
-            progress.step += 1
-            bar.update(size)
-            if wish := watch.agreed(processes):
-                keep()
-                save()
-                wish.leave()
+        disable=None if processes.rank == 0 else True,
+    )
+    for batch, factor in steps:
+        for group in learner.optimiser.param_groups:
+            group["lr"] = scheduled(study, n, progress.epoch, progress.step)
+        loss = learner.step(batch, factor)
+        size = min(batch_size, n - batch_size * progress.step)
+        loss_sum += loss * (factor * size / processes.number)
+        progress.step += 1
+        if wish := watch.agreed(processes):
+            keep()
+            save()
+            wish.leave()
     keep()
 
 
@@ -88,11 +85,10 @@ def logits_of(
     logits = torch.zeros(len(inputs), 2, device=inputs.device)
     rows = np.arange(*processes.share(len(inputs)))
     sizes = np.minimum(inputs.at_once, len(rows) - np.arange(0, len(rows), inputs.at_once))
-    unit = f" {inputs.unit}"
-    with tqdm(total=len(rows), desc=title, unit=unit, disable=None, leave=False) as bar:
-        for part, named in inputs.batches(rows, sizes):
-            logits[part] = network(**named).float()
-            bar.update(len(part))
+    look = {"unit": f" {inputs.unit}", "unit_scale": inputs.at_once, "leave": False}
+    batches = inputs.batches(rows, sizes)
+    for part, named in tqdm(batches, title, len(sizes), disable=None, **look):
+        logits[part] = network(**named).float()
     return processes.sum(logits).cpu().numpy()
 
 
@@ -106,11 +102,8 @@ def unseen_inputs(network: nn.Module, inputs: Inputs) -> list[str]:
     n = min(len(inputs), 64)
     _, named = next(inputs.batches(np.arange(n), np.array([n])))
     logits = network(**named)
-    return [
-        name
-        for name, column in named.items()
-        if torch.equal(network(**named | {name: column.roll(1, 0)}), logits)
-    ]
+    exchanged = {name: named | {name: column.roll(1, 0)} for name, column in named.items()}
+    return [name for name, other in exchanged.items() if torch.equal(network(**other), logits)]
 
 
 def train(
@@ -129,24 +122,21 @@ def train(
     Args:
         learner: its network on the device of the samples, as initialised from `seed`.
         samples: to train on, and to validate with.
-        directory: of the checkpoints.
-        settings: what decides the weights; checkpoints of other settings are refused.
-        watch: says when to save and to stop within an epoch.
+        directory: of the checkpoints, which have to have these `settings`.
         report: is shown each new row.
 
     Returns:
         One row per epoch: epoch, learning rate of its first step, training loss and, of the
-        validation sample, loss, accuracy, AUC and max SIC with their errors; seconds, training jets
-        (or events) per second.
+        validation sample, loss, accuracy, AUC and max SIC with their errors; training jets (or
+        events) per second, seconds.
 
     Raises:
         InputError: foreign or damaged checkpoints, or the loss is no longer finite.
         TimeIsUp, KeyboardInterrupt: it was to stop; a checkpoint was saved.
     """
-    (training, validation), study = samples, learner.study
-    network, processes = learner.network, learner.processes
+    (training, validation), study, processes = samples, learner.study, learner.processes
     progress = checkpoint.resume(directory, learner, settings)
-    if not processes.agree(progress.digest()):
+    if not processes.agree(zlib.crc32(repr(progress).encode())):
         raise InputError(
             f"{directory}: the processes of this training find different checkpoints there; put it "
             "where all of them see the same files"
@@ -155,11 +145,13 @@ def train(
     def save() -> None:
         if processes.rank == 0:
             checkpoint.save(directory, learner, progress, settings)
-            if progress.history:
-                write_csv(directory / "history.csv", progress.history)
+            write_history()
 
-    if progress.history and processes.rank == 0:  # a kill may have come before this row
-        write_csv(directory / "history.csv", progress.history)
+    def write_history() -> None:
+        if progress.history and processes.rank == 0:
+            write_csv(directory / "history.csv", progress.history)
+
+    write_history()  # a kill may have come before its last row
     rows = validation.rows
     label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
     event = validation.inputs.table["event"][rows]
@@ -168,8 +160,8 @@ def train(
         with watch.listening():
             train_epoch(learner, training, seed, progress, watch, save)
         try:
-            processes.align(network)
-            logits = logits_of(network, validation.inputs, "validation", processes)
+            processes.align(learner.network)
+            logits = logits_of(learner.network, validation.inputs, "validation", processes)
             loss = progress.loss_sum / len(training)
             if not (math.isfinite(loss) and np.isfinite(logits).all()):
                 raise InputError(
@@ -190,8 +182,7 @@ def train(
             row |= {name: metric.value, f"{name}_error": metric.error}
         row["jets_per_second"] = len(training) / progress.seconds
         row["seconds"] = time.perf_counter() - begin
-        history = [*progress.history, row]
-        progress = checkpoint.Progress(epoch=progress.epoch + 1, history=history)
+        progress = checkpoint.Progress(progress.epoch + 1, history=[*progress.history, row])
         with watch.listening():
             save()
         report(row)
@@ -201,28 +192,25 @@ def train(
 
 
 def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
-    """The learning rate of a step.
+    """The learning rate of a step of an epoch of `n_jets`; both count from 0.
 
     As published it falls by a constant factor after each epoch. The cosine schedule climbs
     linearly over a twentieth of all steps, then falls to 0 as 1 + cos (arXiv:1608.03983, eq. 5).
-
-    Args:
-        n_jets: of an epoch.
-        epoch, step: from 0; the step counts within the epoch.
 
     >>> cosine = {"epochs": 2, "batch_size": 10, "cosine_schedule": True, "learning_rate": 1.0}
     >>> study = Study("x").changed(training=cosine)
     >>> [round(scheduled(study, 200, *at), 3) for at in ((0, 0), (0, 1), (1, 1), (1, 19))]
     [0.5, 1.0, 0.5, 0.002]
     """
-    if not study.training.cosine_schedule:
-        return study.training.learning_rate * study.training.learning_rate_decay**epoch
-    steps = -(-n_jets // study.training.batch_size)
-    done, warm_up = epoch * steps + step, max(study.training.epochs * steps // 20, 1)
+    asked = study.training
+    if not asked.cosine_schedule:
+        return asked.learning_rate * asked.learning_rate_decay**epoch
+    steps = -(-n_jets // asked.batch_size)
+    done, warm_up = epoch * steps + step, max(asked.epochs * steps // 20, 1)
     if done < warm_up:
-        return study.training.learning_rate * (done + 1) / warm_up
-    phase = (done - warm_up) / max(study.training.epochs * steps - warm_up, 1)
-    return study.training.learning_rate * (1 + math.cos(math.pi * phase)) / 2
+        return asked.learning_rate * (done + 1) / warm_up
+    phase = (done - warm_up) / max(asked.epochs * steps - warm_up, 1)
+    return asked.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:

@@ -22,8 +22,7 @@ def cross_entropy(
 ) -> torch.Tensor:
     """-log softmax of the true class.
 
-    >>> one = torch.ones(1)
-    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([1]), one).item()  # ln 2
+    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([1]), torch.ones(1)).item()  # ln 2
     0.6931471824645996
     """
     return (weight * functional.cross_entropy(logits, label, reduction="none")).mean()
@@ -33,11 +32,7 @@ LOSSES: dict[str, Loss] = {"cross entropy": cross_entropy}
 
 
 def loss_named(name: str) -> Loss:
-    """The loss that a study asks for.
-
-    Raises:
-        InputError: there is none of this name.
-    """
+    """The loss that a study asks for, or an InputError."""
     if name not in LOSSES:
         raise InputError(
             f"training.loss is {name!r}, expected one of {', '.join(LOSSES)}; correct the study"

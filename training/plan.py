@@ -22,14 +22,13 @@ class Training:
     """One network trained on one jet definition from one seed.
 
     Attributes:
-        jet_definition: a key of `physics.JET_DEFINITIONS`.
         network: a key of `models.MODELS`; any case is understood.
         seed: of the initial weights and of the order of the jets.
         shuffled_labels: a null check, trained and validated on labels that were permuted over
             all jets before the split: its AUC against them is 0.5 unless the splits share jets.
 
     Raises:
-        InputError: unknown jet definition or network.
+        InputError: unknown jet definition or network, or a negative seed.
     """
 
     jet_definition: str
@@ -43,6 +42,8 @@ class Training:
                 f"unknown jet definition {self.jet_definition!r}; "
                 f"known are {', '.join(JET_DEFINITIONS)}"
             )
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, expected 0 or more")
         try:
             object.__setattr__(self, "network", model_name(self.network))
         except ValueError as error:
@@ -58,11 +59,6 @@ class Training:
         """Whose scores its best epoch gives."""
         names = (self.jet_definition,), (self.network,)
         return Classifier(*names, seed=self.seed, permuted=self.shuffled_labels)
-
-    @property
-    def label(self) -> str:
-        """The column of the packed jets that it is trained and tested on."""
-        return "shuffled_label" if self.shuffled_labels else "label"
 
     def directory(self, study: Study) -> Path:
         """Where its checkpoints, history, log and manifest lie."""
@@ -91,15 +87,13 @@ class Training:
         stated = dataclasses.asdict(study.training) | {"network_options": options}
         return json.loads(json.dumps(stated))
 
-    def settings(self, study: Study) -> dict:
-        """What decides its weights, besides the jets.
-
-        Not the number of epochs, for more go on from fewer.
-        """
-        chosen = self.stated(study)
-        del chosen["epochs"]
+    def decisive(self, study: Study, jets_sha256: str) -> dict:
+        """What decides its weights: not how many epochs, for more go on from fewer, except with a
+        cosine schedule."""
+        chosen = self.stated(study) | {"jets_sha256": jets_sha256}
+        epochs = chosen.pop("epochs")
         if study.training.cosine_schedule:  # it depends on where it ends
-            chosen["schedule_epochs"] = study.training.epochs
+            chosen["schedule_epochs"] = epochs
         return dataclasses.asdict(self) | chosen
 
 
@@ -111,51 +105,32 @@ def trainings(study: Study) -> list[Training]:
     the plain CNN is the one that memorises most readily.
 
     Raises:
-        InputError: a network that does not exist, is of events, is spelled in another way or named
-            twice, or options of one that does not exist.
+        InputError: a network that does not exist or classifies events, is spelled in another way or
+            named twice, or options of one that does not exist.
     """
-    for network in study.classifiers.networks:
-        name = Training("AK14", network).network
-        if MODELS[name].of_events:
+    asked, of_jets = study.classifiers, [name for name in MODELS if not MODELS[name].of_events]
+    for place, named, known in (
+        ("classifiers.networks", asked.networks, of_jets),
+        ("training.network_options", tuple(study.training.network_options), MODELS),
+    ):
+        if strange := [one for one in named if one not in known or named.count(one) > 1]:
             raise InputError(
-                f"study {study.name!r}: {name} classifies events, expected networks of jets; take "
-                f"it out of classifiers.networks and train it by name, train.py AK14 {name}"
+                f"study {study.name!r}: {place} names {strange[0]!r}, expected each once and among "
+                f"{', '.join(known)}; correct the study"
             )
-        if name != network or study.classifiers.networks.count(network) > 1:
-            raise InputError(
-                f"study {study.name!r}: classifiers.networks are "
-                f"{', '.join(study.classifiers.networks)}, expected {name} once and spelled like "
-                "this; correct the study"
-            )
-    if strange := [network for network in study.training.network_options if network not in MODELS]:
-        raise InputError(
-            f"study {study.name!r}: training.network_options of {strange[0]!r}, expected one of "
-            f"{', '.join(MODELS)}; correct the study"
-        )
     return [
-        Training(jet_definition, network, seed)
-        for seed in study.classifiers.seeds
-        for jet_definition in study.classifiers.jet_definitions
-        for network in study.classifiers.networks
-    ] + [
-        Training(
-            study.classifiers.jet_definitions[-1],
-            study.classifiers.networks[0],
-            study.classifiers.seeds[0],
-            True,
-        )
+        *(
+            Training(jet_definition, network, seed)
+            for seed in asked.seeds
+            for jet_definition in asked.jet_definitions
+            for network in asked.networks
+        ),
+        Training(asked.jet_definitions[-1], asked.networks[0], asked.seeds[0], True),
     ]
 
 
 def require_scored(study: Study, scores: Mapping) -> None:
-    """Refuse scores that lack a training of the study which is finished by now.
-
-    Args:
-        scores: their manifest.
-
-    Raises:
-        InputError: the first that is missing.
-    """
+    """Refuse scores, by their manifest, that lack a training of the study that is finished now."""
     scored = scores["settings"].get("trainings", ())
     for training in trainings(study):
         manifest = training.directory(study) / "manifest.json"

@@ -20,7 +20,7 @@ from physics import JETS_PER_EVENT, MISSING_DELTA_R, MISSING_SCORE
 from products import read_manifest, require_settings
 from study import Study
 from training import checkpoint
-from training.inputs import INPUTS, Inputs
+from training.inputs import INPUTS, Inputs, settings_of
 from training.jet_images import read_split
 from training.loop import logits_of
 from training.plan import Training, trainings
@@ -28,15 +28,8 @@ from training.plan import Training, trainings
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training.
-
-    Attributes:
-        best_epoch: from 0.
-        best: the checkpoint of that epoch.
-        settings: that decided its weights.
-        fingerprint: of that checkpoint.
-        sees_images: or no more than the mass, for a layer is dead.
-    """
+    """A finished training: its best epoch (from 0), the checkpoint of that and its fingerprint, the
+    settings that decided its weights, and whether it sees images or no more than the mass."""
 
     training: Training
     best_epoch: int
@@ -56,25 +49,21 @@ def score_all(
     for definition, group in groupby(trained, key=lambda one: one.training.jet_definition):
         jets = read_split(study, definition, HELD_OUT)
         print(f"{definition}: {len(jets)} jets of {len(events)} held-out events, none trained on")
-        columns = merge_arrays(
-            (
-                repack_fields(jets.jets[list(JET_COLUMNS)]),
-                angularities(jets.images, jets.side, definition),
-            ),
-            flatten=True,
-        )
+        kinematics = repack_fields(jets.jets[list(JET_COLUMNS)])
+        shapes = angularities(jets.images, jets.side, definition)
+        columns = merge_arrays((kinematics, shapes), flatten=True)
         missing = np.zeros((), columns.dtype)
         missing["delta_r"] = MISSING_DELTA_R
         arrays[f"{definition}/jets"] = by_event(jets.jets, events, columns, missing)
         seen: dict[str, Inputs] = {}
         for one in group:
+            kind = one.training.input
+            if kind not in seen:
+                seen[kind] = INPUTS[kind].read(study, definition, HELD_OUT, device)
             known = scored_before(one, study)
             if known is None:
-                kind = one.training.input
-                if kind not in seen:
-                    seen[kind] = INPUTS[kind].read(study, definition, HELD_OUT, device)
-                probability = signal_probability(one, study, seen[kind])
-                known = by_event(seen[kind].table, events, probability, np.float32(MISSING_SCORE))
+                scores = signal_probability(one, study, seen[kind])
+                known = by_event(seen[kind].table, events, scores, np.float32(MISSING_SCORE))
                 print(f"{one.training}: scored", flush=True)
             arrays[one.training.classifier] = known
     return arrays
@@ -86,30 +75,23 @@ def finished_trainings(study: Study) -> list[Trained]:
     Raises:
         InputError: one that the study asks for is missing, or one is not what its folder says.
     """
-    models = study.data_dir / "models"
-    asked = {
+    models, asked = study.data_dir / "models", study.classifiers
+    manifests = [
         manifest
-        for definition, network in product(
-            study.classifiers.jet_definitions, study.classifiers.networks
-        )
+        for definition, network in product(asked.jet_definitions, asked.networks)
         for manifest in models.glob(f"{definition}_{network}_*/manifest.json")
-    }
-    if others := sorted(set(models.glob("*/manifest.json")) - asked):
-        names = ", ".join(manifest.parent.name for manifest in others)
-        print(f"left out: {names}, for study {study.name!r} does not ask for them")
-    trained = sorted(
-        (read_trained(manifest, study) for manifest in sorted(asked)), key=lambda one: one.training
-    )
-    of_any_seed = {dataclasses.replace(one.training, seed=0) for one in trained}
+    ]
+    trained = {one.training: one for one in (read_trained(path, study) for path in manifests)}
+    of_any_seed = {dataclasses.replace(training, seed=0) for training in trained}
     for training in trainings(study):
         if dataclasses.replace(training, seed=0) not in of_any_seed:
             raise InputError(
                 f"{training.directory(study)}: this training is not finished; "
                 f"run train.py {training}, or train_all.sh, with the same --study first"
             )
-        if training not in {one.training for one in trained}:
+        if training not in trained:
             print(f"{training}: not trained; another seed stands in")
-    return trained
+    return [trained[training] for training in sorted(trained)]
 
 
 def read_trained(manifest: Path, study: Study) -> Trained:
@@ -117,31 +99,28 @@ def read_trained(manifest: Path, study: Study) -> Trained:
     record = read_manifest(manifest, made_by="train.py")
     settings = record["settings"]
     training = Training(*(settings[field.name] for field in dataclasses.fields(Training)))
-    stated = {"training": training.stated(study)}
-    require_settings(manifest, f"train.py {training}", settings, stated)
-    sha256 = INPUTS[training.input].sha256(study, training.jet_definition)
-    if not (training.directory(study) == manifest.parent and settings.get("jets_sha256") == sha256):
+    require_settings(manifest, f"train.py {training}", settings, settings_of(training, study))
+    if training.directory(study) != manifest.parent:
         raise InputError(
-            f"{manifest.parent}: holds {training}, but its jets or checkpoints are no longer those "
-            "of the study; delete the folder and run train.py again"
+            f"{manifest.parent}: holds {training}; delete the folder and run train.py again"
         )
-    epoch = record["best_epoch"]
-    best = checkpoint.checkpoint_path(manifest.parent, epoch)
+    best = checkpoint.checkpoint_path(manifest.parent, record["best_epoch"])
+    decisive = training.decisive(study, settings["jets_sha256"])
+    sees_images = record.get("sees_images", True)
     fingerprint = record["outputs"][str(best)]
-    decisive = training.settings(study) | {"jets_sha256": settings["jets_sha256"]}
-    return Trained(training, epoch, best, decisive, fingerprint, record.get("sees_images", True))
+    return Trained(training, record["best_epoch"], best, decisive, fingerprint, sees_images)
 
 
 def scored_before(trained: Trained, study: Study) -> np.ndarray | None:
     """The scores (events, 3) of the last run, if events, jets and checkpoint are what they were."""
-    manifest, scores = study.data_dir / "scores.json", study.data_dir / "scores.h5"
     names = ("events", trained.training.jet_definition)
     made_from = [*(study.data_dir / f"{name}.h5" for name in names), trained.best]
+    manifest = study.data_dir / "scores.json"
     try:
         record = read_manifest(manifest, "predict_base_model_mass.py", made_from=made_from)
         if not {str(path) for path in made_from} <= record["inputs"].keys():
             return None
-        return read_array(scores, trained.training.classifier.dataset)
+        return read_array(study.data_dir / "scores.h5", trained.training.classifier.dataset)
     except InputError:  # there is no last run, or something has changed
         return None
 
@@ -158,11 +137,8 @@ def signal_probability(trained: Trained, study: Study, inputs: Inputs) -> np.nda
 def by_event(
     jets: np.ndarray, events: np.ndarray, value: np.ndarray, missing: np.ndarray | np.generic
 ) -> np.ndarray:
-    """Values of jets (n,) as a table (events, 3), `missing` where an event has no such jet.
-
-    Args:
-        jets: structured (n,) with `event` and `k`.
-    """
+    """Values of `jets` (n,) with `event` and `k` as a table (events, 3), `missing` where an event
+    has no such jet."""
     table = np.full((len(events), JETS_PER_EVENT), missing)
     table[np.searchsorted(events, jets["event"]), jets["k"]] = value
     return table

@@ -29,7 +29,6 @@ from jets.split import (
 from physics import JETS_PER_EVENT
 from products import read_manifest
 from study import Study
-from training.augmentation import Moves
 from training.jet_images import GEV_PER_TEV, JetImages
 
 NO_IMAGE = SparseImages(np.zeros(2, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float32))
@@ -43,20 +42,12 @@ class ThreeJetImages:
     """
 
     unit = "events"
+    size_in = staticmethod(JetImages.size_in)
 
     def __init__(self, jets: JetImages, jet_of_event: np.ndarray, table: np.ndarray) -> None:
-        """
-        Args:
-            jet_of_event: (n, 3) rows of the jets.
-            table: structured (n,), `JET_DTYPE`.
-        """
+        """From all jets, their rows (n, 3) by event, and the table (n,) `JET_DTYPE` of events."""
         self.jets, self.jet_of_event, self.table = jets, jet_of_event, table
         self.size, self.device, self.at_once = jets.size, jets.device, jets.at_once
-
-    @staticmethod
-    def size_in(study: Study, jet_definition: str) -> int:
-        """Pixels along a side."""
-        return study.image_pixels(jet_definition)
 
     @staticmethod
     def sha256(study: Study, jet_definition: str) -> str:
@@ -70,11 +61,7 @@ class ThreeJetImages:
     def read(
         cls, study: Study, jet_definition: str, split: int, device: torch.device
     ) -> "ThreeJetImages":
-        """Draw the three jets of the events of one split: of those to train on, or held out.
-
-        Raises:
-            InputError: setup.py has not finished, or the sample has changed since.
-        """
+        """Draw the three jets of the events of one split: of those to train on, or held out."""
         source = find_source(study)
         manifest = study.data_dir / "setup.json"
         read_manifest(manifest, "setup.py", study.settings("setup"), made_from=source.paths)
@@ -107,22 +94,21 @@ class ThreeJetImages:
         jet_of_event = np.full(exists.shape, len(jets) - 1)
         jet_of_event[wanted] = np.arange(len(jets) - 1)
         packed = PackedJets(jets, concatenate([*images, NO_IMAGE]), side, mean, std, jet_definition)
-        seen = JetImages(
-            packed, study.training.pixel_scale, study.training.standardised_mass, device
-        )
+        scale, standardised = study.training.pixel_scale, study.training.standardised_mass
+        seen = JetImages(packed, scale, standardised, device)
         return cls(seen, jet_of_event[rows], table[rows])
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def moves(self, study: Study, seed: int, epoch: int) -> Moves | None:
+    def moves(self, study: Study, seed: int, epoch: int) -> torch.Tensor | None:
         """Reflections and rotations of all jets, each by itself."""
         return self.jets.moves(study, seed, epoch)
 
     def batches(
-        self, rows: np.ndarray, sizes: np.ndarray, moves: Moves | None = None
+        self, rows: np.ndarray, sizes: np.ndarray, moves: torch.Tensor | None = None
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-        """The events `rows` (n,) in batches, as `JetImages.batches` has jets."""
+        """See `Inputs`."""
         jets = self.jets.batches(self.jet_of_event[rows].ravel(), JETS_PER_EVENT * sizes, moves)
         parts = torch.from_numpy(rows).to(self.device).split(sizes.tolist())
         for part, (_, inputs) in zip(parts, jets, strict=True):

@@ -41,7 +41,6 @@ def training_weights(
         tables: structured, with the columns that `equalise_in` names, of both splits.
         labels: 1 for signal, of both splits.
         weights: relative weights of the events, of both splits.
-        study: its `negative_weights`, `equalise` and `equalise_in`.
 
     Returns:
         The weights of both splits, see `balanced`, and sentences on what was left out or changed.
@@ -50,66 +49,54 @@ def training_weights(
         InputError: negative weights that the study refuses, or a class whose weights do not add up
             to more than 0.
     """
+    asked, n, remarks = study.training, sum(map(len, weights)), []
     _require_classes(weights, labels, study, "add events to the sample and run setup.py again")
-    remarks, n = [], sum(map(len, weights))
     if negative := sum(np.count_nonzero(weight < 0) for weight in weights):
         found = f"{negative} of {n} weights to train and to validate with are negative"
-        if study.training.negative_weights == "refuse":
+        if asked.negative_weights == "refuse":
             raise InputError(
                 f"study {study.name!r}: {found}; set training.negative_weights to 'leave out' or "
                 "to 'absolute', which takes |w|"
             )
-        remarks.append(f"{found}: {study.training.negative_weights}")
-        positive = (
-            np.abs if study.training.negative_weights == "absolute" else lambda w: np.maximum(w, 0)
-        )
-        weights = [positive(weight) for weight in weights]
-    if study.training.equalise != "none":
-        values = [
-            np.stack([t[name] for name in study.training.equalise_in], axis=1) for t in tables
-        ]
-        factors = equalising(values[0], labels[0], weights[0], study.training.equalise)
+        remarks.append(f"{found}: {asked.negative_weights}")
+        takes_absolute = asked.negative_weights == "absolute"
+        weights = [np.abs(w) if takes_absolute else np.maximum(w, 0) for w in weights]
+    if asked.equalise != "none":
+        values = [np.stack([t[name] for name in asked.equalise_in], axis=1) for t in tables]
+        factors = equalising(values[0], labels[0], weights[0], asked.equalise)
         given = sum(map(np.count_nonzero, weights))
         weights = [
             w * factors(*of_jets) for w, *of_jets in zip(weights, values, labels, strict=True)
         ]
-        left = sum(map(np.count_nonzero, weights))
+        left_out = given - sum(map(np.count_nonzero, weights))
         remarks.append(
-            f"equal spectra in {' and '.join(study.training.equalise_in)}: {given - left} of {n} "
-            "are left out, in bins where a class has no training jet"
+            f"equal spectra in {' and '.join(asked.equalise_in)}: {left_out} of {n} are left out, "
+            "in bins where a class has no training jet"
         )
         _require_classes(weights, labels, study, "equalise in fewer variables")
-    return [balanced(*pair) for pair in zip(weights, labels, strict=True)], remarks
+    return list(map(balanced, weights, labels)), remarks
 
 
 def balanced(weight: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Weights (n,) scaled class by class, so that each class counts as many jets as it has.
-
-    The mean of those that are not 0 is 1.
-
-    Args:
-        weight: (n,) 0 or more, of each class some above.
-        label: (n,) 1 for signal.
+    """Weights (n,), 0 or more, scaled so that each class (label 1: signal) counts as many jets as
+    it has; the mean of those that are not 0 is 1.
 
     >>> balanced(np.array([1.0, 3.0, 7.0, 0.0]), np.array([0, 0, 1, 1]))
     array([0.375, 1.125, 1.5  , 0.   ])
     """
-    scale = (
-        np.bincount(label) / np.bincount(label, weight) * (np.count_nonzero(weight) / len(weight))
-    )
-    return weight * scale[label]
+    used = np.count_nonzero(weight) / len(weight)
+    return weight * (np.bincount(label) / np.bincount(label, weight) * used)[label]
 
 
 def equalising(
     values: np.ndarray, label: np.ndarray, weight: np.ndarray, method: str
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Factors that make the spectra of both classes equal.
+    """Factors that make the spectra of both classes equal ("signal") or flat ("flat").
 
     Args:
         values: (n, d) of one or two variables.
         label: (n,) 1 for signal.
         weight: (n,) 0 or more.
-        method: "signal" or "flat".
 
     Returns:
         A function of values (m, d) and labels (m,), of these jets or others, to the factors (m,);
