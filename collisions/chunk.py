@@ -11,7 +11,7 @@ from collisions.detector import ELECTRON, Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
 from collisions.particles import Record, heavy_hadrons, truth, visible
-from collisions.selection import Selected, has_lepton, select, without
+from collisions.selection import Selected, has_lepton, select, unselected
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
 from jets.ragged import delta_r, offsets_from, offsets_of, table
 from processes import Process
@@ -64,17 +64,18 @@ def make_chunk(
     generator = np.random.default_rng((seed, 0))
     record = Record.of(batch.particles)
     particles = visible(record)
-    candidate = has_lepton(particles)
+    candidate = has_lepton(particles) | process.for_training
     particles = particles.take(candidate[particles.event])
     hadrons = heavy_hadrons(record)
     hadrons = hadrons.take(candidate[hadrons.event])
     times["record"] = time.perf_counter()
     objects = respond(particles, generator)
     times["detector"] = time.perf_counter()
-    selected = select(objects, hadrons, generator)
+    selected = (unselected if process.for_training else select)(objects, hadrons, generator)
     tight = np.diff(selected.jets.offsets) >= physics.JETS_MIN
     kept = np.flatnonzero(
-        selected.passed & (tight | (generator.random(objects.n_events) < loose_share))
+        selected.passed
+        & (tight | process.for_training | (generator.random(objects.n_events) < loose_share))
     )
     times["selection"] = time.perf_counter()
 
@@ -120,7 +121,8 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     n = len(kept)
 
     row = selected.lepton[kept]
-    columns = {name: getattr(objects, name)[row] for name in ("pt", "eta", "phi", "mass", "charge")}
+    own = ("pt", "eta", "phi", "mass", "charge")
+    columns = {name: np.where(row < 0, 0, getattr(objects, name)[row]) for name in own}
     columns["pdg_id"] = -columns["charge"] * np.where(objects.type[row] == ELECTRON, 11, 13)
     lepton = table(TABLES["lepton"], n, columns)
 
@@ -132,8 +134,7 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     columns |= {"b_tag": tagged, "flavour": selected.flavour[inside]}
     jet_table = table(TABLES["jets"], len(inside), columns)
 
-    rest = without(objects, selected.lepton)
-    rest = rest.take(number[rest.event] >= 0)
+    rest = selected.rest.take(number[selected.rest.event] >= 0)
     member = np.empty((len(rest.event), len(physics.JET_DEFINITIONS)), np.uint8)
     large_r = {}
     for i, definition in enumerate(physics.JET_DEFINITIONS.values()):

@@ -170,7 +170,7 @@ class _Hook(pythia8mc.UserHooks):
         return False
 
     def canVetoMPIStep(self) -> bool:
-        return bool(self.process.activity)
+        return bool(self.process.activity) and self.process.veto_below > -math.inf
 
     def numberVetoMPIStep(self) -> int:
         return MPI_STEP

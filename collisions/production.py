@@ -257,7 +257,8 @@ def finish(sample: Sample) -> int:
     facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
     attributes = sample.settings() | summary(facts) | {"versions": json.dumps(versions())}
     events = merge(parts, attributes)
-    if np.count_nonzero(events.fully_selected) != attributes["selected"]:
+    selected = events.fully_selected | events.is_for_training
+    if np.count_nonzero(selected) != attributes["selected"]:
         raise AssertionError(f"{sample.name}: the cut flow and the events disagree")
     weight = np.concatenate([part.generator_weight for part in parts])
     flow = np.sum([part.generator_cut_flow for part in parts], axis=0)

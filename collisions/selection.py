@@ -120,6 +120,7 @@ class Selected:
     Attributes:
         passed: (n_events,) at least five jets and the rest of the preselection.
         lepton: (n_events,) row of the lepton among the objects, -1 where there is not exactly one.
+        rest: what jets are made of, the objects without leptons.
         jets: the R = 0.4 jets of all events with one lepton.
         flavour, tagged: (n_jets,).
         left: cut -> (n_events,) the events that pass it and all before.
@@ -127,17 +128,11 @@ class Selected:
 
     passed: np.ndarray
     lepton: np.ndarray
+    rest: Objects
     jets: Jets
     flavour: np.ndarray
     tagged: np.ndarray
     left: dict[str, np.ndarray]
-
-
-def without(objects: Objects, lepton: np.ndarray) -> Objects:
-    """The objects of the events that have a lepton, without that lepton."""
-    keep = lepton[objects.event] >= 0
-    keep[lepton[lepton >= 0]] = False
-    return objects.take(keep)
 
 
 def select(objects: Objects, hadrons: Particles, generator: np.random.Generator) -> Selected:
@@ -148,9 +143,10 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
     lepton[objects.event[candidates]] = candidates
     lepton[count != 1] = -1
 
-    jets = small_jets(without(objects, lepton))
-    true_flavour = flavour(jets, hadrons)
-    tagged = generator.random(len(jets.pt)) < b_tag_efficiency(jets.pt, true_flavour)
+    is_rest = lepton[objects.event] >= 0
+    is_rest[lepton[lepton >= 0]] = False
+    rest = objects.take(is_rest)
+    jets, true_flavour, tagged = _tagged(rest, hadrons, generator)
     n_jets = np.diff(jets.offsets)
     n_tags = np.bincount(jets.event[tagged], minlength=jets.n_events)
     ht = np.bincount(jets.event, weights=jets.pt, minlength=jets.n_events)
@@ -168,4 +164,23 @@ def select(objects: Objects, hadrons: Particles, generator: np.random.Generator)
     }.items():
         left[cut] = passed = passed & passes
     left[f"at least {physics.JETS_MIN} jets"] = passed & (n_jets >= physics.JETS_MIN)
-    return Selected(passed, lepton, jets, true_flavour, tagged, left)
+    return Selected(passed, lepton, rest, jets, true_flavour, tagged, left)
+
+
+def unselected(objects: Objects, hadrons: Particles, generator: np.random.Generator) -> Selected:
+    """Every event, with no lepton of its own; isolated leptons are in no jet."""
+    is_rest = np.ones(len(objects.event), bool)
+    is_rest[isolated_leptons(objects)] = False
+    rest = objects.take(is_rest)
+    every, none = np.ones(objects.n_events, bool), np.full(objects.n_events, -1)
+    return Selected(every, none, rest, *_tagged(rest, hadrons, generator), {"no cut": every})
+
+
+def _tagged(
+    rest: Objects, hadrons: Particles, generator: np.random.Generator
+) -> tuple[Jets, np.ndarray, np.ndarray]:
+    """The R = 0.4 jets, their true flavours, and which are b-tagged."""
+    jets = small_jets(rest)
+    true_flavour = flavour(jets, hadrons)
+    tagged = generator.random(len(jets.pt)) < b_tag_efficiency(jets.pt, true_flavour)
+    return jets, true_flavour, tagged

@@ -59,7 +59,7 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "delta_r": (0.0, MISSING_DELTA_R),
     "eta": (-20.0, 20.0),
     "phi": (-6.2832, 6.2832),  # any turn, but no other number
-    "n_jets": (JETS_MIN_LOOSE, math.inf),
+    "n_jets": (JETS_MIN_LOOSE, math.inf),  # of selected events
     "n_b_tags": (0, math.inf),
     "charge": (-1, 1),
     "b_tag": (0, 1),
@@ -136,6 +136,11 @@ class Events:
         return tuple(int(self.attributes[name]) for name in names)
 
     @property
+    def is_for_training(self) -> bool:
+        """Whether no selection was applied."""
+        return PROCESSES[self.process].for_training
+
+    @property
     def sample_name(self) -> str:
         """What the file should be called, without its suffix."""
         return PROCESSES[self.process].sample_name(*self.numbers)
@@ -181,8 +186,8 @@ class Events:
 
     @property
     def fully_selected(self) -> np.ndarray:
-        """(n,) at least seven jets; the others have five or six."""
-        return self.observables["n_jets"] >= JETS_MIN
+        """(n,) at least seven jets; the others have five or six, or are for training only."""
+        return (self.observables["n_jets"] >= JETS_MIN) & ~self.is_for_training
 
 
 def merge(parts: list[Events], attributes: dict) -> Events:
@@ -213,7 +218,7 @@ def write_events(path: Path, events: Events) -> None:
     attributes |= {name: _plain(value) for name, value in events.attributes.items()}
     _check_attributes(path, attributes, "weight" in arrays, hdf5.UNWRITTEN)
     _check_shapes(path, arrays, hdf5.UNWRITTEN)
-    _check_values(path, arrays, hdf5.UNWRITTEN)
+    _check_values(path, attributes, arrays, hdf5.UNWRITTEN)
     write_arrays(path, attributes, arrays)
 
 
@@ -328,7 +333,7 @@ def read_events(path: Path, may_be_empty: bool = False) -> Events:
         raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
     if attributes.pop("checksum", None) != _checksum(attributes, arrays):
         raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
-    _check_values(path, arrays, REMEDY)
+    _check_values(path, attributes, arrays, REMEDY)
     objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
     objects["pt"] = arrays["objects/pt"]
     for name in ("eta", "phi"):
@@ -409,8 +414,11 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
             raise hdf5.wrong_shape(path, name, array.shape, expected[name], remedy)
 
 
-def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> None:
+def _check_values(path: Path, attributes: dict, arrays: dict[str, np.ndarray], remedy: str) -> None:
     """Every number is one that a collision can have; a checksum vouches for no meaning."""
+    ranges = dict(RANGES)
+    if PROCESSES[attributes["process"]].for_training:
+        ranges["n_jets"] = 0, math.inf
     every = {
         full: column
         for name, array in arrays.items()
@@ -418,8 +426,8 @@ def _check_values(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> Non
         if name not in ANY
     }
     for name, column in every.items():
-        if (last := name.rpartition("/")[2]) in RANGES:
-            hdf5.require_range(path, name, column, *RANGES[last], remedy)
+        if (last := name.rpartition("/")[2]) in ranges:
+            hdf5.require_range(path, name, column, *ranges[last], remedy)
         elif column.dtype.kind == "f":
             hdf5.require(path, name, column, np.isfinite(column), "a finite number", remedy)
     kind = arrays["objects/kind"]

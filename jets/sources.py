@@ -309,4 +309,5 @@ def missing_samples(study: Study, samples: np.ndarray) -> dict[Process, list[tup
             if (process.number, *process.identity(*numbers)) not in there
         ]
         for process in map(PROCESSES.__getitem__, study.sample.processes)
+        if not process.for_training
     }

@@ -57,6 +57,8 @@ class Process:
             such a particle.
         cross_section: parameters -> pb. Where there is none, or it raises a ValueError, Pythia's
             own normalises the weights of events.
+        for_training: keep the jets of every event that Pythia finishes, without selection; no such
+            event is ever held out.
         tries: events begun in a chunk of the simulation, some ten seconds' worth.
         title: in figures, LaTeX.
     """
@@ -77,6 +79,7 @@ class Process:
     veto_below: float = -math.inf
     matches: tuple[int, ...] = ()
     cross_section: Callable[..., float] | None = None
+    for_training: bool = False
     tries: int = 1_000
     title: str = ""
 

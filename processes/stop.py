@@ -5,6 +5,7 @@ quarks or to antiquarks with equal probability; its decay is flat in phase space
 """
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from command import InputError
@@ -104,3 +105,4 @@ STOP = Process(
     cross_section=cross_section,
     title=r"$\tilde{t}\,\tilde{t}^{\,*}$",
 )
+STOP_JETS = replace(STOP, name="stop_jets", for_training=True)

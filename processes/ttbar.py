@@ -13,6 +13,7 @@ from processes import BACKGROUND, Process
 CROSS_SECTION = 832.0  # pb at 13 TeV, NNLO + NNLL
 VETO_SCORE_MIN = 6.8  # about 14 % of the events with a leptonic W have more
 ACTIVITY = 700.0  # GeV; every event with HT > 1 TeV has more, and 5 % of those with a leptonic W
+ACTIVITY_OF_JETS = 600.0  # GeV; more of them are worth training on
 TOPS_AND_W = ((6, 0), (-6, 0), (24, 2), (-24, 2))  # truth that is kept
 
 
@@ -59,4 +60,12 @@ TTBAR_HARD = replace(
     veto_below=7.6,
     tries=40_000,
     title=r"$t\bar{t}$, hard",
+)
+TTBAR_JETS = replace(
+    TTBAR_HARD,
+    name="ttbar_jets",
+    for_training=True,
+    activity=(ACTIVITY_OF_JETS, math.inf),
+    veto_below=-math.inf,
+    tries=10_000,
 )
