@@ -337,7 +337,8 @@ def simulate(samples: list[Sample], workers: int) -> dict[str, float]:
         while unfinished:
             busy = [sample for sample, _ in running.values()]
             for sample in [s for s in unfinished if s not in busy and s.complete_chunks()]:
-                tqdm.write(f"{sample.path}  {finish(sample)} fully selected")
+                what = "events" if PROCESSES[sample.process].for_training else "fully selected"
+                tqdm.write(f"{sample.path}  {finish(sample)} {what}")
                 unfinished.remove(sample)
             while len(running) < workers:
                 sample = next((sample for sample in unfinished if sample.wants_another()), None)

@@ -187,7 +187,7 @@ class Events:
     @property
     def fully_selected(self) -> np.ndarray:
         """(n,) at least seven jets; the others have five or six, or are for training only."""
-        return (self.observables["n_jets"] >= JETS_MIN) & ~self.is_for_training
+        return (self.observables["n_jets"] >= JETS_MIN) & (not self.is_for_training)
 
 
 def merge(parts: list[Events], attributes: dict) -> Events:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from processes import VARIATION, Process, every, of_role
-from processes.stop import NEUTRALINO, STOP, cross_section
+from processes.stop import NEUTRALINO, STOP, STOP_JETS, cross_section
 from processes.ttbar import TTBAR, TTBAR_HARD, TTBAR_SOFT
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
@@ -158,6 +158,23 @@ def test_forced_decays_are_weighted_as_often_as_they_are_made():
         forced = is_lepton[:, [3, 4]] if charge > 0 else is_lepton[:, [6, 7]]
         assert forced.any(axis=1).all()
         assert set(number) == {1, 2}
+
+
+def test_jets_for_training_need_no_selection():
+    made = make_chunk(STOP_JETS, (700, 100), 40, seed=3)
+    selected = make_chunk(STOP, (700, 100), 40, seed=3)
+    begun, wanted, finished, kept = made.cut_flow.values()
+    assert begun == 40 > wanted == finished == kept == len(made.columns["lepton"])
+    assert 0 < len(selected.columns["lepton"]) < kept
+    assert not made.columns["lepton"]["pt"].any()
+    # The same events of Pythia, seen by a detector with other random numbers.
+    _, here, there = np.intersect1d(
+        selected.columns["pt_hat"], made.columns["pt_hat"], return_indices=True
+    )
+    assert len(here) == len(selected.columns["lepton"])
+    hardest = [chunk.columns["AK14"]["pt"][:, 0] for chunk in (selected, made)]
+    ratio = hardest[0][here] / hardest[1][there]
+    assert np.median(np.abs(ratio - 1)) < 0.1
 
 
 def test_a_chunk_depends_on_its_seed_alone():

@@ -24,6 +24,8 @@ from command import InputError
 from evaluation.results import read_results
 from jets.events import Events, read_events, write_events
 from jets.packed import read_event_table, read_jets
+from jets.preparation import choose, look_through
+from jets.sources import find_source, missing_samples
 from jets.split import HELD_OUT, is_background, is_signal
 from plots import AGAINST_MASS
 from processes import PROCESSES, Process, discovered, of_role
@@ -210,3 +212,28 @@ def test_an_unregistered_process_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "mine.toml").write_text('processes = ["ttbar", "stop", "toy_background"]')
     with pytest.raises(InputError, match=r"mine\.toml: process 'toy_background' is not registered"):
         load_study(str(tmp_path / "mine.toml"))
+
+
+def test_jets_for_training_are_of_their_class_and_never_held_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ("ttbar", "ttbar_jets", "stop", "stop_jets")
+    sample = {"processes": names, "stop_masses": (700,), "neutralino_masses": (100,)}
+    study = PRESETS["demo"].changed("few", sample=sample | {"folder": "", "background_files": 1})
+    for seed, name in enumerate(names):
+        numbers = (700, 100) if PROCESSES[name].parameters else (0,)
+        masses = dict(zip(PROCESSES[name].parameters or ("index",), numbers, strict=True))
+        events = toy_events(200, seed=seed, **masses)
+        events = dataclasses.replace(events, attributes=events.attributes | {"process": name})
+        write_events(study.sample_dir / f"{PROCESSES[name].sample_name(*numbers)}.h5", events)
+    overview = look_through(find_source(study), study)
+    events = overview.table.events
+    of = {name: events["process"] == PROCESSES[name].number for name in names}
+    for name in names:
+        splits = set(events["split"][of[name]])
+        assert (HELD_OUT in splits) == (not PROCESSES[name].for_training) and len(splits) > 1
+    np.testing.assert_array_equal(is_signal(events), of["stop"] | of["stop_jets"])
+    assert overview.fully_selected.dtype == bool
+    assert not overview.fully_selected[of["ttbar_jets"] | of["stop_jets"]].any()
+    _, jets = choose(overview, study, "AK14")
+    assert all(of[name][jets["event"]].any() for name in names)
+    assert not any(missing_samples(study, overview.table.samples).values())
