@@ -81,7 +81,7 @@ class Bench:
         # A server that has imported everything: each case is a fresh process without the wait.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(
-            ["jets.preparation", "training.plan", "checks.damage"]
+            ["jets.preparation", "training.plan", "checks.damage", "studies.pages"]
         )
         for layout in TARGETS:
             (folder / layout / "train_data").mkdir(parents=True)

@@ -144,7 +144,7 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
         == {}
     )
     for options, words in (
-        ({"MaxVit": {}}, "network_options of 'MaxVit', expected one of CNN"),
+        ({"MaxVit": {}}, "network_options names 'MaxVit', expected each once and among CNN"),
         ({"MaxViT": {"eps": 1.0}}, "MaxViT has no option 'eps'"),
     ):
         strange = study.changed(training={"network_options": options})
