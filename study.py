@@ -555,13 +555,13 @@ def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
     )
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
+def add_study_options(parser: argparse.ArgumentParser, default: str = "readme") -> None:
     """The two options that every script has; `study_of` reads them."""
     parser.add_argument(
         "--study",
-        default="readme",
+        default=default,
         metavar="NAME",
-        help=f"{', '.join(PRESETS)} or a TOML file (default: readme)",
+        help=f"{', '.join(PRESETS)} or a TOML file (default: {default})",
     )
     parser.add_argument(
         "--set",

@@ -158,7 +158,7 @@ def jets_of(
     mass_std: float = 1.0,
     oriented: bool = True,
 ) -> PackedJets:
-    """All large-R jets of one file of ours, without a split: to be scored, not trained on.
+    """All large-R jets of one file of collisions, without a split: to be scored, not trained on.
 
     Args:
         side: pixels along one side of the image.

@@ -1,6 +1,6 @@
 """The two sources of jets behind one face: our own collisions and the published files.
 
-A source lists the samples that a study asks for (one file of ours; a published stop mass or
+A source lists the samples that a study asks for (one file of collisions; a published stop mass or
 background file), says what is in each, and draws the images of those of its jets that are wanted.
 What else lies there is left out and named, so that a study can take a part.
 """
