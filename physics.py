@@ -2,7 +2,7 @@
 
 Constants are marked [paper] where they are those of arXiv:2406.03096 (with the CMS search
 SUS-19-004, arXiv:2102.06976, whose preselection it follows) and [ours] where the paper is silent.
-Nothing of ours is imported here. Energies, momenta and masses are in GeV throughout, c = 1.
+Imports nothing from this project. Energies, momenta and masses are in GeV throughout, c = 1.
 """
 
 from dataclasses import dataclass

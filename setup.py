@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
                 f"left out: {len(overview.off_grid)} signal events whose neutralino masses are not "
                 f"on the grid of this study: {', '.join(f'{mass:g}' for mass in masses)} GeV"
             )
+        print(*overview.remarks, sep="\n", end="\n" * bool(overview.remarks))
         print_inventory(inventory(overview))
         print_missing(study, missing_samples(study, overview.table.samples))
         chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}

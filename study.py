@@ -45,7 +45,7 @@ from processes import (
 SHUFFLED = "_shuffled"  # ends the name of a training on permuted labels
 PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by the maximum
 EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
-EQUALISE_IN = ("pt", "mass")
+EQUALISE_IN = ("pt", "mass")  # columns of whatever is trained on
 NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
@@ -103,6 +103,7 @@ class TrainingSettings:
     # network -> option -> value, where it is not the published network (doc/networks.md)
     network_options: dict[str, dict[str, bool | float | str]] = field(default_factory=dict)
     loss: str = "cross entropy"  # a key of training.losses.LOSSES
+    spectator: str = ""  # the column of jets that the loss sees beside the logits: pt or mass
     # The spectra that training and validation jets are weighted to (training/weights.py): "signal",
     # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
     equalise: str = "none"
@@ -332,6 +333,7 @@ CHOICES = {
     "pixel_scale": PIXEL_SCALES,
     "equalise": EQUALISE,
     "negative_weights": NEGATIVE_WEIGHTS,
+    "spectator": ("", *EQUALISE_IN),
 }
 KNOWN = {  # of which there are several, each once
     "processes": PROCESSES,
@@ -560,13 +562,13 @@ def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
     )
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
+def add_study_options(parser: argparse.ArgumentParser, default: str = "readme") -> None:
     """The two options that every script has; `study_of` reads them."""
     parser.add_argument(
         "--study",
-        default="readme",
+        default=default,
         metavar="NAME",
-        help=f"{', '.join(PRESETS)} or a TOML file (default: readme)",
+        help=f"{', '.join(PRESETS)} or a TOML file (default: {default})",
     )
     parser.add_argument(
         "--set",

@@ -173,7 +173,7 @@ def survives(script: str, kills: int, folder: Path) -> float:
             child.join()
             if child.exitcode == -signal.SIGKILL:
                 break
-            compare()  # done before the kill: begin anew
+            compare()  # done before the kill: start again
             remove(product)
     finish(script, options, folder)
     compare()

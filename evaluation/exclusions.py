@@ -17,8 +17,8 @@ from command import InputError
 from evaluation.results import Results
 from event_level.fits import with_observables
 from jets.classifier import Classifier
-from jets.split import is_signal
 from physics import EXPECTED_BACKGROUND
+from processes import PROCESSES
 from sensitivity.bootstrap import CONFIDENCE, is_fewer
 from sensitivity.exclusion import (
     ABOVE_GRID,
@@ -153,12 +153,15 @@ def exclusions(results: Results) -> list[Exclusion]:
     stop_masses, neutralino_masses = results.masses
     efficiency = {
         (row["m_neutralino"], row["m_stop"]): row["selection_efficiency"]
-        for row in samples[is_signal(samples)]
+        for row in samples[samples["process"] == PROCESSES["stop"].number]
     }
     grid = [(m, stop) for m in neutralino_masses for stop in stop_masses]
     shape = len(neutralino_masses), len(stop_masses)
     selected = np.reshape([efficiency.get(point, np.nan) for point in grid], shape)
-    of_point = [(events["m_neutralino"] == m) & (events["m_stop"] == stop) for m, stop in grid]
+    of_point = [
+        results.is_stop & (events["m_neutralino"] == m) & (events["m_stop"] == stop)
+        for m, stop in grid
+    ]
 
     def of(one: Classifier) -> Exclusion:
         cuts = [classifiers.cut_at(one, rows) if rows.any() else None for rows in of_point]

@@ -12,7 +12,7 @@ from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, read_trees
 from jets.split import is_signal, is_variation, relative_weights
-from processes import BACKGROUND, SIGNAL, STATED, VARIATION, numbered, of_role
+from processes import BACKGROUND, PROCESSES, VARIATION, numbered, of_role
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, effective_count, poisson_counts
 from sensitivity.reweighting import spectrum_weights
@@ -249,14 +249,15 @@ class Results:
         return Classifiers(self.study, floor, score, self.scores.event, label, pt, self.weight)
 
     @property
-    def masses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stop and neutralino masses of the held-out signal events that have them, ascending, GeV.
+    def is_stop(self) -> np.ndarray:
+        """Held-out events (n,) of stop pairs, of which figures against masses and limits are."""
+        return self.events["process"] == PROCESSES["stop"].number
 
-        Empty where no signal has both.
-        """
-        with_masses = [p.number for p in of_role(SIGNAL).values() if p.parameters == STATED]
-        signal = self.events[np.isin(self.events["process"], with_masses)]
-        return np.unique(signal["m_stop"]), np.unique(signal["m_neutralino"])
+    @property
+    def masses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Stop and neutralino masses of the held-out stop pairs, ascending, GeV; may be empty."""
+        stops = self.events[self.is_stop]
+        return np.unique(stops["m_stop"]), np.unique(stops["m_neutralino"])
 
 
 def read_results(study: Study, left_out: Mapping[str, str]) -> Results:

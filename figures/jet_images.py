@@ -197,7 +197,7 @@ def _displays_of_images(
 def _show_objects(
     axis: Axes, results: Results, jet_definition: str, row: int
 ) -> list[dict[str, object]]:
-    """The objects of an event of ours, their area like pT, its lepton, jets and truth."""
+    """The objects of a simulated event, their area like pT, its lepton, jets and truth."""
     event = results.events[row]
     process = numbered(event["process"])
     name = process.sample_name(*_numbers(process, event))

@@ -19,6 +19,7 @@ from event_level.fits import (
 from figures import style
 from jets.classifier import TRAINING_JETS, Classifier
 from physics import JET_DEFINITIONS
+from processes import NONE
 from sensitivity.bootstrap import printed_count
 
 TIED = 0.02  # of signal efficiency, kept beyond the working point: worth a word
@@ -174,7 +175,7 @@ def _against_mass(results: Results, groups: Mapping[str, Sequence[Classifier]]) 
     wanted = dict.fromkeys(one for of_group in groups.values() for one in of_group)
     absent = dict.fromkeys(one.words for one in wanted if one not in every.score)
     figure, axes = style.panels(len(drawn), height=2.9, sharey=True)
-    of_mass = results.events["m_neutralino"]
+    of_mass = np.where(results.is_stop, results.events["m_neutralino"], NONE)
     points = []
     for axis, (title, classifiers) in zip(axes, drawn.items(), strict=True):
         shifts = style.dodge(masses, len(classifiers.score))

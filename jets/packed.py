@@ -116,12 +116,16 @@ class PackedJets:
 
 @contextmanager
 def jet_writer(
-    path: Path, jet_definition: str, side: int
+    path: Path, jet_definition: str, side: int, weight: np.ndarray | None = None
 ) -> Iterator[Callable[[np.ndarray, SparseImages], None]]:
     """Packed jets, taken sample by sample, laid down split by split, written atomically at the end.
 
     The splits grow side by side in nameless scratch files beside the product, so memory never holds
     more than what one call brings.
+
+    Args:
+        weight: of the events of the jets to train and to validate with, if not all are 1: others
+            make another training.
 
     Yields:
         A function that appends jets, structured (m,) `JET_DTYPE`, and their m images.
@@ -171,6 +175,8 @@ def jet_writer(
             digest = hashlib.sha256(f"{jet_definition} {side}".encode())
             for part in itertools.chain(*(parts(name, HELD_OUT) for name in _COLUMNS)):
                 digest.update(part)
+            if weight is not None and (weight != 1).any():
+                digest.update(weight.tobytes())
             jets = file["jets"][()]
             mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
             file.attrs.update(

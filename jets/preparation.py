@@ -38,6 +38,7 @@ class Overview:
     Attributes:
         table: the events with their split, and the samples.
         first: (samples + 1,) where the events of each of the source's samples begin.
+        remarks: on the weights of files that belong together.
     """
 
     table: EventTable
@@ -45,6 +46,7 @@ class Overview:
     fully_selected: np.ndarray
     first: np.ndarray
     off_grid: np.ndarray
+    remarks: list[str]
 
 
 def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
@@ -55,7 +57,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
             background at all, or weights of one of them that do not add up to more than 0.
     """
     surveys = [source.survey(sample) for sample in tqdm(source.samples, "reading", disable=None)]
-    combine_weights(surveys)
+    remarks = combine_weights(surveys)
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([vars(survey)[name] for survey in surveys])
@@ -83,6 +85,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
         fully_selected,
         offsets_from([len(survey.events) for survey in surveys]),
         joined("off_grid"),
+        remarks,
     )
 
 
@@ -158,7 +161,7 @@ def jets_of(
     mass_std: float = 1.0,
     oriented: bool = True,
 ) -> PackedJets:
-    """All large-R jets of one file of ours, without a split: to be scored, not trained on.
+    """All large-R jets of one file of collisions, without a split: to be scored, not trained on.
 
     Args:
         side: pixels along one side of the image.
@@ -193,11 +196,14 @@ def pack(
     """
     paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
     side = {name: study.image_pixels(name) for name in JET_DEFINITIONS}
+    relative = relative_weights(overview.table.events)
     with ExitStack() as stack:
-        add = {
-            name: stack.enter_context(jet_writer(path, name, side[name]))
-            for name, path in paths.items()
-        }
+        add = {}
+        for name, path in paths.items():
+            rows = chosen[name][1]
+            weight = relative[rows["event"][rows["split"] != HELD_OUT]]
+            writer = jet_writer(path, name, side[name], weight)
+            add[name] = stack.enter_context(writer)
         progress = tqdm(source.samples, "packing", disable=None)
         for sample, first, last in zip(progress, overview.first, overview.first[1:], strict=False):
             wanted = {name: packed[first:last] for name, (packed, _) in chosen.items()}

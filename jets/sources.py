@@ -1,6 +1,6 @@
 """The two sources of jets behind one face: our own collisions and the published files.
 
-A source lists the samples that a study asks for (one file of ours; a published stop mass or
+A source lists the samples that a study asks for (one file of collisions; a published stop mass or
 background file), says what is in each, and draws the images of those of its jets that are wanted.
 What else lies there is left out and named, so that a study can take a part.
 """
@@ -51,6 +51,7 @@ class Survey:
         off_grid: neutralino masses of the rows that are left out, not among these n.
         unit_weight: of an event of generator weight 1; None without weights.
         sum_of_weights: of the generator's, over all events begun.
+        slice: which part of phase space the file is of, where it says so.
     """
 
     process: Process
@@ -63,13 +64,17 @@ class Survey:
     off_grid: Sequence[float] = ()
     unit_weight: float | None = None
     sum_of_weights: float = np.nan
+    slice: str = ""
 
 
-def combine_weights(surveys: Sequence[Survey]) -> None:
+def combine_weights(surveys: Sequence[Survey]) -> list[str]:
     """Give files that are parts of one sample weights for all of them together.
 
-    Parts have the same process and parameters and, within `SAME_CROSS_SECTION`, the same cross
-    section. Files of one process with other cross sections are slices of it: they add up.
+    Parts have the same process and parameters, the same `slice`, and within `SAME_CROSS_SECTION`
+    the same cross section. Other files of one process are slices of it: they add up.
+
+    Returns:
+        What was taken as parts of one sample, a sentence each.
 
     Raises:
         InputError: a file without weights is to be mixed with one that has them.
@@ -78,7 +83,8 @@ def combine_weights(surveys: Sequence[Survey]) -> None:
     for survey in surveys:
         process = survey.process
         mixtures[BACKGROUND if process.role == BACKGROUND else process].append(survey)
-        samples[process, *survey.events[["m_stop", "m_neutralino"]][:1].tolist()].append(survey)
+        masses = survey.events[["m_stop", "m_neutralino"]][:1].tolist()
+        samples[process, survey.slice, *masses].append(survey)
     for parts in mixtures.values():
         files = {part.unit_weight is None: next(iter(part.content)) for part in reversed(parts)}
         if len(files) > 1:
@@ -87,18 +93,24 @@ def combine_weights(surveys: Sequence[Survey]) -> None:
                 "with which these events are to be mixed; simulate the file again or leave one of "
                 "them out"
             )
-    for files in samples.values():
-        if files[0].unit_weight is None:
-            continue
+    remarks = []
+    for (process, *_), files in samples.items():
+        if all((file.events["weight"] == 1).all() for file in files):
+            continue  # as without weights
         unit, sums = np.array([(part.unit_weight, part.sum_of_weights) for part in files]).T
         order = np.argsort(unit * sums, kind="stable")  # cross section x luminosity
         expected = (unit * sums)[order]
         slices = np.flatnonzero(expected[1:] > (1 + SAME_CROSS_SECTION) * expected[:-1]) + 1
         for parts in np.split(order, slices):
+            if len(parts) == 1:
+                continue
+            paths = [path for part in parts for path in files[part].content]
+            remarks.append(f"weights: {listed(paths)} are taken as parts of one {process.name}")
             shares = sums[parts] / sums[parts].sum()
-            for part in parts if len(parts) > 1 else ():
+            for part in parts:
                 together = files[part].events["weight"] / unit[part] * (unit[parts] @ shares**2)
                 files[part].events["weight"] = together
+    return remarks
 
 
 def _events(
@@ -175,6 +187,7 @@ class Collisions:
             {path: content.of_collisions(found)},
             unit_weight=None if found.weight is None else found.unit_weight,
             sum_of_weights=found.sum_of_weights,
+            slice=str(found.attributes.get("slice", "")),
         )
 
     def images(self, path: Path, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:

@@ -155,7 +155,7 @@ def relative_weights(events: np.ndarray) -> np.ndarray:
         raise InputError(
             f"the weights of {np.count_nonzero(bad)} {of} events (m_stop {event['m_stop']}, "
             f"m_neutralino {event['m_neutralino']}) add up to {events['weight'][bad].sum():g}, "
-            "expected more than 0; simulate more events"
+            "expected more than 0; mend the weights or leave these files out"
         )
     return relative / mean[number]
 

@@ -199,6 +199,7 @@ CHANGES = {
     "training.width": (0.25, "train"),
     "training.network_options": ({}, "train"),
     "training.loss": ("another", "train"),
+    "training.spectator": ("mass", "train"),
     "training.equalise": ("flat", "train"),
     "training.equalise_in": (["pt", "mass"], "train"),
     "training.negative_weights": ("absolute", "train"),

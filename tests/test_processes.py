@@ -142,6 +142,9 @@ def test_all_steps_take_any_process(finished):
 
 def test_figures_against_masses_are_of_the_signal_that_has_them(finished):
     assert figures(Path()) > {"sic_networks", "sic_observables", "gain"}
+    results = read_results(load_study("few.toml"), {})
+    assert results.is_stop.sum() < is_signal(results.events).sum()
+    assert [list(axis) for axis in results.masses] == [[700], [100, 200]]
     points = read_csv(Path("plots/few/sic_networks.csv"))
     assert {point["neutralino_mass"] for point in points} == {"100", "200"}
 

@@ -527,6 +527,40 @@ def test_slices_of_a_process_keep_their_weights(folder):
         assert weight == pytest.approx(1e3 * picobarn * LUMINOSITY / 100, rel=1e-14)
 
 
+def test_slices_of_one_cross_section_say_so_and_ones_are_no_weights(folder, capsys):
+    """Without the attribute, files of one cross section are named as parts of one sample."""
+    write_events(COLLISIONS / "ttbar_0.h5", toy_events(30, index=0))
+    weights = []
+    for part in ("", "below"):
+        weighted("ttbar_0.h5", 400.0, 100)
+        weighted("ttbar_1.h5", 400.0, 100, **({"slice": part} if part else {}))
+        setup.main(["--study", "tiny.toml"])
+        said = capsys.readouterr().out
+        sentence = "weights: ttbar_0.h5, ttbar_1.h5 are taken as parts of one ttbar\n"
+        assert (sentence in said) == (not part)
+        events = read_event_table(Path("Data/tiny/events.h5")).events
+        weights += set(events["weight"][is_background(events)])
+    assert weights == [pytest.approx(2e5 * LUMINOSITY / 100), pytest.approx(4e5 * LUMINOSITY / 100)]
+    digest = read_training_sha256(Path("Data/tiny/AK14.h5"))
+    for name in ("ttbar_0.h5", "ttbar_1.h5"):
+        events = read_events(COLLISIONS / name)
+        write_events(COLLISIONS / name, dataclasses.replace(events, weight=np.ones(len(events))))
+    setup.main(["--study", "tiny.toml"])
+    assert (read_event_table(Path("Data/tiny/events.h5")).events["weight"] == 1).all()
+    assert read_training_sha256(Path("Data/tiny/AK14.h5")) == digest  # equal weights, too
+
+
+def test_another_weight_of_an_event_is_another_training(folder):
+    digests, path = [], COLLISIONS / "ttbar_1.h5"
+    for factor in (1.0, 3.0):
+        events = read_events(path)
+        weight = np.where(np.arange(len(events)) % 2, factor, 1.0)
+        write_events(path, dataclasses.replace(events, weight=weight))
+        setup.main(["--study", "tiny.toml"])
+        digests.append(read_training_sha256(Path("Data/tiny/AK14.h5")))
+    assert len(set(digests)) == 2
+
+
 def test_mass_points_keep_weights_of_their_own(folder):
     for i, name in enumerate(("stop_700_100.h5", "stop_700_200.h5", "stop_800_100.h5")):
         weighted(name, 1.0 + i, 1000)

@@ -123,6 +123,27 @@ def write_weighted(weight: np.ndarray) -> None:
     write_manifest(TOY.data_dir / "setup.json", TOY.settings("setup"), {}, [path])
 
 
+def test_a_loss_sees_the_spectator_that_the_study_names(tmp_path, monkeypatch):
+    """It adds the mean spectator to the loss, in training as in validation."""
+
+    def shifted(logits, label, weight, spectator):
+        return LOSSES["cross entropy"](logits, label, weight) + spectator.mean()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(LOSSES, "shifted", shifted)
+    write_weighted(np.ones(200))
+    study = TOY.changed(training={"spectator": "mass", "loss": "shifted"})
+    samples, _ = read_samples(Training("AK14", "CNN"), study, CPU)
+    for sample in samples:
+        mass = sample.inputs.table["mass"].astype(np.float32)
+        [batch] = sample.batches(np.arange(len(mass)), np.array([len(mass)]))
+        np.testing.assert_array_equal(batch.spectator.numpy(), mass)
+    event = np.arange(len(mass))
+    columns = np.zeros((len(mass), 2)), sample.label.numpy(), np.ones(len(mass)), event
+    losses = [evaluate(*columns, study, mass)["loss"].value, evaluate(*columns, TOY)["loss"].value]
+    assert losses[0] - losses[1] == pytest.approx(mass.mean(), rel=1e-5)
+
+
 def test_jets_have_the_weights_of_their_events(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     training = Training("AK14", "CNN")

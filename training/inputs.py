@@ -111,14 +111,28 @@ class Sample:
             yield Batch(part, inputs, self.label[part], self.weight[part], spectator)
 
 
-def make_sample(inputs: Inputs, label: str = "label", weight: np.ndarray | None = None) -> Sample:
-    """Inputs with their labels, a column of their table, and weights (n,), all 1 without."""
+def make_sample(
+    inputs: Inputs,
+    label: str = "label",
+    weight: np.ndarray | None = None,
+    spectator: str = "",
+) -> Sample:
+    """Inputs with their labels, weights (n,), all 1 without, and a spectator, if any.
+
+    Label and spectator are columns of the inputs' table.
+    """
     weight = np.ones(len(inputs)) if weight is None else weight
-    truth, on_device = (
-        torch.from_numpy(column).to(inputs.device)
-        for column in (inputs.table[label].astype(np.int64), weight.astype(np.float32))
+
+    def on_device(column: np.ndarray, dtype: type) -> torch.Tensor:
+        return torch.from_numpy(column.astype(dtype)).to(inputs.device)
+
+    return Sample(
+        inputs,
+        on_device(inputs.table[label], np.int64),
+        on_device(weight, np.float32),
+        np.flatnonzero(weight),
+        on_device(inputs.table[spectator], np.float32) if spectator else None,
     )
-    return Sample(inputs, truth, on_device, np.flatnonzero(weight))
 
 
 def read_samples(
@@ -137,8 +151,9 @@ def read_samples(
     weights, remarks = training_weights(
         tables, [table[label] for table in tables], [relative[t["event"]] for t in tables], study
     )
+    more = study.training.spectator
     samples = zip(splits, weights, strict=True)
-    return [make_sample(inputs, label, weight) for inputs, weight in samples], remarks
+    return [make_sample(inputs, label, weight, more) for inputs, weight in samples], remarks
 
 
 def settings_of(training: Training, study: Study) -> dict:

@@ -154,7 +154,8 @@ def train(
     write_history()  # a kill may have come before its last row
     rows = validation.rows
     label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
-    event = validation.inputs.table["event"][rows]
+    event, seen = validation.inputs.table["event"][rows], validation.spectator
+    seen = None if seen is None else seen.cpu().numpy()[rows]
     while progress.epoch < study.training.epochs:
         begin = time.perf_counter() - progress.seconds
         with watch.listening():
@@ -168,7 +169,7 @@ def train(
                     f"{directory}: the loss is no longer finite in epoch {progress.epoch + 1}; "
                     "train with a smaller training.learning_rate"
                 )
-            metrics = evaluate(logits[rows], label, weight, event, study)
+            metrics = evaluate(logits[rows], label, weight, event, study, seen)
         except KeyboardInterrupt:
             with watch.listening():
                 save()

@@ -13,7 +13,12 @@ from training.losses import loss_named
 
 
 def evaluate(
-    logits: np.ndarray, label: np.ndarray, weight: np.ndarray, event: np.ndarray, study: Study
+    logits: np.ndarray,
+    label: np.ndarray,
+    weight: np.ndarray,
+    event: np.ndarray,
+    study: Study,
+    spectator: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """The study's loss, accuracy, AUC and max SIC; errors from a bootstrap over events.
 
@@ -24,6 +29,7 @@ def evaluate(
         label: (n,) 1 for signal.
         weight: (n,) above 0.
         event: (n,) the jets of one event are resampled together.
+        spectator: (n,) what the loss sees besides, if anything.
 
     >>> study = Study("example").changed(figures={"background_jets_min": 1})
     >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 0.5], [0.0, 3.0]])
@@ -35,10 +41,11 @@ def evaluate(
     score = logits[:, 1] - logits[:, 0]
     is_right = np.where(label == 1, score, -score) > 0
     loss, truth = loss_named(study.training.loss), torch.from_numpy(label.astype(np.int64))
+    seen = None if spectator is None else torch.from_numpy(spectator)
 
     def mean_loss(weight: np.ndarray) -> float:
         relative = torch.from_numpy(weight / weight.mean())
-        return float(loss(torch.from_numpy(logits), truth, relative, None))
+        return float(loss(torch.from_numpy(logits), truth, relative, seen))
 
     def estimated(measured: Callable[[np.ndarray], float]) -> Estimate:
         """What is measured with weights (n,) of the jets."""
