@@ -52,8 +52,9 @@ class Summary:
             reference: the second classifier of a ratio or a difference.
             more: `spectrum` to which the background is weighted; `trainings` of which it is a mean,
                 with `reference_trainings` of the reference; `variation` of the background;
-                `neutralino_mass`, GeV; `status`; `published`, None if the paper has no such number;
-                `effective_background` jets or events that it is measured with.
+                `neutralino_mass`, GeV; `signal_efficiency` of a given cut; `status`; `published`,
+                None if the paper has no such number; `effective_background` jets or events that
+                it is measured with.
         """
         if isinstance(number, Estimate):
             number = number.value, number.value - number.error, number.value + number.error
@@ -64,7 +65,7 @@ class Summary:
             "table": table, "level": classifier.level, "spectrum": "", **classifier.row(),
             "trainings": 1, **{f"reference_{k}": words for k, words in reference.row().items()},
             "reference_trainings": "", "variation": "", "neutralino_mass": "",
-            "quantity": quantity, "value": value, "low": low, "high": high,
+            "quantity": quantity, "signal_efficiency": "", "value": value, "low": low, "high": high,
             "status": MEASURED, "published": None, "effective_background": "",
         }  # fmt: skip
         assert more.keys() <= row.keys(), "a column of its own"
@@ -98,7 +99,9 @@ def trainings(row: Mapping) -> str:
 
 def column(row: Mapping) -> object:
     """The name of the column in which a row is printed: a neutralino mass, or what it measures."""
-    return row["neutralino_mass"] or row["variation"] or row["quantity"]
+    efficiency = row["signal_efficiency"]
+    at_point = f" at eps_S = {efficiency}" if efficiency else ""
+    return row["neutralino_mass"] or row["variation"] or f"{row['quantity']}{at_point}"
 
 
 def _block(heading: str, rows: list[Mapping]) -> str:

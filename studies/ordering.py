@@ -198,7 +198,7 @@ def claims(rows: Iterable[dict]) -> Rows:
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
         is_sure = abs(value - 1) >= high - low > 0
         verdict = ("above" if value > 1 else "below") if is_sure else "open"
-        lines[label(row)][row["quantity"]] += f", {verdict}"
+        lines[label(row)][_heading(row)] += f", {verdict}"
     return list(lines.values())
 
 
