@@ -24,6 +24,7 @@ from collisions.chunk import make_chunk
 from collisions.generate import generate
 from collisions.particles import Record, visible
 from command import InputError, parser_of, run
+from evaluation.pages import Rows, environment, markdown, show
 from jets.events import Events, merge, read_events
 from jets.ragged import delta_r
 from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
@@ -32,7 +33,6 @@ from processes.stop import STOP, cross_section
 from processes.ttbar import CROSS_SECTION, TTBAR, VETO_SCORE_MIN
 from products import write_csv
 from sensitivity.sic import clopper_pearson
-from studies.pages import Rows, environment, markdown, show
 from study import PRESETS, add_study_options, study_of
 
 CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
