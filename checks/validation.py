@@ -397,8 +397,7 @@ def _share(row: Mapping) -> str:
 def main() -> None:
     """Make all tables: as CSV, in doc/validation.md between their marks, and on the screen."""
     parser = parser_of(__doc__)
-    add_study_options(parser)
-    parser.set_defaults(study="demo")
+    add_study_options(parser, default="demo")
     folder = study_of(parser.parse_args()).sample_dir
     tables = {
         "environment": environment,
