@@ -33,13 +33,13 @@ from tqdm import tqdm
 
 from checks.damage import KINDS, RANDOM, Damage
 from command import parser_of, run
+from evaluation.pages import environment
 from jets.events import read_events, write_events
 from jets.packed import read_event_table, read_jets
 from jets.published import write_published
 from jets.split import is_signal
 from physics import BEAM_ENERGY, CHANNELS, JET_DEFINITIONS
 from products import write_csv
-from studies.pages import environment
 from study import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +81,7 @@ class Bench:
         # A server that has imported everything: each case is a fresh process without the wait.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(
-            ["jets.preparation", "training.plan", "checks.damage", "studies.pages"]
+            ["jets.preparation", "training.plan", "checks.damage", "evaluation.pages"]
         )
         for layout in TARGETS:
             (folder / layout / "train_data").mkdir(parents=True)

@@ -18,7 +18,10 @@ from jets.classifier import Key
 from products import read_csv
 from study import load_study
 
-KEYS = ("table", "level", "spectrum", *Key._fields, "neutralino_mass", "stop_mass", "quantity")
+POINT = (*Key._fields, "neutralino_mass", "stop_mass")  # which point of a figure a row is of
+REFERENCE = tuple(f"reference_{name}" for name in Key._fields)
+OTHERS = ("variation", "quantity", "signal_efficiency")
+KEYS = ("table", "level", "spectrum", *POINT, *REFERENCE, *OTHERS)
 
 
 def numbers(path: Path) -> dict[tuple[str, ...], str]:
@@ -31,12 +34,19 @@ def numbers(path: Path) -> dict[tuple[str, ...], str]:
     rows = read_csv(path)
     if path.name != "summary.csv":
         rows = [
-            row | {"quantity": column, "value": value}
+            {key: row.get(key, "") for key in POINT} | {"quantity": column, "value": value}
             for row in rows
             for column, value in row.items()
-            if column not in KEYS
+            if column not in POINT
         ]
-    return {tuple(row.get(key, "") for key in KEYS): row["value"] for row in rows}
+    found = {}
+    for row in rows:
+        key = tuple(row.get(name, "") for name in KEYS)
+        if key in found:
+            name = " ".join(filter(None, key))
+            raise InputError(f"{path}: two rows of {name}, expected one; run plots.py again")
+        found[key] = row["value"]
+    return found
 
 
 def main() -> None:

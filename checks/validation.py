@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +24,26 @@ from collisions.chunk import make_chunk
 from collisions.generate import generate
 from collisions.particles import Record, visible
 from command import InputError, parser_of, run
+from evaluation.pages import Rows, environment, markdown, show
+from evaluation.table import pivot
 from jets.events import Events, merge, read_events
 from jets.ragged import delta_r
 from physics import JET_DEFINITIONS, JETS_MIN, LUMINOSITY
-from processes import every
+from processes import PROCESSES, SIGNAL, Process, every
 from processes.stop import STOP, cross_section
 from processes.ttbar import CROSS_SECTION, TTBAR, VETO_SCORE_MIN
 from products import write_csv
 from sensitivity.sic import clopper_pearson
-from studies.pages import Rows, environment, markdown, show
 from study import PRESETS, add_study_options, study_of
 
 CMS_TTBAR_EVENTS = 276_060  # arXiv:2102.06976, after the preselection
 QUARKS_INSIDE = 0.75  # a jet holds a quark nearer than this share of its radius
 MATCHED_WITHIN = 0.3  # an R = 0.4 jet is a quark's
-SMALL = "R = 0.4 jets"
+SMALL = "AK04"
 # Places in the truth (doc/data-format.md): the top of each W, and the neutralinos.
 TOPS = {2: 0, 5: 1}
 NEUTRALINO_SLOTS = (8, 12)
-STOP_900 = ("stop 900, χ 300 GeV", STOP, (900, 300))
+EXAMPLES = ((TTBAR, ()), (STOP, (900, 300)))  # of stop pairs one mass point
 SEED = 2024
 
 
@@ -59,10 +60,12 @@ def cross_sections(tries: int = 4_000) -> Rows:
         reference = cross_section(mass)
         rows.append(
             {
-                "m_stop [GeV]": mass,
-                "LO [fb]": f"{1e3 * value:.4g} ± {1e3 * error:.1g}",
-                "NNLO+NNLL [fb]": f"{1e3 * reference:.4g}",
-                "K": f"{reference / value:.3f} ± {reference / value * error / value:.3f}",
+                "m_stop": mass,
+                "lo_fb": 1e3 * value,
+                "lo_error_fb": 1e3 * error,
+                "nnlo_nnll_fb": 1e3 * reference,
+                "k": reference / value,
+                "k_error": reference / value * error / value,
             }
         )
     return rows
@@ -83,26 +86,24 @@ def read_sample(folder: Path, process: str) -> Events:
 
 
 def cut_flow(folder: Path) -> Rows:
-    """Events left after every cut, per process and stop mass, as shares of all begun.
+    """Events left after every cut, per process and value of its first parameter.
 
-    Shares are of weights; where they differ, those of events are in brackets.
+    As shares of all begun: of weights and, beside it, of events.
     """
-    flows: dict[str, np.ndarray] = {}
-    for path in sorted(folder.glob("[!.]*.h5"), key=lambda path: path.name[0] == "s"):
+    flows: dict[tuple[str, int | str], np.ndarray] = {}
+    for path in sorted(folder.glob("[!.]*.h5")):
         events = read_events(path)
-        column = "tt̄" if events.process == TTBAR.name else f"stop {events.numbers[0]} GeV"
+        key = events.process, events.numbers[0] if PROCESSES[events.process].parameters else ""
         both = np.stack([events.generator_cut_flow, events.cut_flow["events"]], axis=1)
-        flows[column] = flows.get(column, 0) + both
-        cuts = events.cut_flow["name"]
-
-    def share(flow: np.ndarray, i: int) -> str:
-        weighted, counted = (f"{value:.3%}" for value in flow[i] / flow[0])
-        return weighted if weighted == counted else f"{weighted} ({counted})"
-
-    return [
-        {"cut": cut.decode()} | {column: share(flow, i) for column, flow in flows.items()}
-        for i, cut in enumerate(cuts)
-    ]
+        flows[key] = flows.get(key, 0) + both
+        cuts = [name.decode() for name in events.cut_flow["name"]]
+    rows = []
+    by_role = sorted(flows, key=lambda key: (PROCESSES[key[0]].role == SIGNAL, key[0], key[1] or 0))
+    for process, parameter in by_role:
+        key, flow = {"process": process, "parameter": parameter}, flows[process, parameter]
+        for cut, (share, of_events) in zip(cuts, (flow / flow[0]).tolist(), strict=True):
+            rows.append(key | {"cut": cut, "share": share, "share_of_events": of_events})
+    return rows
 
 
 def ttbar_yield(folder: Path) -> tuple[float, float]:
@@ -117,12 +118,14 @@ def ttbar_yield(folder: Path) -> tuple[float, float]:
 def yields(folder: Path) -> Rows:
     """The tt̄ yield against CMS."""
     value, error = ttbar_yield(folder)
+    ratio = value / CMS_TTBAR_EVENTS
     return [
         {
-            "quantity": "tt̄ events in 137 fb⁻¹ after the preselection",
-            "ours": f"{value:,.0f} ± {error:,.0f}",
-            "CMS": f"{CMS_TTBAR_EVENTS:,}",
-            "ratio": f"{value / CMS_TTBAR_EVENTS:.2f}",
+            "process": "ttbar",
+            "value": value,
+            "error": error,
+            "cms": CMS_TTBAR_EVENTS,
+            "ratio": ratio,
         }
     ]
 
@@ -231,11 +234,13 @@ def mass_peaks(folder: Path) -> Rows:
         rows.append(
             {
                 "particle": particle,
-                "mass [GeV]": f"{nominal:g}",
-                "from": jets if jets == SMALL else f"one {jets} jet",
+                "mass": nominal,
+                "jet_definition": jets,
                 "candidates": len(masses),
-                "peak [GeV]": f"{value:.1f} ± {error:.1f}",
-                "peak / mass": f"{value / nominal:.3f} ± {error / nominal:.3f}",
+                "peak": value,
+                "peak_error": error,
+                "ratio": value / nominal,
+                "ratio_error": error / nominal,
             }
         )
     return rows
@@ -251,15 +256,8 @@ def veto_loss(folder: Path) -> Rows:
         score = events.veto_score[events.observables["n_jets"] >= n_jets]
         n, lost = len(score), int((score < VETO_SCORE_MIN).sum())
         low, high = clopper_pearson(lost, n)
-        rows.append(
-            {
-                "events with": f"≥ {n_jets} jets",
-                "selected": n,
-                "lost": lost,
-                "loss": f"{lost / n:.2%}",
-                "68 % interval": f"{float(low):.2%} – {float(high):.2%}",
-            }
-        )
+        interval = {"loss": lost / n, "low": float(low), "high": float(high)}
+        rows.append({"jets_min": n_jets, "selected": n, "lost": lost, **interval})
     return rows
 
 
@@ -276,11 +274,11 @@ def veto_speed(tries: int = 6_000, rounds: int = 3) -> Rows:
     with_veto, without = (seconds[veto] / tries / rounds * 1e3 for veto in (True, False))
     return [
         {
-            "events begun": tries * rounds,
-            "kept of those with a leptonic W": f"{kept[0] / kept[1]:.1%}",
-            "with veto [ms an event]": f"{with_veto:.2f}",
-            "without [ms an event]": f"{without:.2f}",
-            "selected per core-second, ratio before the loss": f"{without / with_veto:.2f}",
+            "begun": tries * rounds,
+            "kept": kept[0] / kept[1],
+            "with_veto_ms": with_veto,
+            "without_veto_ms": without,
+            "ratio": without / with_veto,
         }
     ]
 
@@ -288,21 +286,25 @@ def veto_speed(tries: int = 6_000, rounds: int = 3) -> Rows:
 def stage_shares() -> Rows:
     """Time of every stage relative to Pythia."""
     rows = []
-    for name, process, parameters in (("tt̄, early veto", TTBAR, ()), STOP_900):
+    for process, parameters in EXAMPLES:
         seconds = make_chunk(process, parameters, process.tries, SEED).seconds
         pythia = seconds.pop("Pythia")
-        shares = {**seconds, "together": sum(seconds.values())}
-        row = {"process": name, "Pythia [s]": f"{pythia:.1f}"}
-        rows.append(row | {stage: f"{spent / pythia:.3f}" for stage, spent in shares.items()})
+        seconds["together"] = sum(seconds.values())
+        shares = {stage.replace(" ", "_"): spent / pythia for stage, spent in seconds.items()}
+        rows.append(_key(process, parameters) | {"pythia_seconds": pythia} | shares)
     return rows
+
+
+def _key(process: Process, parameters: tuple[int, ...]) -> dict[str, object]:
+    masses = dict(zip(process.parameters, parameters, strict=True))
+    return {"process": process.name, "m_stop": "", "m_neutralino": ""} | masses
 
 
 def hadronic_share(tries: int = 1_000) -> Rows:
     """Mean share of pT in neutral hadrons, for both significances seen in versions of the card."""
     rows = []
-    for name, process, parameters in (("tt̄", TTBAR, ()), STOP_900):
+    for process, parameters in EXAMPLES:
         particles = visible(Record.of(generate(process, parameters, tries, SEED).particles))
-        row: dict[str, object] = {"process": name}
         for significance in (1.0, 2.0):
             of_both = (detector.TOWER_SIGNIFICANCE_MIN[0], significance)
             objects = detector.respond(particles, np.random.default_rng(SEED), of_both)
@@ -313,16 +315,89 @@ def hadronic_share(tries: int = 1_000) -> Rows:
             part = np.bincount(event, weights=(objects.pt[central] * neutral), minlength=len(total))
             share = (part / np.maximum(total, 1e-9))[total > 0]
             error = share.std() / np.sqrt(len(share))
-            row[f"EhT share at significance {significance:g}"] = f"{share.mean():.4f} ± {error:.4f}"
-        rows.append(row)
+            number = {"significance": significance, "value": share.mean(), "error": error}
+            rows.append(_key(process, parameters) | number)
     return rows
+
+
+# Table -> headings, and the cells of a line from a row of `_in_words`.
+LINES = {
+    "stage_shares": (
+        "process | Pythia [s] | record | detector | selection | large jets | together",
+        "{of} | {pythia_seconds:.1f} | {record:.3f} | {detector:.3f} | {selection:.3f} | "
+        "{large_jets:.3f} | {together:.3f}",
+    ),
+    "yield": (
+        "quantity | ours | CMS | ratio",
+        "{of} events in 137 fb⁻¹ after the preselection | {value:,.0f} ± {error:,.0f} | "
+        "{cms:,.0f} | {ratio:.2f}",
+    ),
+    "mass_peaks": (
+        "particle | mass [GeV] | from | candidates | peak [GeV] | peak / mass",
+        "{particle} | {mass:g} | {jets} | {candidates:.0f} | {peak:.1f} ± {peak_error:.1f} | "
+        "{ratio:.3f} ± {ratio_error:.3f}",
+    ),
+    "veto_loss": (
+        "events with | selected | lost | loss | 68 % interval",
+        "≥ {jets_min:.0f} jets | {selected:.0f} | {lost:.0f} | {loss:.2%} | {low:.2%} – {high:.2%}",
+    ),
+    "veto_speed": (
+        "events begun | kept of those with a leptonic W | with veto [ms an event] | "
+        "without [ms an event] | selected per core-second, ratio before the loss",
+        "{begun:.0f} | {kept:.1%} | {with_veto_ms:.2f} | {without_veto_ms:.2f} | {ratio:.2f}",
+    ),
+    "cross_sections": (
+        "m_stop [GeV] | LO [fb] | NNLO+NNLL [fb] | K",
+        "{m_stop:.0f} | {lo_fb:.4g} ± {lo_error_fb:.1g} | {nnlo_nnll_fb:.4g} | "
+        "{k:.3f} ± {k_error:.3f}",
+    ),
+}
+
+
+def printed(name: str, rows: Rows) -> Rows:
+    """The printed form of a table, whose rows may come from its CSV."""
+    if name == "environment":
+        return rows
+    rows = [_in_words(row) for row in rows]
+    if name == "cut_flow":
+        return pivot(rows, lambda row: {"cut": row["cut"]}, lambda row: {row["of"]: _share(row)})
+    if name == "hadronic_share":
+        heading, cell = "EhT share at significance {significance:g}", "{value:.4f} ± {error:.4f}"
+        return pivot(
+            rows,
+            lambda row: {"process": row["of"]},
+            lambda row: {heading.format(**row): cell.format(**row)},
+        )
+    headings, line = LINES[name]
+    cells = (line.format(**row).split(" | ") for row in rows)
+    return [dict(zip(headings.split(" | "), some, strict=True)) for some in cells]
+
+
+def _in_words(row: Mapping) -> dict:
+    """A row with numbers as such, its process and masses (`of`) and its jets in words."""
+    found = {}
+    for column, value in row.items():
+        try:
+            found[column] = float(value)
+        except ValueError:
+            found[column] = value
+    masses = [found.get(name, "") for name in ("parameter", "m_stop", "m_neutralino")]
+    masses = ", ".join(f"{mass:g}" for mass in masses if mass != "")
+    of = f"{row.get('process')} {masses} GeV" if masses else row.get("process")
+    jets = row.get("jet_definition")
+    return found | {"of": of, "jets": "R = 0.4 jets" if jets == SMALL else f"one {jets} jet"}
+
+
+def _share(row: Mapping) -> str:
+    """Of weights; that of events in brackets if it differs."""
+    weighted, counted = (f"{row[name]:.3%}" for name in ("share", "share_of_events"))
+    return weighted if weighted == counted else f"{weighted} ({counted})"
 
 
 def main() -> None:
     """Make all tables: as CSV, in doc/validation.md between their marks, and on the screen."""
     parser = parser_of(__doc__)
-    add_study_options(parser)
-    parser.set_defaults(study="demo")
+    add_study_options(parser, default="demo")
     folder = study_of(parser.parse_args()).sample_dir
     tables = {
         "environment": environment,
@@ -338,8 +413,9 @@ def main() -> None:
     for name, table in tables.items():
         rows = table()
         write_csv(Path(f"doc/results/validation_{name}.csv"), rows)
-        show(Path("doc/validation.md"), name, rows)
-        print(f"\n{name}\n{markdown(rows)}", flush=True)
+        shown = printed(name, rows)
+        show(Path("doc/validation.md"), name, shown)
+        print(f"\n{name}\n{markdown(shown)}", flush=True)
 
 
 if __name__ == "__main__":

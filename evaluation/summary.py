@@ -37,7 +37,7 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
     summary = Summary(_titles(results.study))
     for add in (_single_jets, _trees, _trainings):
         add(summary, results)
-    _against_mass(summary, points)
+    _against_mass(summary, points, results.study.figures.working_point)
     _excluded(summary, points.get("gain", []))
     for add in (_observables, _modelling, _null_check, _stand_ins):
         add(summary, results)
@@ -114,27 +114,31 @@ def _figures_of_merit(
     """AUC (relative to that of a reference too), max SIC and SIC at the working point."""
     names = list(classifiers.score)
     for one, merits in _merits(classifiers).items():
-        for quantity, merit in merits.items():
+        for (quantity, efficiency), merit in merits.items():
             n = getattr(merit, "effective_background", classifiers.effective_background)
             is_least = printed_count(n) == classifiers.study.figures.background_jets_min
             status = LEAST_BACKGROUND if is_least and quantity == "max SIC" else MEASURED
             summary.add(
-                "merits", one, quantity, merit, spectrum=spectrum,
+                "merits", one, quantity, merit, spectrum=spectrum, signal_efficiency=efficiency,
                 status="lower limit" if _is_limit(merit) else status, effective_background=n,
-                published=None if spectrum else published(one, quantity),
+                published=None if spectrum else published(one, quantity, efficiency),
             )  # fmt: skip
             if quantity == "AUC" and reference not in (None, one):
                 change = classifiers.aucs.difference(names.index(one), names.index(reference))
                 summary.add("merits", one, "AUC difference", change, reference)
 
 
-def _merits(classifiers: Classifiers) -> dict[Classifier, dict[str, Estimate | SICPoint]]:
-    """Classifier -> quantity -> what is measured."""
-    at_point = f"SIC at eps_S = {classifiers.study.figures.working_point:g}"
+_Merits = Mapping[tuple[str, float | str], Estimate | SICPoint]
+
+
+def _merits(classifiers: Classifiers) -> dict[Classifier, _Merits]:
+    """Classifier -> quantity, and the signal efficiency of a given cut -> what is measured."""
+    point = classifiers.study.figures.working_point
     measured = {}
     for i, one in enumerate(classifiers.score):
         auc, max_sic = classifiers.aucs[i], classifiers.max_sic(one)
-        measured[one] = {"AUC": auc, "max SIC": max_sic, at_point: classifiers.sic_at(one)}
+        sic = classifiers.sic_at(one)
+        measured[one] = {("AUC", ""): auc, ("max SIC", ""): max_sic, ("SIC", point): sic}
     return measured
 
 
@@ -155,15 +159,16 @@ def _trainings(summary: Summary, results: Results) -> None:
                 for one, merits in _merits(make(definition)).items():
                     found.setdefault(one._replace(seed=None), []).append(merits)
         for one, several in seeds.items():
-            for quantity in several[0] if len(several) > 1 else ():
-                some = [merits[quantity] for merits in several]
+            for key in several[0] if len(several) > 1 else ():
+                some = [merits[key] for merits in several]
                 values = [np.nan if _is_limit(merit) else merit.value for merit in some]
                 spread = Estimate(float(np.mean(values)), float(np.std(values, ddof=1)))
-                summary.add("seeds", one, quantity, spread, trainings=len(several))
+                more = {"signal_efficiency": key[1], "trainings": len(several)}
+                summary.add("seeds", one, key[0], spread, **more)
         _ratios(summary, seeds, trees)
 
 
-_Trainings = Mapping[Classifier, Sequence[Mapping[str, Estimate | SICPoint]]]
+_Trainings = Mapping[Classifier, Sequence[_Merits]]
 
 
 def _ratios(summary: Summary, seeds: _Trainings, trees: _Trainings) -> None:
@@ -179,13 +184,14 @@ def _ratios(summary: Summary, seeds: _Trainings, trees: _Trainings) -> None:
     for better, worse in claims:
         if not {better, worse} <= every.keys():
             continue
-        for quantity in list(every[better][0])[1:]:  # not of the AUC
-            sides = [[merits[quantity] for merits in every[one]] for one in (better, worse)]
+        for key in list(every[better][0])[1:]:  # not of the AUC
+            sides = [[merits[key] for merits in every[one]] for one in (better, worse)]
             if any(_is_limit(merit) for side in sides for merit in side):
                 continue
-            of_paper = [published(one, quantity) for one in (better, worse)]
+            of_paper = [published(one, *key) for one in (better, worse)]
             summary.add(
-                "ratios", better, f"ratio of {quantity}", ratio_of_means(*sides), worse,
+                "ratios", better, f"ratio of {key[0]}", ratio_of_means(*sides), worse,
+                signal_efficiency=key[1],
                 trainings=len(sides[0]), reference_trainings=len(sides[1]),
                 published=None if None in of_paper else round(of_paper[0] / of_paper[1], 2),
             )  # fmt: skip
@@ -224,7 +230,9 @@ def _modelling(summary: Summary, results: Results) -> None:
             )  # fmt: skip
 
 
-def _against_mass(summary: Summary, points: Mapping[str, Sequence[Mapping]]) -> None:
+def _against_mass(
+    summary: Summary, points: Mapping[str, Sequence[Mapping]], working_point: float
+) -> None:
     """Trees that stand in several figures have one row at each mass."""
     figures = ("sic_networks", "sic_combinations", "sic_observables")
     found = [point for name in figures for point in points.get(name, [])]
@@ -232,7 +240,7 @@ def _against_mass(summary: Summary, points: Mapping[str, Sequence[Mapping]]) -> 
     for (one, mass), point in by_key.items():
         summary.add(
             "against_mass", one, "SIC", [point[name] for name in ("sic", "low", "high")],
-            neutralino_mass=mass,
+            signal_efficiency=working_point, neutralino_mass=mass,
             status="lower limit" if point["is_lower_limit"] else MEASURED,
             effective_background=point["background_events"],
         )  # fmt: skip
@@ -252,7 +260,7 @@ def _excluded(summary: Summary, points: Sequence[Mapping]) -> None:
             gained = [point[name] for name in ("gain", "gain_low", "gain_high")]
             summary.add(
                 "gain", one, quantity, gained, DS2, neutralino_mass=mass, status=point["gain_is"],
-                published=published(one, quantity, mass),
+                published=published(one, quantity, neutralino_mass=mass),
             )  # fmt: skip
     if loosened := sum(point["loosened_cuts"] for point in points):
         summary.sentences.append(

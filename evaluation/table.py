@@ -1,6 +1,6 @@
 """One tidy table of numbers with their errors, one row per number, and its printed form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,19 +52,15 @@ class Summary:
             reference: the second classifier of a ratio or a difference.
             more: `spectrum` to which the background is weighted; `trainings` of which it is a mean,
                 with `reference_trainings` of the reference; `variation` of the background;
-                `neutralino_mass`, GeV; `status`; `published`, None if the paper has no such number;
-                `effective_background` jets or events that it is measured with.
+                `neutralino_mass`, GeV; `signal_efficiency` of a given cut; `status`; `published`,
+                None if the paper has no such number; `effective_background` jets or events that
+                it is measured with.
         """
-        if isinstance(number, Estimate):
-            number = number.value, number.value - number.error, number.value + number.error
-        elif isinstance(number, SICPoint):
-            number = number.value, number.low, number.high
-        value, low, high = number
         row = {
             "table": table, "level": classifier.level, "spectrum": "", **classifier.row(),
             "trainings": 1, **{f"reference_{k}": words for k, words in reference.row().items()},
             "reference_trainings": "", "variation": "", "neutralino_mass": "",
-            "quantity": quantity, "value": value, "low": low, "high": high,
+            "quantity": quantity, "signal_efficiency": "", **ends(number),
             "status": MEASURED, "published": None, "effective_background": "",
         }  # fmt: skip
         assert more.keys() <= row.keys(), "a column of its own"
@@ -84,6 +80,40 @@ class Summary:
         return "\n\n".join([LEGEND, *printed, "\n".join(self.sentences)]) + "\n"
 
 
+def ends(number: Estimate | SICPoint | Sequence[float] | float) -> dict[str, object]:
+    """A number with its lower and upper end as columns, which are empty if it has no error.
+
+    >>> ends(Estimate(5.0, 0.5))
+    {'value': 5.0, 'low': 4.5, 'high': 5.5}
+    """
+    if isinstance(number, Estimate):
+        number = number.value, number.value - number.error, number.value + number.error
+    elif isinstance(number, SICPoint):
+        number = number.value, number.low, number.high
+    elif isinstance(number, int | float):
+        number = number, "", ""
+    return dict(zip(("value", "low", "high"), number, strict=True))
+
+
+def pivot(
+    rows: Iterable[Mapping],
+    line: Callable[[Mapping], Mapping[str, str]],
+    cells: Callable[[Mapping], Mapping[str, str]],
+) -> list[dict[str, str]]:
+    """Tidy rows as a table to be printed.
+
+    Args:
+        line: the first cells, by heading, of the line that a row stands in.
+        cells: its further cells, by heading.
+    """
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        first = line(row)
+        lines.setdefault(tuple(first.values()), dict(first)).update(cells(row))
+    headings = dict.fromkeys(heading for found in lines.values() for heading in found)
+    return [{heading: found.get(heading, "") for heading in headings} for found in lines.values()]
+
+
 def label(row: Mapping) -> str:
     """The name of the line in which a row is printed: of its classifier, in a ratio of both."""
     both = [row[f"{prefix}label"] for prefix in ("", "reference_")]
@@ -98,7 +128,9 @@ def trainings(row: Mapping) -> str:
 
 def column(row: Mapping) -> object:
     """The name of the column in which a row is printed: a neutralino mass, or what it measures."""
-    return row["neutralino_mass"] or row["variation"] or row["quantity"]
+    efficiency = row["signal_efficiency"]
+    at_point = f" at eps_S = {efficiency}" if efficiency else ""
+    return row.get("neutralino_mass") or row.get("variation") or f"{row['quantity']}{at_point}"
 
 
 def _block(heading: str, rows: list[Mapping]) -> str:
@@ -124,17 +156,21 @@ def _block(heading: str, rows: list[Mapping]) -> str:
 
 
 def cell(row: Mapping) -> str:
-    """A number to two digits of its error, as a limit where it is one, the published one behind."""
+    """A number to two digits of its error, as a limit where it is one, the published one behind.
+
+    >>> cell(ends(Estimate(0.91234, 0.002)))
+    '0.9123 ± 0.0020'
+    """
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     if not np.isfinite(value):
         return "-"
-    remark, behind = _REMARKS.get(row["status"], ""), ""
-    if row["effective_background"] != "":
-        behind = f" ({printed_count(float(row['effective_background']))}{remark})"
-    if row["published"] != "":
-        behind += f" [{row['published']}]"
-    if row["status"] in _SIGNS:
-        return f"{_SIGNS[row['status']]} {value:.3g}{behind}"
+    status, behind = row.get("status", MEASURED), ""
+    if (count := row.get("effective_background", "")) != "":
+        behind = f" ({printed_count(float(count))}{_REMARKS.get(status, '')})"
+    if (published := row.get("published", "")) != "":
+        behind += f" [{published}]"
+    if status in _SIGNS:
+        return f"{_SIGNS[status]} {value:.3g}{behind}"
     below, above = value - low, high - value
     error = max(below, above)
     if not np.isfinite(error):

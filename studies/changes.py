@@ -15,26 +15,30 @@ Writes  Data/<study>_<step>/, a study of its own each; two tables of the study's
         results/<study>_{ordering,gains}.csv beside it, with every step that is done.
 
     python -m studies.changes --study studies/ordering.toml
-    python -m studies.changes --study studies/changes_cpu.toml --steps "as it stands" reflection
+    python -m studies.changes --study studies/changes_cpu.toml --steps as_it_stands reflection
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import block_diag
 from scipy.stats import chi2
 
 from command import InputError, run
+from evaluation.pages import Rows
 from evaluation.results import read_results
+from evaluation.table import cell, column, ends, pivot
 from jets.classifier import HELD_OUT_EVENTS
 from jets.split import TRAIN, VALIDATION
 from products import read_csv, write_text
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
 from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
-from studies.pages import Rows, call_with, options_of, publish, written
+from studies.pages import call_with, options_of, publish
 from study import Study, load_study, to_toml
 from training.jet_images import JetImages, read_split
 from training.learner import choose_device
@@ -78,30 +82,44 @@ def _larger_batch(study: Study) -> Study:
     return _training(study, batch_size=4 * study.training.batch_size, learning_rate=rate)
 
 
-AS_IT_STANDS = "as it stands"
-STEPS: dict[str, Callable[[Study], Study]] = {
-    AS_IT_STANDS: lambda study: study,
+class Step(NamedTuple):
+    """One changed setting."""
+
+    title: str
+    change: Callable[[Study], Study]
+
+
+AS_IT_STANDS = "as_it_stands"
+STEPS = {
+    AS_IT_STANDS: Step("as it stands", lambda study: study),
     # Why the ordering may differ.
-    "half the jets": partial(_jets, 0.5),
-    "more jets": (  # the published split, because most of the signal is held out otherwise
-        lambda study: _jets(3, study).changed(images={"split": (0.5, 0.2, 0.3)})
+    "half_the_jets": Step("half the jets", partial(_jets, 0.5)),
+    "more_jets": Step(  # the published split, because most of the signal is held out otherwise
+        "more jets", lambda study: _jets(3, study).changed(images={"split": (0.5, 0.2, 0.3)})
     ),
-    "three times the epochs": _longer,
-    "published preprocessing": partial(_training, pixel_scale="linear", standardised_mass=False),
-    "published networks": partial(_training, network_options={}),
-    "published momentum": partial(_published, "batch_norm_momentum"),
-    "published eps": partial(_published, "batch_norm_eps"),
-    "published attention scale": partial(_published, "attention_scale"),
+    "epochs_times_3": Step("three times the epochs", _longer),
+    "published_preprocessing": Step(
+        "published preprocessing",
+        partial(_training, pixel_scale="linear", standardised_mass=False),
+    ),
+    "published_networks": Step("published networks", partial(_training, network_options={})),
+    "published_momentum": Step("published momentum", partial(_published, "batch_norm_momentum")),
+    "published_eps": Step("published eps", partial(_published, "batch_norm_eps")),
+    "published_attention_scale": Step(
+        "published attention scale", partial(_published, "attention_scale")
+    ),
     # What may raise SIC.
-    "reflection": partial(_training, reflect=True),
-    "rotation": _rotated,
-    "rotation and three times the epochs": lambda study: _longer(_rotated(study)),
-    "linear pixels": partial(_training, pixel_scale="linear"),
-    "square roots": partial(_training, pixel_scale="sqrt"),
-    "logarithms": partial(_training, pixel_scale="log"),
-    "cosine schedule": partial(_training, cosine_schedule=True),
-    "weight decay": partial(_training, weight_decay=0.05),
-    "batch times 4": _larger_batch,
+    "reflection": Step("reflection", partial(_training, reflect=True)),
+    "rotation": Step("rotation", _rotated),
+    "rotation_epochs_times_3": Step(
+        "rotation and three times the epochs", lambda study: _longer(_rotated(study))
+    ),
+    "linear_pixels": Step("linear pixels", partial(_training, pixel_scale="linear")),
+    "square_roots": Step("square roots", partial(_training, pixel_scale="sqrt")),
+    "logarithms": Step("logarithms", partial(_training, pixel_scale="log")),
+    "cosine_schedule": Step("cosine schedule", partial(_training, cosine_schedule=True)),
+    "weight_decay": Step("weight decay", partial(_training, weight_decay=0.05)),
+    "batch_times_4": Step("batch times 4", _larger_batch),
 }
 
 
@@ -130,10 +148,14 @@ class Outcome:
 
 def variant(study: Study, step: str) -> Study:
     """The study with one step changed, its two networks on AK14 alone."""
-    return STEPS[step](study).changed(
-        f"{study.name}_{step.replace(' ', '_')}",
-        sample={"folder": study.sample_dir.name},
-        classifiers={"networks": NETWORKS, "jet_definitions": (DEFINITION,)},
+    return (
+        STEPS[step]
+        .change(study)
+        .changed(
+            f"{study.name}_{step}",
+            sample={"folder": study.sample_dir.name},
+            classifiers={"networks": NETWORKS, "jet_definitions": (DEFINITION,)},
+        )
     )
 
 
@@ -241,54 +263,121 @@ def gain(outcome: Outcome, reference: Outcome, usual: float, bootstraps: int) ->
 def ordering(outcomes: Mapping[str, Outcome]) -> Rows:
     """Does a step mend the ordering? Both networks on single held-out jets.
 
-    A network that sees no images is named and has no part in the means.
+    A network that sees no images has no best epoch, NaN, and no part in the means.
     """
     rows, (worse, better) = [], NETWORKS
+    both = {"network": better, "reference_network": worse}
     for step, outcome in outcomes.items():
-        row = {"step": step, "jets trained on": f"{outcome.jets:,}"}
-        for network, some in outcome.trained.items():
-            row[f"best epochs, {network}"] = ", ".join(
-                str(one.best_epoch) if one.sees_images else "sees the mass alone" for one in some
-            )
         chosen = {n: [some[i] for i in seeing(some)] for n, some in outcome.trained.items()}
-        for network, some in chosen.items():
-            row[f"AUC, {network}"] = written(mean_of_seeds([one.auc for one in some]))
-        row[f"AUC, {better} - {worse}"] = written(outcome.ahead)
         maxima = ([one.maximum for one in chosen[network]] for network in (better, worse))
-        row[f"max SIC, {better} / {worse}"] = written(ratio_of_means(*maxima))
-        rows.append(row)
+        rows.append(_row(step, "training jets", outcome.jets))
+        for network, some in outcome.trained.items():
+            for i, one in enumerate(some):
+                best = one.best_epoch if one.sees_images else math.nan
+                rows.append(_row(step, "best epoch", best, network=network, training=i))
+        for network, some in chosen.items():
+            mean = mean_of_seeds([one.auc for one in some])
+            rows.append(_row(step, "AUC", mean, network=network))
+        rows.append(_row(step, "AUC difference", outcome.ahead, **both))
+        rows.append(_row(step, "ratio of max SIC", ratio_of_means(*maxima), **both))
     return rows
 
 
-def sic_of_seeds(points: Sequence[SICPoint], before: Sequence[SICPoint]) -> tuple[str, str]:
-    """Mean SIC of a working point with the background behind it, and relative to `before`."""
-    count = np.mean([point.effective_background for point in points])
-    if any(point.is_lower_limit for point in points):
-        return (f"too little background ({count:.0f})",) * 2
+def _row(step: str, quantity: str, number: Estimate | float, **keys: object) -> dict[str, object]:
+    """A number with its keys; those that do not apply are empty."""
+    names = ("step", "network", "reference_network", "training", "level", "quantity")
+    empty = dict.fromkeys((*names, "signal_efficiency", *ends(number), "effective_background"), "")
+    return empty | {"step": step, "quantity": quantity} | keys | ends(number)
+
+
+def printed_ordering(rows: Rows) -> Rows:
+    """One line a step."""
+    epochs: dict[tuple[str, str], list[str]] = {}
+
+    def cells(row: dict) -> dict[str, str]:
+        network, other = row["network"], row["reference_network"]
+        match row["quantity"]:
+            case "training jets":
+                return {"jets trained on": f"{float(row['value']):,.0f}"}
+            case "best epoch":
+                best = float(row["value"])
+                several = epochs.setdefault((row["step"], network), [])
+                several.append("sees the mass alone" if math.isnan(best) else f"{best:.0f}")
+                return {f"best epochs, {network}": ", ".join(several)}
+            case "AUC":
+                return {f"AUC, {network}": cell(row)}
+            case "AUC difference":
+                return {f"AUC, {network} - {other}": cell(row)}
+            case _:
+                return {f"max SIC, {network} / {other}": cell(row)}
+
+    return pivot(rows, titled, cells)
+
+
+def titled(row: Mapping) -> dict[str, str]:
+    """The first cell of a step."""
+    return {"step": STEPS[row["step"]].title}
+
+
+def sic_of_seeds(
+    points: Sequence[SICPoint], before: Sequence[SICPoint]
+) -> tuple[Estimate, float, Estimate]:
+    """Mean SIC of a working point, the background behind it, and its ratio to that of `before`.
+
+    NaN where too little background passes.
+    """
+    limits = [any(point.is_lower_limit for point in some) for some in (points, before)]
     errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
-    is_limit = any(point.is_lower_limit for point in before)
-    relative = "to too little background" if is_limit else written(ratio_of_means(points, before))
-    return f"{written(mean_of_seeds(errors))} ({count:.0f})", relative
+    none, count = (
+        Estimate(math.nan, math.nan),
+        np.mean([one.effective_background for one in points]),
+    )
+    return (
+        none if limits[0] else mean_of_seeds(errors),
+        float(count),
+        none if any(limits) else ratio_of_means(points, before),
+    )
 
 
 def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:
     """What does a step give? MaxViT, against itself as the study stands."""
-    rows, reference = [], outcomes[AS_IT_STANDS]
+    rows, reference, point = [], outcomes[AS_IT_STANDS], study.figures.working_point
     usual, bootstraps = usual_variance(outcomes.values()), study.figures.bootstraps
     for step, outcome in outcomes.items():
-        mean = validation_aucs([outcome], bootstraps).value.mean()
-        row = {"step": step, "AUC of validation jets": f"{mean:.4f}", "gain": ""}
-        if outcome is not reference:
-            row["gain"] = written(gain(outcome, reference, usual, bootstraps))
+        found = [("validation AUC", float(validation_aucs([outcome], bootstraps).value.mean()), {})]
         both = [some.trained[JUDGED] for some in (outcome, reference)]
+        if outcome is not reference:
+            found.append(("gain", gain(outcome, reference, usual, bootstraps), {}))
         for what in ("jets", "events"):
-            sic, ratio = sic_of_seeds(*([one.points[what] for one in some] for some in both))
-            row[f"SIC at eps_S = {study.figures.working_point:g}, {what}"] = sic
-            row[f"relative, {what}"] = "" if outcome is reference else ratio
+            sic, count, ratio = sic_of_seeds(*([one.points[what] for one in some] for some in both))
+            keys = {"level": what, "signal_efficiency": point}
+            found.append(("SIC", sic, keys | {"effective_background": count}))
+            if outcome is not reference:
+                found.append(("ratio of SIC", ratio, keys))
         seconds, usually = (np.mean([one.seconds for one in some]) for some in both)
-        row["training time, relative"] = f"{seconds / usually:.1f}"
-        rows.append(row)
+        found.append(("training time ratio", float(seconds / usually), {}))
+        rows += [_row(step, name, number, network=JUDGED, **keys) for name, number, keys in found]
     return rows
+
+
+def printed_gains(rows: Rows) -> Rows:
+    """One line a step."""
+
+    def cells(row: dict) -> dict[str, str]:
+        level = row["level"]
+        match row["quantity"]:
+            case "validation AUC":
+                return {"AUC of validation jets": f"{float(row['value']):.4f}", "gain": ""}
+            case "gain":
+                return {"gain": cell(row)}
+            case "SIC":
+                return {f"{column(row)}, {level}": cell(row), f"relative, {level}": ""}
+            case "ratio of SIC":
+                return {f"relative, {level}": cell(row)}
+            case _:
+                return {"training time, relative": f"{float(row['value']):.1f}"}
+
+    return pivot(rows, titled, cells)
 
 
 def main() -> None:
@@ -298,7 +387,7 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study)
     for step in options.steps:
-        if step != AS_IT_STANDS and STEPS[step](study) == study:
+        if step != AS_IT_STANDS and STEPS[step].change(study) == study:
             print(f"{step}: the study has it already")
         else:
             print(f"{step}:", flush=True)
@@ -308,10 +397,10 @@ def main() -> None:
     done = {step: one for step, one in variants.items() if is_done(one)}
     if AS_IT_STANDS not in done:
         missing = f"{variants[AS_IT_STANDS].data_dir}: nothing to compare with"
-        raise InputError(f'{missing}; run this with --steps "{AS_IT_STANDS}"')
+        raise InputError(f"{missing}; run this with --steps {AS_IT_STANDS}")
     outcomes = {step: measure(one, options.device) for step, one in done.items()}
-    tables = {"ordering": ordering(outcomes), "gains": gains(outcomes, study)}
-    page = publish(study, tables, marks="changes_")
+    publish(study, "ordering", ordering(outcomes), printed_ordering, "changes_ordering")
+    page = publish(study, "gains", gains(outcomes, study), printed_gains, "changes_gains")
     print(f"{page}: {len(outcomes)} of {len(STEPS)} steps")
 
 

@@ -21,13 +21,16 @@ import numpy as np
 import torch
 
 from command import InputError, run
+from evaluation.pages import Rows
 from evaluation.results import Classifiers, read_results
+from evaluation.table import cell, ends, pivot
 from jets.classifier import Classifier
 from jets.packed import PackedJets, read_event_table
 from jets.split import HELD_OUT, TRAIN, mass_point, relative_weights
 from physics import JETS_MIN
-from sensitivity.sic import MaximumSIC, ratio_of_means
-from studies.pages import Rows, options_of, publish, written
+from sensitivity.bootstrap import Estimate
+from sensitivity.sic import ratio_of_means
+from studies.pages import options_of, publish
 from study import Study, load_study
 from training import checkpoint
 from training.jet_images import JetImages, read_split
@@ -36,8 +39,8 @@ from training.scoring import finished_trainings, signal_probability
 
 DEFINITION = "AK14"
 BETTER, WORSE = "MaxViT", "CNN"  # whose published ratio is the question
-LAST = ", last epoch"
-Scored = tuple[Classifier, str]  # a classifier after the epoch that the study takes, "", or `LAST`
+BEST, LAST = "best", "last"  # epochs: that which the study takes, and the last
+Scored = tuple[Classifier, str]  # a classifier after an epoch; "" if it learns nothing
 MASS, PT = ((Classifier((DEFINITION,), features=(name,)), "") for name in ("mass", "pt"))
 
 
@@ -64,14 +67,14 @@ def held_out(study: Study, classifiers: Classifiers) -> PackedJets:
 def scores_of(
     jets: PackedJets, study: Study, device: torch.device, epochs: Sequence[str]
 ) -> dict[Scored, np.ndarray]:
-    """(n,) of every seed of every network, after each of `epochs`: "" or `LAST`."""
+    """(n,) of every seed of every network, after each of `epochs`: `BEST` or `LAST`."""
     images = JetImages(jets, study.training.pixel_scale, study.training.standardised_mass, device)
     found = {}
     for trained in finished_trainings(study):
         one = trained.training
         if one.jet_definition == DEFINITION and not one.shuffled_labels:
             last = checkpoint.checkpoint_path(trained.best.parent, study.training.epochs - 1)
-            of = {"": trained, LAST: dataclasses.replace(trained, best=last)}
+            of = {BEST: trained, LAST: dataclasses.replace(trained, best=last)}
             for epoch in epochs:
                 found[one.classifier, epoch] = signal_probability(of[epoch], study, images)
     return found
@@ -115,25 +118,45 @@ def with_signal_seen(
 
 
 def compare(of_signal: dict[str, Classifiers]) -> Rows:
-    """The same classifiers with signal of each kind: held out, trained on."""
-    rows: dict[str, dict[str, str]] = {}
-    maxima: dict[tuple[str, str], list[MaximumSIC]] = {}
+    """The same classifiers with signal of each kind: `held_out`, `trained_on`."""
+    rows, maxima = [], {}
     for kind, classifiers in of_signal.items():
-        for scored, area in zip(classifiers.score, classifiers.aucs, strict=True):
-            found, (one, epoch) = classifiers.max_sic(scored), scored
-            name = f"{one.words}{epoch}"
-            maxima.setdefault((kind, name), []).append(found)
-            name += "" if one.seed is None else f"/{one.seed}"
-            row = rows.setdefault(name, {"classifier": name})
-            row |= {f"AUC, signal {kind}": written(area), f"max SIC, signal {kind}": written(found)}
-    empty = dict.fromkeys(next(iter(rows.values())), "")
-    for epoch, kind in itertools.product(("", LAST), of_signal):
-        better, worse = ((kind, name + epoch) for name in (BETTER, WORSE))
-        if {better, worse} <= maxima.keys():
-            name = f"{BETTER} / {WORSE}{epoch}"
-            row = rows.setdefault(name, empty | {"classifier": name})
-            row[f"max SIC, signal {kind}"] = written(ratio_of_means(maxima[better], maxima[worse]))
-    return list(rows.values())
+        for (one, epoch), area in zip(classifiers.score, classifiers.aucs, strict=True):
+            found = classifiers.max_sic((one, epoch))
+            maxima.setdefault((kind, epoch, one.networks), []).append(found)
+            rows.append(_row(kind, one, epoch, "AUC", area))
+            rows.append(_row(kind, one, epoch, "max SIC", found))
+    for epoch, kind in itertools.product((BEST, LAST), of_signal):
+        sides = [maxima.get((kind, epoch, (network,))) for network in (BETTER, WORSE)]
+        if all(sides):
+            better, ratio = Classifier((DEFINITION,), (BETTER,)), ratio_of_means(*sides)
+            rows.append(_row(kind, better, epoch, "ratio of max SIC", ratio, WORSE))
+    return rows
+
+
+def _row(
+    kind: str, one: Classifier, epoch: str, quantity: str, number: Estimate, reference: str = ""
+) -> dict[str, object]:
+    key = {"signal": kind, **one.key._asdict(), "seed": "" if one.seed is None else one.seed}
+    compared = {"epoch": epoch, "reference_network": reference, "quantity": quantity}
+    return key | compared | ends(number)
+
+
+def printed(rows: Rows) -> Rows:
+    """One line a classifier."""
+
+    def line(row: dict) -> dict[str, str]:
+        names = ("jet_definition", "network", "features")
+        words = [Classifier(*((row[name],) if row[name] else () for name in names)).words]
+        words += [f" / {row['reference_network']}"] if row["reference_network"] else []
+        words += [", last epoch"] if row["epoch"] == LAST else []
+        return {"classifier": "".join([*words, f"/{row['seed']}" if row["seed"] else ""])}
+
+    def cells(row: dict) -> dict[str, str]:
+        quantity = row["quantity"].removeprefix("ratio of ")
+        return {f"{quantity}, signal {row['signal'].replace('_', ' ')}": cell(row)}
+
+    return pivot(rows, line, cells)
 
 
 def main() -> None:
@@ -143,16 +166,17 @@ def main() -> None:
     results = read_results(study, {})
     classifiers = results.repeats_of_jets(DEFINITION)
     alone = results.of_jets(DEFINITION).only([MASS[0], PT[0]]).score
-    together = {(one, ""): score for one, score in (alone | classifiers.score).items()}
+    together = {(one, ""): score for one, score in alone.items()}
+    together |= {(one, BEST): score for one, score in classifiers.score.items()}
     classifiers = dataclasses.replace(classifiers, score=together)
     later = scores_of(held_out(study, classifiers), study, device, [LAST])
     classifiers = dataclasses.replace(classifiers, score=classifiers.score | later)
     jets = trained_on(study)
     seen = {MASS: jets.jets["mass"], PT: jets.jets["pt"]}
-    seen |= scores_of(jets, study, device, ["", LAST])
+    seen |= scores_of(jets, study, device, [BEST, LAST])
     again = with_signal_seen(classifiers, seen, jets.jets["event"], results.table.events)
-    rows = compare({"held out": classifiers, "trained on": again})
-    page = publish(study, {"leakage": rows})
+    rows = compare({"held_out": classifiers, "trained_on": again})
+    page = publish(study, "leakage", rows, printed)
     print(f"{page}: {len(jets)} signal jets that were trained on")
 
 

@@ -17,18 +17,19 @@ Takes   about eleven hours of two cores for the study `ordering_cpu`, added up f
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from command import InputError, run
-from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, trainings
+from evaluation.pages import Rows, environment, show
+from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, pivot, trainings
 from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Key
 from jets.events import read_events
 from processes import VARIATION, of_role
 from products import fingerprint, read_csv, read_manifest, write_csv
-from studies.pages import PAGE, Rows, call_with, environment, options_of, page_of, show
+from studies.pages import PAGE, call_with, options_of, page_of
 from study import PRESETS, Study, load_study
 from training import plan
 from training.learner import choose_device
@@ -99,56 +100,86 @@ def _words(value: object) -> str:
 
 
 def trained(study: Study) -> Rows:
-    """Every training: its best epoch, by validation loss, and how much it overfits after it."""
+    """Every training: its best epoch, by validation loss, and how much it overfits after it.
+
+    Epochs count from 1. Of a training that was not run, as another seed stands in, all is empty.
+    """
     rows = []
     for training in plan.trainings(study):
         folder = training.directory(study)
         manifest = folder / "manifest.json"
-        if rows and not manifest.is_file():  # another seed stands in
-            row = {"training": str(training), "best epoch": "not run"}
+        row = dataclasses.asdict(training)
+        if rows and not manifest.is_file():
             rows.append(dict.fromkeys(rows[0], "") | row)
             continue
         epochs = read_csv(folder / "history.csv")
         best = epochs[read_manifest(manifest, made_by="train.py")["best_epoch"]]
-        row = {
-            "training": str(training),
-            "best epoch": f"{int(best['epoch']) + 1} of {len(epochs)}",
-        }
+        row |= {"epochs": len(epochs), "best_epoch": int(best["epoch"]) + 1}
         for when, epoch in (("best", best), ("last", epochs[-1])):
-            row[f"training loss, {when}"] = f"{float(epoch['training_loss']):.3f}"
-            row[f"validation loss, {when}"] = f"{float(epoch['loss']):.3f}"
-        row["AUC of validation jets, best"] = f"{float(best['auc']):.4f}"
-        row["jets/s"] = f"{np.mean([float(epoch['jets_per_second']) for epoch in epochs]):.0f}"
+            row[f"training_loss_{when}"] = epoch["training_loss"]
+            row[f"validation_loss_{when}"] = epoch["loss"]
+        row["validation_auc_best"] = best["auc"]
+        row["jets_per_second"] = np.mean([float(epoch["jets_per_second"]) for epoch in epochs])
         rows.append(row)
     return rows
 
 
-def table(rows: Iterable[dict], name: str) -> Rows:
+def printed_trainings(rows: Rows) -> Rows:
+    """One line a training."""
+    numbers = {
+        "training loss, best": ("training_loss_best", ".3f"),
+        "validation loss, best": ("validation_loss_best", ".3f"),
+        "training loss, last": ("training_loss_last", ".3f"),
+        "validation loss, last": ("validation_loss_last", ".3f"),
+        "AUC of validation jets, best": ("validation_auc_best", ".4f"),
+        "jets/s": ("jets_per_second", ".0f"),
+    }
+
+    def line(row: dict) -> dict[str, str]:
+        names = (row["jet_definition"], row["network"], int(row["seed"]))
+        training = plan.Training(*names, str(row["shuffled_labels"]) == "True")
+        return {"training": str(training)}
+
+    def cells(row: dict) -> dict[str, str]:
+        if row["epochs"] == "":
+            return {"best epoch": "not run"}
+        best = {"best epoch": f"{row['best_epoch']} of {row['epochs']}"}
+        return best | {
+            name: f"{float(row[key]):{digits}}" for name, (key, digits) in numbers.items()
+        }
+
+    return pivot(rows, line, cells)
+
+
+def table(rows: Rows, remark: Callable[[dict], str] = lambda row: "") -> Rows:
     """A table of the summary: lines are classifiers, columns quantities or neutralino masses.
 
     A quantity of which values are published has these in a column of their own.
+
+    Args:
+        remark: what stands behind a number.
     """
-    chosen = [row for row in rows if row["table"] == name]
-    has_levels = len({row["level"] for row in chosen}) > 1
-    has_means = any(trainings(row) for row in chosen)
-    published = {_heading(row) for row in chosen if row["published"]}
-    lines: dict[str, dict[str, str]] = {}
-    for row in chosen:
+    has_levels = len({row["level"] for row in rows}) > 1
+    has_means = any(trainings(row) for row in rows)
+    published = {_heading(row) for row in rows if row["published"]}
+
+    def line(row: dict) -> dict[str, str]:
         words = f"{LEVELS[row['level']]}: {label(row)}" if has_levels else label(row)
-        first = {"": words} | ({"trainings": trainings(row)} if has_means else {})
-        line, heading = lines.setdefault(words, first), _heading(row)
-        line[heading] = cell(row | {"published": ""})
-        if heading in published:
-            line[f"{heading}, published"] = row["published"]
-    headings = dict.fromkeys(heading for line in lines.values() for heading in line)
-    return [{heading: line.get(heading, "") for heading in headings} for line in lines.values()]
+        return {"": words} | ({"trainings": trainings(row)} if has_means else {})
+
+    def cells(row: dict) -> dict[str, str]:
+        heading = _heading(row)
+        beside = {f"{heading}, published": row["published"]} if heading in published else {}
+        return {heading: cell(row | {"published": ""}) + remark(row)} | beside
+
+    return pivot(rows, line, cells)
 
 
 def _heading(row: dict) -> str:
     return f"{row['neutralino_mass']} GeV" if row["neutralino_mass"] else str(column(row))
 
 
-def headline(rows: Iterable[dict]) -> Rows:
+def headline(rows: Rows) -> Rows:
     """Each AK14 classifier on one jet, on one jet at the signal's pT, and over events."""
     found = {
         (row["spectrum"], Key.of(row), row["quantity"]): row
@@ -182,24 +213,29 @@ def headline(rows: Iterable[dict]) -> Rows:
     return lines
 
 
-def claims(rows: Iterable[dict]) -> Rows:
+def claims(rows: Rows) -> Rows:
     """The paper's ordering on single jets: AK14 over the others, MaxViT >= CoAtNet > CNN, in SIC.
 
     Two errors or more from 1 a ratio is "above" or "below" it, else "open".
     """
-    chosen = [
-        row
-        for row in rows
-        if (row["table"], row["level"], row["jet_definition"]) == ("ratios", "jets", DEFINITION)
-        and row["reference_network"]
-    ]
-    lines = {line[""]: line for line in table(chosen, "ratios")}
-    for row in chosen:
+
+    def verdict(row: dict) -> str:
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
         is_sure = abs(value - 1) >= high - low > 0
-        verdict = ("above" if value > 1 else "below") if is_sure else "open"
-        lines[label(row)][row["quantity"]] += f", {verdict}"
-    return list(lines.values())
+        return f", {('above' if value > 1 else 'below') if is_sure else 'open'}"
+
+    wanted = "ratios", "jets", DEFINITION
+    of_jets = [row for row in rows if (row["table"], row["level"], row["jet_definition"]) == wanted]
+    return table([row for row in of_jets if row["reference_network"]], verdict)
+
+
+def show_all(page: Path, summary: Rows, trainings: Rows) -> None:
+    """The main tables of a page."""
+    show(page, "trainings", trainings, printed_trainings)
+    show(page, "claims", summary, claims)
+    show(page, "headline", summary, headline)
+    for name in TABLES:
+        show(page, name, [row for row in summary if row["table"] == name], table)
 
 
 def main() -> None:
@@ -225,33 +261,25 @@ def main() -> None:
         if name not in options.skip:
             call_with(options.study, command, options.device)
     read_manifest(study.plots_dir / "plots.json", made_by="plots.py")
-    rows = read_csv(study.data_dir / "summary.csv")
     found = {
-        "summary": rows,
+        "summary": read_csv(study.data_dir / "summary.csv"),
         "trainings": trained(study),
         "sample": sample(study),
         "settings": settings(study),
         "environment": environment(),
     }
-    for name, lines in found.items():
-        write_csv(page.parent / f"results/ordering_{name}.csv", lines)
-    tables = {
-        "trainings": found["trainings"],
-        "claims": claims(rows),
-        "headline": headline(rows),
-        **{name: table(rows, name) for name in TABLES},
-    }
-    for name, lines in tables.items():
-        show(page, name, lines)
+    for name, rows in found.items():
+        write_csv(page.parent / f"results/ordering_{name}.csv", rows)
+    show_all(page, found["summary"], found["trainings"])
     if page == PAGE:
-        of_jets = [dict(list(row.items())[:5]) for row in tables["headline"]]
+        of_jets = [dict(list(row.items())[:5]) for row in headline(found["summary"])]
         show(Path("README.md"), "results", of_jets)
     folder = page.parent / "figures"
     folder.mkdir(exist_ok=True)
     for name in FIGURES:
         for path in study.plots_dir.glob(f"{name}.*"):
             shutil.copy(path, folder / f"ordering_{path.name}")
-    print(f"{page}: {len(tables)} tables; {folder}/ordering_*: {len(FIGURES)} figures")
+    print(f"{page}: its tables; {folder}/ordering_*: {len(FIGURES)} figures")
     for name in WHY:
         if name not in options.skip:
             of_changes = name != "leakage" and options.changes

@@ -1,18 +1,15 @@
-"""What the studies share: their options, steps of the pipeline, tables in Markdown pages."""
+"""What the studies share: their options, calls of steps, and the page of a study."""
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from command import InputError, call, parser_of
-from evaluation.table import Summary, cell
-from jets.classifier import Classifier
-from products import machine, versions, write_csv, write_text
-from sensitivity.bootstrap import Estimate
+from evaluation.pages import Rows, show
+from products import read_csv, write_csv, write_text
 from study import Study
 
-Rows = Sequence[Mapping[str, object]]
 PAGE = Path("doc/ordering.md")
 
 
@@ -59,68 +56,18 @@ def page_of(study: Study, is_main: bool = False) -> Path:
     return page
 
 
-def markdown(rows: Rows) -> str:
-    """A table in Markdown.
-
-    >>> print(markdown([{"jets": "AK14", "AUC": 0.9}]))
-    | jets | AUC |
-    | --- | --- |
-    | AK14 | 0.9 |
-    """
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    lines += [" | ".join(str(value) for value in row.values()) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def environment() -> Rows:
-    """The machine and the versions that made a page."""
-    found = {"machine": machine(), **versions()}
-    return [{"name": name, "version": version} for name, version in found.items()]
-
-
-def show(page: Path, name: str, rows: Rows) -> None:
-    """Put a table between the marks `<!-- name -->` and `<!-- end -->` of a page.
-
-    A mark `<!-- name: A; B -->` shows only the rows whose first entries are A and B, and says so
-    if one is missing. A table without rows was not run.
-
-    Raises:
-        InputError: the page has no such marks.
-    """
-    text = page.read_text(encoding="utf-8")
-    mark = re.search(rf"<!-- {name}(?:: ([^\n]*?))? -->", text)
-    end = text.find("<!-- end -->", mark.end()) if mark else -1
-    if end < 0:
-        raise InputError(f"{page}: no mark <!-- {name} --> ... <!-- end -->; put it back")
-    if not rows:
-        rows = [{"": "not run"}]
-    elif mark[1]:
-        first = next(iter(rows[0]))
-        by_name = {row[first]: row for row in rows}
-        missing = dict.fromkeys(rows[0], "missing")
-        rows = [by_name.get(name, missing | {first: name}) for name in mark[1].split("; ")]
-    write_text(page, f"{text[: mark.end()]}\n{markdown(rows)}\n{text[end:]}")
-
-
-def publish(study: Study, tables: Mapping[str, Rows], marks: str = "") -> Path:
-    """Write tables as results/<study>_<name>.csv beside the study's page, and show them on it.
+def publish(
+    study: Study, name: str, rows: Rows, printed: Callable[[Rows], Rows], mark: str = ""
+) -> Path:
+    """Write a table as results/<study>_<name>.csv beside the study's page, and show it there.
 
     Args:
-        marks: what their names begin with on the page.
+        rows: tidy.
+        printed: makes the printed table of the rows as the file has them.
+        mark: the table's name on the page (default: the same).
     """
     page = page_of(study)
-    for name, rows in tables.items():
-        write_csv(page.parent / f"results/{study.name}_{name}.csv", rows)
-        show(page, f"{marks}{name}", rows)
+    path = page.parent / f"results/{study.name}_{name}.csv"
+    write_csv(path, rows)
+    show(page, mark or name, read_csv(path), printed)
     return page
-
-
-def written(estimate: Estimate) -> str:
-    """A number with its error, to two digits of it.
-
-    >>> written(Estimate(0.91234, 0.002))
-    '0.9123 ± 0.0020'
-    """
-    summary = Summary()
-    summary.add("", Classifier(), "", estimate)
-    return cell(summary.rows[0])

@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 
 from command import InputError, parser_of, run
+from evaluation.pages import environment, show
 from jets.packed import read_jets
 from jets.split import TRAIN, VALIDATION
 from models.pretrained import save_weights
 from products import atomic_write, read_csv, read_manifest
 from studies.ordering import table
-from studies.pages import environment, show
 from study import add_study_options, study_of
 from training import checkpoint
 from training.plan import Training
@@ -74,11 +74,15 @@ def main() -> None:
     with atomic_write(path) as temporary:
         save_weights(temporary, network, facts)
 
-    wanted = {"level": "jets", "spectrum": "", "jet_definition": training.jet_definition}
+    wanted = {
+        "table": "merits",
+        "level": "jets",
+        "spectrum": "",
+        "jet_definition": training.jet_definition,
+    }
     rows = read_csv(study.data_dir / "summary.csv")
-    scores = table((row for row in rows if wanted.items() <= row.items()), "merits")
     show(CARD, "facts", [{"fact": name, "value": value} for name, value in facts.items()])
-    show(CARD, "scores", scores)
+    show(CARD, "scores", [row for row in rows if wanted.items() <= row.items()], table)
     show(CARD, "environment", environment())
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

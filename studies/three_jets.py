@@ -18,13 +18,15 @@ import numpy as np
 import torch
 
 from command import InputError, run
+from evaluation.pages import Rows
 from evaluation.results import Results, read_results
+from evaluation.table import cell, column, ends, pivot
 from jets.classifier import HELD_OUT_EVENTS
 from jets.split import HELD_OUT
 from products import write_text
 from sensitivity.bootstrap import mean_of_seeds
 from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
-from studies.pages import Rows, call_with, options_of, publish, written
+from studies.pages import call_with, options_of, publish
 from study import Study, load_study, to_toml
 from training.learner import choose_device
 from training.plan import Training
@@ -68,21 +70,34 @@ def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Row
     if not (np.array_equal(event, trees.event) and set(wanted) <= set(trees.score)):
         found = f"{study.data_dir}/trees.h5: not of the held-out events and all seeds"
         raise InputError(f"{found}; run studies.changes again")
-    rows, usual = [], trees.only(wanted)
+    usual = trees.only(wanted)
     at_once = dataclasses.replace(trees, score=dict(zip(wanted, found, strict=True)))
-    before = [usual.sic_at(one) for one in wanted]
-    for kind, classifiers in (("trees on three scores", usual), ("three jets at once", at_once)):
-        sic, ratio = sic_of_seeds([classifiers.sic_at(one) for one in wanted], before)
-        rows.append(
-            {
-                "": f"{OF_ONE}, {kind}",
-                "seeds": len(wanted),
-                "AUC": written(mean_of_seeds(list(classifiers.aucs))),
-                f"SIC at eps_S = {study.figures.working_point:g}": sic,
-                "relative": "" if classifiers is usual else ratio,
-            }
-        )
+    before, rows = [usual.sic_at(one) for one in wanted], []
+    for network, classifiers in ((OF_ONE, usual), (OF_THREE, at_once)):
+        points = [classifiers.sic_at(one) for one in wanted]
+        sic, count, ratio = sic_of_seeds(points, before)
+        numbers = {"AUC": mean_of_seeds(list(classifiers.aucs)), "SIC": sic}
+        numbers |= {"ratio of SIC": ratio} if network == OF_THREE else {}
+        for quantity, number in numbers.items():
+            row = {"network": network, "trainings": len(wanted), "quantity": quantity}
+            row["signal_efficiency"] = "" if quantity == "AUC" else study.figures.working_point
+            behind = {"effective_background": count if quantity == "SIC" else ""}
+            rows.append(row | ends(number) | behind)
     return rows
+
+
+def printed(rows: Rows) -> Rows:
+    """One line for the trees on the scores of `OF_ONE`, one for `OF_THREE`."""
+    kinds = {OF_ONE: "trees on three scores", OF_THREE: "three jets at once"}
+
+    def line(row: dict) -> dict[str, str]:
+        return {"": f"{OF_ONE}, {kinds[row['network']]}", "seeds": row["trainings"]}
+
+    def cells(row: dict) -> dict[str, str]:
+        heading = "relative" if row["quantity"] == "ratio of SIC" else str(column(row))
+        return {heading: cell(row)}
+
+    return pivot(rows, line, cells)
 
 
 def main() -> None:
@@ -93,7 +108,7 @@ def main() -> None:
     results, study = read_results(stands, {}), with_options(stands)
     train(study, options.device)
     rows = compare(results, *score(study, choose_device(options.device)))
-    print(f"{publish(given, {'three_jets': rows})}: {len(rows)} lines")
+    print(f"{publish(given, 'three_jets', rows, printed)}: its table")
 
 
 if __name__ == "__main__":

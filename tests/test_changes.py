@@ -17,6 +17,8 @@ from studies.changes import (
     gain,
     gains,
     ordering,
+    printed_gains,
+    printed_ordering,
     seeing,
     usual_variance,
     validation_aucs,
@@ -62,7 +64,7 @@ def test_a_step_changes_what_it_says_and_nothing_else(step, name, tmp_path):
     differ = {n for n in sections if getattr(study, n) != getattr(as_it_stands, n)}
     assert differ <= {"name", "images", "training"}
     is_changed = bool(differ - {"name"})
-    assert is_changed == (STEPS[step](base) != base)
+    assert is_changed == (STEPS[step].change(base) != base)
     assert study.sample_dir == base.sample_dir
     assert {str(one) for one in trainings(study)} == {
         *(f"AK14 {network} {seed}" for network in NETWORKS for seed in base.classifiers.seeds),
@@ -104,20 +106,22 @@ def test_the_usual_variance_is_that_of_normal_trainings():
 
 
 def test_tables_of_changes_are_relative_to_the_study():
-    outcomes = {AS_IT_STANDS: outcome(2.0, 2.1), "a": outcome(2.2, 2.3, sic=6.0)}
-    usual, changed = gains(outcomes, PRESETS["demo"].changed(figures={"bootstraps": 20}))
+    outcomes = {AS_IT_STANDS: outcome(2.0, 2.1), "rotation": outcome(2.2, 2.3, sic=6.0)}
+    rows = gains(outcomes, PRESETS["demo"].changed(figures={"bootstraps": 20}))
+    usual, changed = printed_gains(rows)
+    assert (usual["step"], changed["step"]) == ("as it stands", "rotation")
     assert usual["gain"] == "" and changed["gain"].startswith("0.0")
     assert changed["SIC at eps_S = 0.5, jets"] == "6.0 ± 1.0 (30)"
     assert (usual["relative, jets"], changed["relative, jets"]) == ("", "1.2 ± 0")
     assert changed["training time, relative"] == "1.0"
-    assert ordering(outcomes)[0]["max SIC, MaxViT / CNN"] == "1 ± 0"
+    assert printed_ordering(ordering(outcomes))[0]["max SIC, MaxViT / CNN"] == "1 ± 0"
 
 
 def test_a_network_that_sees_no_images_is_named_and_left_out():
     both, other = outcome(2.0, 2.0), outcome(2.0, sic=9.0).trained["CNN"][0]
     blind = dataclasses.replace(other, sees_images=False)
     one = dataclasses.replace(both, trained=both.trained | {"CNN": [blind, both.trained["CNN"][1]]})
-    row = ordering({AS_IT_STANDS: one})[0]
+    [row] = printed_ordering(ordering({AS_IT_STANDS: one}))
     assert row["best epochs, CNN"] == "sees the mass alone, 3"
     assert row["max SIC, MaxViT / CNN"] == "1 ± 0"
     assert seeing(one.trained["CNN"]) == [1] and seeing([blind, blind]) == [0, 1]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from command import InputError, call, run
+from evaluation.pages import show
 from evaluation.results import Classifiers
 from evaluation.table import SIGNAL_PT, Summary
 from jets.classifier import HELD_OUT_EVENTS, HELD_OUT_JETS, Classifier
@@ -20,9 +21,9 @@ from jets.events import read_events
 from jets.packed import EVENT_DTYPE
 from products import read_csv, write_csv, write_manifest
 from sensitivity.bootstrap import Estimate
-from studies import leakage, ordering
-from studies.leakage import MASS, PT
-from studies.pages import PAGE, page_of, show
+from studies import changes, leakage, ordering, three_jets
+from studies.leakage import BEST, MASS, PT
+from studies.pages import PAGE, page_of
 from study import PRESETS, load_study
 from training.plan import trainings
 
@@ -44,8 +45,7 @@ def test_rows_become_a_table_with_published_values_beside():
     summary.add("merits", cnn, "AUC", Estimate(0.91234, 0.002), published=0.97)
     summary.add("merits", cnn, "max SIC", Estimate(5.2, 0.4), effective_background=31)
     summary.add("merits", vit, "AUC", Estimate(0.88, 0.02))
-    summary.add("added", vit, "AUC", Estimate(0.5, 0.1))
-    assert ordering.table(rows_of(summary), "merits") == [
+    assert ordering.table(rows_of(summary)) == [
         {
             "": "AK14 CNN",
             "AUC": "0.9123 ± 0.0020",
@@ -61,7 +61,7 @@ def test_masses_become_columns():
     for mass, status, published in ((100, "measured", 8), (500, "upper limit", None)):
         more = {"status": status, "published": published, "neutralino_mass": mass}
         summary.add("gain", network("CNN"), "gain", (9.0, 8.0, 10.0), **more)
-    assert ordering.table(rows_of(summary), "gain") == [
+    assert ordering.table(rows_of(summary)) == [
         {"": "AK14 CNN", "100 GeV": "9.0 ± 1.0", "100 GeV, published": "8", "500 GeV": "< 9"}
     ]
 
@@ -92,12 +92,13 @@ def test_every_training_tells_its_best_and_its_last_epoch(tmp_path, monkeypatch)
         write_manifest(folder / "manifest.json", {}, [], outputs, best_epoch=1)
     (trainings(study)[2].directory(study) / "manifest.json").unlink()
     rows = ordering.trained(study)
-    assert rows[2] == dict.fromkeys(rows[0], "") | {
+    lines = ordering.printed_trainings(rows)
+    assert lines[2] == dict.fromkeys(lines[0], "") | {
         "training": "AK14 CNN 1",
         "best epoch": "not run",
     }
-    assert [row["training"] for row in rows][-1] == "AK14 CNN 0 --shuffle-labels"
-    assert rows[0] == {
+    assert [line["training"] for line in lines][-1] == "AK14 CNN 0 --shuffle-labels"
+    assert lines[0] == {
         "training": "AK14 CNN 0",
         "best epoch": "2 of 3",
         "training loss, best": "0.400",
@@ -143,11 +144,12 @@ def test_a_page_shows_the_studies_it_names_and_no_others(tmp_path, monkeypatch):
 
 def test_a_mark_chooses_rows(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("<!-- trees: B, x; D -->\n<!-- end -->\n")
-    rows = [{"": name, "AUC": auc} for name, auc in (("A", 0.7), ("B, x", 0.8), ("C", 0.9))]
+    page.write_text("<!-- trees: jets=B|C, seed=0; jets=D; jets=A -->\n<!-- end -->\n")
+    rows = [{"jets": name, "seed": seed} for name in "ABC" for seed in (0, 1)]
+    shown = ["| B | 0 |", "| C | 0 |", "| A | 0 |", "| A | 1 |", "| missing: jets=D |"]
     for _ in range(2):
         show(page, "trees", rows)
-        assert page.read_text().splitlines()[3:-1] == ["| B, x | 0.8 |", "| D | missing |"]
+        assert page.read_text().splitlines()[3:-1] == shown
     show(page, "trees", [])
     assert page.read_text().splitlines()[3:-1] == ["| not run |"]
 
@@ -157,22 +159,20 @@ def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "doc", tmp_path / "doc")
     monkeypatch.chdir(tmp_path)
     results = Path("doc/results")
-    rows = read_csv(results / "ordering_summary.csv")
-    tables = {name: ordering.table(rows, name) for name in ordering.TABLES}
-    tables |= {"claims": ordering.claims(rows), "headline": ordering.headline(rows)}
-    for name, file in (
-        ("trainings", "ordering_trainings"),
-        ("leakage", "ordering_cpu_leakage"),
-        ("changes_ordering", "changes_cpu_ordering"),
-        ("changes_gains", "changes_cpu_gains"),
-        ("three_jets", "changes_cpu_three_jets"),
-    ):
-        tables[name] = read_csv(results / f"{file}.csv")
+    tables = {
+        "leakage": ("ordering_cpu_leakage", leakage.printed),
+        "changes_ordering": ("changes_cpu_ordering", changes.printed_ordering),
+        "changes_gains": ("changes_cpu_gains", changes.printed_gains),
+        "three_jets": ("changes_cpu_three_jets", three_jets.printed),
+    }
     before = PAGE.read_text()
-    assert set(re.findall(r"^<!-- (\w+)", before, re.M)) == {"studies", "end", *tables}
-    for name, table in tables.items():
-        show(PAGE, name, table)
-    assert PAGE.read_text() == before and "missing |" not in before
+    main = {"trainings", "claims", "headline", *ordering.TABLES}
+    assert set(re.findall(r"^<!-- (\w+)", before, re.M)) == {"studies", "end", *main, *tables}
+    summary, trained = (read_csv(results / f"ordering_{n}.csv") for n in ("summary", "trainings"))
+    ordering.show_all(PAGE, summary, trained)
+    for name, (file, printed) in tables.items():
+        show(PAGE, name, read_csv(results / f"{file}.csv"), printed)
+    assert PAGE.read_text() == before and "| missing:" not in before
 
 
 def test_a_page_without_marks_is_refused(tmp_path):
@@ -334,22 +334,18 @@ def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
     seen = np.arange(2000)[(events["m_stop"][:2000] > 700) | (np.arange(2000) % 4 == 0)]
     mass = generator.normal((events["m_stop"] - 600) / 50 * is_signal, 3)
     learned = mass + 2 * np.isin(np.arange(9000), seen)
-    cnn, maxvit = ((network(name)._replace(seed=0), "") for name in ("CNN", "MaxViT"))
+    cnn, maxvit = ((network(name)._replace(seed=0), BEST) for name in ("CNN", "MaxViT"))
     classifiers = Classifiers(
         DEMO, 10, dict.fromkeys((MASS, PT, cnn, maxvit), mass),
         np.arange(9000), is_signal, mass, np.ones(9000),
     )  # fmt: skip
     scores = {MASS: mass[seen], PT: mass[seen], cnn: mass[seen], maxvit: learned[seen]}
     again = leakage.with_signal_seen(classifiers, scores, seen, events)
-    rows = leakage.compare({"held out": classifiers, "trained on": again})
-    found = {row["classifier"]: row for row in rows}
-
-    def value(row: str, column: str) -> float:
-        return float(found[row][column].split()[0])
-
-    aucs = [value("jet mass", f"AUC, signal {kind}") for kind in ("held out", "trained on")]
-    assert abs(aucs[0] - aucs[1]) < 0.02  # 0.05 without the weights
-    assert value("MaxViT/0", "AUC, signal trained on") > aucs[1] + 0.02
-    ratio = "MaxViT / CNN"
-    assert value(ratio, "max SIC, signal held out") == 1
-    assert value(ratio, "max SIC, signal trained on") > 1.2
+    rows = leakage.compare({"held_out": classifiers, "trained_on": again})
+    names = ("features", "network", "quantity", "signal")
+    value = {tuple(row[name] for name in names): row["value"] for row in rows}
+    held_out, trained_on = (value["mass", "", "AUC", kind] for kind in ("held_out", "trained_on"))
+    assert abs(held_out - trained_on) < 0.02  # 0.05 without the weights
+    assert value["", "MaxViT", "AUC", "trained_on"] > trained_on + 0.02
+    assert value["", "MaxViT", "ratio of max SIC", "held_out"] == 1
+    assert value["", "MaxViT", "ratio of max SIC", "trained_on"] > 1.2

@@ -26,7 +26,9 @@ def demo(tmp_path, monkeypatch):
         if row["file"] == "summary.csv":
             summary.append({key: row[key] for key in (*reference.KEYS, "value")})
         else:
-            points.append(row | {row["quantity"]: row["value"]})
+            points.append(
+                {key: row[key] for key in reference.POINT} | {row["quantity"]: row["value"]}
+            )
     write_csv(Path("plots/demo/summary.csv"), summary)
     write_csv(Path("plots/demo/exclusion_plane.csv"), points)
     return Path("plots/demo")
@@ -68,6 +70,15 @@ def test_a_number_may_differ_by_its_tolerance(demo, distance, expected, capsys):
 def test_a_number_that_is_none_does_not_agree(demo):
     change(demo / "summary.csv", 0, "nan")
     assert status() == 1
+
+
+def test_two_rows_of_one_number_are_refused(demo, capsys):
+    rows = read_csv(demo / "summary.csv")
+    write_csv(demo / "summary.csv", [*rows, rows[0] | {"variation": "half_scale"}])
+    assert status() == 0
+    write_csv(demo / "summary.csv", [*rows, rows[0] | {"value": "0.5"}])
+    assert status() == 2
+    assert "summary.csv: two rows of merits jets AK08 CNN AUC, expected" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(demo, capsys, monkeypatch):

@@ -1,14 +1,17 @@
 """The collisions in the repository look like top and stop pairs."""
 
 import functools
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from evaluation.pages import markdown
 from jets.events import read_events, write_events
 from physics import JETS_MIN, LUMINOSITY
+from products import read_csv
 from study import PRESETS
 
 pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
@@ -16,16 +19,19 @@ pytest.importorskip("fastjet", reason="no wheel of fastjet for this system")
 
 from checks.validation import (
     CMS_TTBAR_EVENTS,
+    cut_flow,
     from_one_jet,
     from_small_jets,
     peak,
     peak_masses,
+    printed,
     read_sample,
     ttbar_yield,
 )
 from processes.ttbar import CROSS_SECTION, VETO_SCORE_MIN
 
-FOLDER = Path(__file__).parent.parent / PRESETS["demo"].sample_dir
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / PRESETS["demo"].sample_dir
 
 
 def test_the_sample_is_what_its_study_asks_for():
@@ -91,3 +97,22 @@ def test_peaks_of_neutralinos(mass):
     masses = [peak_masses(part, "neutralino", from_small_jets) for part in parts]
     value, error = peak(np.concatenate(masses))
     assert abs(value - mass) < 0.05 * mass + 2 * error
+
+
+def test_the_cut_flow_begins_at_one_and_falls():
+    rows = cut_flow(FOLDER)
+    keys = [(row["process"], row["parameter"]) for row in rows if row["cut"] == "begun"]
+    assert keys == [("ttbar", ""), ("stop", 700), ("stop", 900), ("stop", 1100)]
+    for key in keys:
+        share = [row["share"] for row in rows if (row["process"], row["parameter"]) == key]
+        assert share[0] == 1 and (np.diff(share) <= 0).all()
+
+
+def test_the_page_shows_what_its_csv_files_hold():
+    """No number of a table was written by hand."""
+    page = (ROOT / "doc/validation.md").read_text()
+    tables = re.findall(r"<!-- (?!end)(\w+) -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
+    assert len(tables) == 9
+    for name, table in tables:
+        rows = read_csv(ROOT / f"doc/results/validation_{name}.csv")
+        assert markdown(printed(name, rows)) == table
