@@ -119,10 +119,9 @@ class _Hook(pythia8mc.UserHooks):
         self.process, self.pythia = process, pythia
         self.score_min = process.veto_below if veto else -math.inf
         self.forced_weight = 1.0
-        cuts = ["begun", process.cut]
-        if process.activity:
-            low, high = process.activity
-            cuts.append(f"activity {low:g} to {high:g} GeV")
+        cuts, low, high = ["begun", process.cut], *(process.activity or (0.0, math.inf))
+        self.slice = f"activity {low:g} to {high:g} GeV"
+        cuts += [self.slice] if process.activity else []
         self.left, self.weights = dict.fromkeys(cuts, 0), dict.fromkeys(cuts, 0.0)
         self.squares = 0.0
         # px of the first outgoing particle, which tells the events apart -> share and score
@@ -166,7 +165,7 @@ class _Hook(pythia8mc.UserHooks):
         low, high = self.process.activity
         if not low <= activity(event) < high:
             return True
-        self._count(list(self.left)[-1], self.weight)
+        self._count(self.slice, self.weight)
         return False
 
     def canVetoMPIStep(self) -> bool:
