@@ -86,10 +86,14 @@ def main() -> None:
         options.all and (options.jet_definition or options.shuffle_labels)
     ):
         parser.error("name a jet definition and a network, or say --all, which has its null check")
-    for name, least in (("seed", 0), ("jobs", 1), ("every-minutes", 0), ("max-minutes", 0)):
-        number = vars(options)[name.replace("-", "_")]
-        if number is not None and not number >= least:
-            raise InputError(f"{name} is {number}, expected {least} or more")
+    for name, number, is_good, expected in (
+        ("seed", options.seed, options.seed >= 0, "0 or more"),
+        ("--jobs", options.jobs, options.jobs is None or options.jobs >= 1, "1 or more"),
+        ("--every-minutes", options.every_minutes, options.every_minutes > 0, "more than 0"),
+        ("--max-minutes", options.max_minutes, options.max_minutes > 0, "more than 0"),
+    ):
+        if not is_good:
+            raise InputError(f"{name} is {number}, expected {expected}")
     study = study_of(options)
     device = choose_device(options.device)
     asked = options.jet_definition, options.network, options.seed, options.shuffle_labels

@@ -445,3 +445,17 @@ def test_where_nothing_more_can_be_written_the_file_is_named(arguments, file, to
     assert status == 2 and file in complaint and "Traceback" not in complaint
     assert not list(toy.rglob("*.tmp"))
     assert not (toy / "scores.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--all", "--jobs", "0"), "--jobs is 0, expected 1 or more"),
+        (("--all", "--max-minutes", "0"), "--max-minutes is 0.0, expected more than 0"),
+        (("--all", "--every-minutes", "nan"), "--every-minutes is nan, expected more than 0"),
+        (("AK14", "CNN", "-1"), "seed is -1, expected 0 or more"),
+    ],
+)
+def test_numbers_of_options_are_checked(options, sentence, toy, call):
+    status, _, complaint = call(train, *options, "--study", "toy.toml")
+    assert status == 2 and sentence in complaint and complaint.count("\n") == 1
