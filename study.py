@@ -89,6 +89,7 @@ class ImageSettings:
     split: tuple[float, float, float] = (0.5, 0.2, 0.3)  # of fully selected events
     split_loose: tuple[float, float, float] = (0.7, 0.3, 0.0)  # of events with 5 or 6 jets
     training_jets_per_mass_point: int = 475  # signal, training and validation together
+    training_ht_min: float = 0.0  # GeV, of the events whose jets train and validate
     pixels_max: int = 128  # along one side: pixels of larger images are summed n x n
     oriented: bool = True  # [paper] images of our collisions; published ones are
 
@@ -104,7 +105,7 @@ class TrainingSettings:
     network_options: dict[str, dict[str, bool | float | str]] = field(default_factory=dict)
     loss: str = "cross entropy"  # a key of training.losses.LOSSES
     spectator: str = ""  # the column of jets that the loss sees beside the logits: pt or mass
-    # The spectra that training and validation jets are weighted to (training/weights.py): "signal",
+    # The spectra that training and validation jets are weighted to (jets/weights.py): "signal",
     # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
     equalise: str = "none"
     equalise_in: tuple[str, ...] = ("pt",)  # or pt and mass
@@ -348,6 +349,7 @@ INTERVALS = {
     **dict.fromkeys(("signal_loose_share", "background_loose_share", "weight_decay"), _SHARE),
     **dict.fromkeys(("working_point", "signal_efficiency_min"), _INSIDE),
     **dict.fromkeys(("folds", "bootstraps"), _SEVERAL),
+    "training_ht_min": ((lambda value: 0 <= value < BEAM_ENERGY), f"0 to {BEAM_ENERGY:g} GeV"),
     "width": ((lambda value: 0 < value <= WIDTH_MAX), f"more than 0, at most {WIDTH_MAX:g}"),
 }
 

@@ -19,7 +19,8 @@ from sensitivity.reweighting import spectrum_weights
 from sensitivity.sic import Cut, MaximumSIC, SICCurve, SICPoint, cut_at, max_sic, sic_at, sic_curve
 from study import Study
 
-PT_OF_EVENTS = "AK14"  # whose hardest jet's pT stands for an event's where events are reweighted
+OF_EVENTS = "AK14"  # whose hardest jet stands for an event where events are reweighted
+SPECTRA = ("pt", "mass")  # in which they may be, as jets
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Classifiers:
         score: classifier -> (n,)
         event: (n,) rows of the event table; the bootstrap resamples them whole.
         is_signal: (n,)
-        pt: (n,) GeV, of the jet, or of the event's hardest jet.
+        spectra: `pt` and `mass` (n,) of the jet, or of the event's hardest jet, GeV.
         weight: (n,)
         counted: (n,) weights without the factors of a spectrum, see `Scores`; None: `weight`.
     """
@@ -44,7 +45,7 @@ class Classifiers:
     score: Mapping[Classifier, np.ndarray]
     event: np.ndarray
     is_signal: np.ndarray
-    pt: np.ndarray
+    spectra: Mapping[str, np.ndarray]
     weight: np.ndarray
     counted: np.ndarray | None = None
 
@@ -112,10 +113,10 @@ class Classifiers:
     def _counted(self) -> dict[str, int]:
         return {"background_min": self.background_min, "bootstraps": self.study.figures.bootstraps}
 
-    def reweighted(self) -> "Classifiers":
-        """The same, the background weighted to the signal's spectrum of pT."""
-        weight = self.weight.copy()
-        weight[~self.is_signal] *= spectrum_weights(*self._classes(self.pt))
+    def reweighted(self, *names: str) -> "Classifiers":
+        """The same, the background weighted to the signal's joint spectrum of some of `spectra`."""
+        weight, values = self.weight.copy(), np.stack([self.spectra[name] for name in names])
+        weight[~self.is_signal] *= spectrum_weights(*self._classes(values))
         return replace(self, weight=weight, counted=self.weight)
 
     def only(self, wanted: Iterable[Classifier]) -> "Classifiers":
@@ -216,15 +217,16 @@ class Results:
             for one, score in scores.items()
             if one.jet_definitions == (jet_definition,)
         }
-        floor, pt = self.study.figures.background_jets_min, jets["pt"][classified]
+        floor = self.study.figures.background_jets_min
+        spectra = {name: jets[name][classified] for name in SPECTRA}
         label = of_signal if label is None else label[classified]
-        return Classifiers(self.study, floor, of_these, event, label, pt, weight)
+        return Classifiers(self.study, floor, of_these, event, label, spectra, weight)
 
-    def repeats_of_events(self, jet_definition: str) -> Classifiers:
-        """Trees on the three jets' scores of all seeds of the networks."""
+    def repeats_of_events(self, jet_definition: str, features: tuple[str, ...] = ()) -> Classifiers:
+        """Trees on the three jets' scores of all seeds of the networks, and features beside."""
         grown, found = self.trees.fits, {}
         for training in self.scores.repeats:
-            further = training._replace(trees=HELD_OUT_EVENTS)
+            further = training._replace(features=features, trees=HELD_OUT_EVENTS)
             fit = further if further in grown else further._replace(seed=None)
             if training.jet_definitions == (jet_definition,) and fit in grown:
                 found[further] = grown[fit]
@@ -244,9 +246,11 @@ class Results:
         return self._on_events(found, self.trees.shuffled_label)
 
     def _on_events(self, score: Mapping[Classifier, np.ndarray], label: np.ndarray) -> Classifiers:
-        some = self.scores.jets.get(PT_OF_EVENTS, next(iter(self.scores.jets.values())))
-        pt, floor = some["pt"].max(axis=1), self.study.figures.background_events_min
-        return Classifiers(self.study, floor, score, self.scores.event, label, pt, self.weight)
+        some = self.scores.jets.get(OF_EVENTS, next(iter(self.scores.jets.values())))
+        hardest = some[np.arange(len(some)), some["pt"].argmax(axis=1)]
+        spectra = {name: hardest[name] for name in SPECTRA}
+        floor = self.study.figures.background_events_min
+        return Classifiers(self.study, floor, score, self.scores.event, label, spectra, self.weight)
 
     @property
     def is_stop(self) -> np.ndarray:

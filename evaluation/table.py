@@ -18,7 +18,8 @@ LEGEND = (
     "on other collisions than these."
 )
 LEVELS = {"jets": "single jets", "events": "trees over events"}
-SIGNAL_PT = "signal pT"  # spectrum to which a background is weighted: of the hardest jet of events
+# Spectra to which a background is weighted: of the jet, or of the hardest jet of an event.
+SIGNAL_PT, SIGNAL_PT_AND_MASS = "signal pT", "signal pT and mass"
 MEASURED, LEAST_BACKGROUND, LOOSENED = "measured", "least background", "looser cut"
 _REMARKS = {LEAST_BACKGROUND: ", the least allowed", LOOSENED: ", looser cut"}
 NONE = Classifier()  # the second classifier of a number of one

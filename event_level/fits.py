@@ -12,11 +12,18 @@ from physics import JET_DEFINITIONS
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
-EVENT_FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES}
-JET_FEATURES = {"mass": ("mass",), "pt": ("pt",), "angularities": ANGULARITIES}
+# What trees see of an event and of its three jets; "classical" is all of both that DS2 leaves out.
+EVENT_FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES[:9], "classical": OBSERVABLES[9:]}
+JET_FEATURES = {
+    "mass": ("mass",),
+    "pt": ("pt",),
+    "angularities": tuple(ANGULARITIES),
+    "classical": ("mass", "pt", *ANGULARITIES),
+}
 # What trees see of a jet in place of a network's score; the last is all that is known of it.
 CLASSICAL = (("mass",), ("pt",), ("mass", "pt"), ("mass", "pt", "angularities"))
-DS1, DS2 = (Classifier(features=(name,), trees=HELD_OUT_EVENTS) for name in EVENT_FEATURES)
+DS1, DS2 = (Classifier(features=(name,), trees=HELD_OUT_EVENTS) for name in ("DS1", "DS2"))
+KNOWN = ("DS2", "classical")  # everything that takes no network
 
 
 def jet_mass(jet_definition: str) -> Classifier:
@@ -25,8 +32,8 @@ def jet_mass(jet_definition: str) -> Classifier:
 
 
 def trees_on_one_jet(jet_definition: str) -> list[Classifier]:
-    """Trees on more than one number; the last are grown on the jets that train the networks."""
-    kinds = [(seen, HELD_OUT_JETS) for seen in CLASSICAL[2:]] + [(CLASSICAL[-1], TRAINING_JETS)]
+    """Trees on more than one number; the last two are grown on the jets that train the networks."""
+    kinds = [(seen, on) for on in (HELD_OUT_JETS, TRAINING_JETS) for seen in CLASSICAL[2:]]
     return [Classifier((jet_definition,), (), *kind) for kind in kinds]
 
 
@@ -62,29 +69,39 @@ def with_observables(networks: Iterable[str]) -> list[Classifier]:
     return [*(on_scores_and_features(network, "DS2") for network in networks), DS2]
 
 
+def with_all_known(networks: Iterable[str]) -> list[Classifier]:
+    """Trees on AK14 scores and all that takes no network, and on the latter alone."""
+    known = Classifier(("AK14",), (), KNOWN, HELD_OUT_EVENTS)
+    return [*(known._replace(networks=(network,)) for network in networks), known]
+
+
 def fits(networks: Iterable[str]) -> list[Classifier]:
     """All trees; a network beyond the three published has no part in the combinations.
 
     Example:
         >>> found = [fits(PUBLISHED_NETWORKS), fits(["ViT"])]
-        >>> [sum(bool(one.networks) or one in (DS1, DS2) for one in some) for some in found]
-        [23, 27]
+        >>> [sum("classical" not in one.features and one.level == "events" for one in some)
+        ...  for some in found]
+        [35, 39]
     """
     every = tuple(dict.fromkeys((*PUBLISHED_NETWORKS, *networks)))
     found = [fit for d in JET_DEFINITIONS for fit in on_three_jets(d, every)]
     found += [*all_definitions(), *all_networks(), on_scores_and_features("MaxViT", "DS1")]
-    found += [*with_observables(every), DS1]
+    found += [*with_observables(every), DS1, *with_all_known(every)]
     found += [fit for d in JET_DEFINITIONS for fit in (*without_network(d), *trees_on_one_jet(d))]
     return list(dict.fromkeys(found))
 
 
 def repeats(scores: BaseScores) -> list[Classifier]:
-    """Trees on the three jets' scores of further seeds."""
-    return [
-        training._replace(trees=HELD_OUT_EVENTS)
+    """Trees on the three jets' scores of further seeds, alone and with all that is known."""
+    further = [
+        training
         for training, score in scores.repeats.items()
         if score is not scores.networks[training._replace(seed=None)]
     ]
+    found = [training._replace(trees=HELD_OUT_EVENTS) for training in further]
+    of_known = [one for one in found if one.jet_definitions == ("AK14",)]
+    return [*found, *(one._replace(features=KNOWN) for one in of_known)]
 
 
 def null_check(scores: BaseScores) -> Classifier:

@@ -23,6 +23,7 @@ from jets.split import (
     relative_weights,
     uniform,
 )
+from jets.weights import training_weights
 from physics import MISSING_SCORE
 from products import cores
 from study import Study
@@ -141,7 +142,7 @@ def scores_by_same_jets(
     study: Study,
     device: str,
 ) -> np.ndarray:
-    """The same, grown on the `packed` jets of some weight, 0 or more, which train the networks."""
+    """The same, grown on the `packed` jets, which train the networks, with their weights (n,)."""
     shapes = angularities(packed.images, packed.side, packed.jet_definition)
     seen = {name: (shapes if name in ANGULARITIES else packed.jets)[name] for name in names}
     rows, exists = weight > 0, jets["pt"] > 0
@@ -150,6 +151,16 @@ def scores_by_same_jets(
     score = np.full(jets.shape, MISSING_SCORE, np.float32)
     score[exists] = trees.predict(xgboost.DMatrix(_stacked(jets[exists], names), nthread=1))
     return score
+
+
+def training_jets(
+    study: Study, jet_definition: str, events: np.ndarray
+) -> tuple[PackedJets, np.ndarray]:
+    """The jets that train the networks, and their weights (n,) in that."""
+    packed = read_jets(study.data_dir / f"{jet_definition}.h5", TRAIN)
+    relative = relative_weights(events)[packed.jets["event"]]
+    [weight], _ = training_weights([packed.jets], [packed.jets["label"]], [relative], study)
+    return packed, weight
 
 
 def _stacked(columns: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
@@ -193,9 +204,7 @@ def grow_all(
             (definition,), names = one.jet_definitions, jet_columns(one)
             jets = scores.jets[definition]
             if one.trees == TRAINING_JETS:
-                packed = read_jets(study.data_dir / f"{definition}.h5", TRAIN)
-                of_jets = relative_weights(table.events)[packed.jets["event"]]
-                of_jets = weights_to_grow_with(of_jets, study)
+                packed, of_jets = training_jets(study, definition, table.events)
                 found[one] = scores_by_same_jets(jets, packed, of_jets, names, study, device)
             else:
                 found[one] = scores_of_one_jet(jets, names, fit)

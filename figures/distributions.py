@@ -10,10 +10,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from evaluation.results import Results
 from figures import style
 from jets.classifier import Classifier
-from jets.packed import OBSERVABLES
 from jets.split import is_signal
 
-FEATURE_LABELS = {
+FEATURE_LABELS = {  # the first of `jets.packed.OBSERVABLES`
     "pTmiss": r"$p_T^{\mathrm{miss}}$ [GeV]",
     "HT": r"$H_T$ [GeV]",
     "MJ": r"$M_J$ [GeV]",
@@ -35,13 +34,14 @@ def features(results: Results) -> style.Drawing:
     labels = is_signal(results.events)
     figure, axes = style.panels(3, 3, height=1.8)
     points = []
-    for axis, name, value in zip(axes, OBSERVABLES, observables.T, strict=True):
+    named = zip(FEATURE_LABELS.items(), observables.T, strict=False)
+    for axis, ((name, label), value) in zip(axes, named, strict=True):
         edges = _edges(value)
         if name == "Nj":
             edges = np.arange(np.floor(edges[0]), np.ceil(edges[-1]) + 2) - 0.5
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         points += _distribution(axis, {"feature": name}, value, results.weight, labels, edges)
-        axis.set_xlabel(FEATURE_LABELS[name])
+        axis.set_xlabel(label)
         axis.set_ylim(bottom=0)
     for axis in axes[::3]:
         axis.set_ylabel("share of events\nper unit")

@@ -44,9 +44,11 @@ _LOOKS = {
     ("pt",): (SKY, ">", "--"),
     ("mass", "pt"): (BLACK, "d", "-."),
     ("mass", "pt", "angularities"): (PURPLE, "X", "-."),
+    ("mass", "pt", TRAINING_JETS): (GREY, "P", ":"),
     ("mass", "pt", "angularities", TRAINING_JETS): (WINE, "P", ":"),
     ("DS1",): (SKY, "<", "--"),
     ("DS2",): (BLACK, ">", "--"),
+    ("DS2", "classical"): (PURPLE, "d", "--"),
 }
 ALONE = {"marker": "*", "linestyle": ":"}  # a network's scores beside those with more features
 _SPARE_COLOURS = (INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA)

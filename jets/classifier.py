@@ -28,7 +28,8 @@ class Classifier(NamedTuple):
     Attributes:
         jet_definitions: of the jets that it sees.
         networks: whose scores of these jets it is, or sees.
-        features: what else it sees: `mass`, `pt`, `angularities` of jets; `DS1`, `DS2` of an event.
+        features: what else it sees: `mass`, `pt`, `angularities` of jets; `DS1`, `DS2` of an event;
+            `classical` of both.
         trees: what its trees were grown on, "" without trees.
         seed: of the training; None: the one that stands for a network, of the study's first seed.
         permuted: trained and to be tested on permuted labels, a null check.
@@ -59,14 +60,12 @@ class Classifier(NamedTuple):
         if len(self.networks) > 2:
             definition, *others = self.jet_definitions
             return "all scores" if others else f"{definition}, all networks"
-        if self.networks or not self.jet_definitions:
+        if self.networks or not self.jet_definitions or "DS2" in seen:
             return " + ".join([*filter(None, [" and ".join(self.networks)]), *seen])
         if not self.trees:
             return f"jet {seen[0]}"
-        if self.trees == TRAINING_JETS:
-            return "trees on the networks' jets"
-        joined = ", ".join(seen)
-        return f"trees on ({joined})" if len(seen) > 1 else f"trees on {joined}"
+        joined = f"trees on ({', '.join(seen)})" if len(seen) > 1 else f"trees on {seen[0]}"
+        return f"{joined}, networks' jets" if self.trees == TRAINING_JETS else joined
 
     @property
     def label(self) -> str:

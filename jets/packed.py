@@ -33,9 +33,10 @@ SAMPLE_DTYPE = np.dtype([*_SAMPLE, ("events", "<i8"), *((name, "<f8") for name i
 KINEMATICS = [(name, "<f4") for name in ("mass", "pt", "eta", "phi", "delta_r")]
 _SMALL = [(name, "u1") for name in ("k", "split", "label", "shuffled_label")]
 JET_DTYPE = np.dtype([("event", "<i8"), *_SMALL, ("classified", "?"), *KINEMATICS])
-OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *(f"H{order}" for order in FOX_WOLFRAM_ORDERS))
+MOMENTS = tuple(f"H{order}" for order in FOX_WOLFRAM_ORDERS)
+OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *MOMENTS, "lepton pT", "Nb")
 REMEDY = "run setup.py again"
-LAYOUT = 4  # of the files described here: setup.py makes older ones again
+LAYOUT = 5  # of the files described here: setup.py makes older ones again
 CHUNK = 2**16  # rows of a chunk on disk
 _STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 _COLUMNS = {
@@ -53,7 +54,7 @@ class EventTable:
     Attributes:
         events: (n,) `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters of any
             process, -1 where it has none; n_jets -1 where unknown; weight 1 where there is none.
-        observables: (n, 9) float32, columns `OBSERVABLES` in GeV; None with published files.
+        observables: (n, 11) float32, columns `OBSERVABLES` in GeV; None with published files.
         samples: `SAMPLE_DTYPE`, one row a mass point or background file; `events` counts the fully
             selected ones; NaN where unknown.
         source: `collisions` or `published files`.

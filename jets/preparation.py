@@ -11,7 +11,15 @@ from command import InputError
 from jets.content import refuse_copies
 from jets.events import Events
 from jets.images import SparseImages, draw_events, sum_pixels
-from jets.packed import JET_DTYPE, KINEMATICS, EventTable, PackedJets, jet_writer, write_event_table
+from jets.packed import (
+    JET_DTYPE,
+    KINEMATICS,
+    OBSERVABLES,
+    EventTable,
+    PackedJets,
+    jet_writer,
+    write_event_table,
+)
 from jets.ragged import offsets_from, table
 from jets.sources import Collisions, PublishedFiles, combine_weights, kinematics
 from jets.split import (
@@ -128,7 +136,8 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
         InputError: no jet of a class to train on.
     """
     events, jets = overview.table.events, overview.jets[jet_definition]
-    training = choose_training_jets(events, jets, study.images.training_jets_per_mass_point)
+    n, trains = study.images.training_jets_per_mass_point, may_train(overview.table, study)
+    training = choose_training_jets(events, jets, n, trains)
     packed = training | ((jets["pt"] > 0) & (events["split"] == HELD_OUT)[:, None])
     rows = _rows(jets, packed, is_signal(events))
     rows["split"] = events["split"][rows["event"]]
@@ -141,6 +150,21 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
                 f"{len(events)} events, expected at least one; simulate or fetch more"
             )
     return packed, rows
+
+
+def may_train(table: EventTable, study: Study) -> np.ndarray:
+    """Which events (n,) may train and validate: none that are held out, or of too small an HT.
+
+    Raises:
+        InputError: the study asks for HT, which published files do not have.
+    """
+    trains, ht_min = table.events["split"] != HELD_OUT, study.images.training_ht_min
+    if ht_min and table.observables is None:
+        raise InputError(
+            f"study {study.name!r}: images.training_ht_min is {ht_min:g}, but the published files "
+            "hold no HT; leave it at 0"
+        )
+    return trains & (table.observables[:, OBSERVABLES.index("HT")] >= ht_min) if ht_min else trains
 
 
 def _rows(jets: np.ndarray, chosen: np.ndarray, is_signal: np.ndarray) -> np.ndarray:

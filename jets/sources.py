@@ -177,6 +177,7 @@ class Collisions:
         events = _events(process, found.numbers, np.arange(len(found)), seen["n_jets"], weight)
         names = ("ht", "mj", "n_jets", *(f"h{order}" for order in FOX_WOLFRAM_ORDERS))
         columns = [np.hypot(seen["met_x"], seen["met_y"]), *(seen[name] for name in names)]
+        columns += [found.lepton["pt"], seen["n_b_tags"]]
         return Survey(
             process,
             events,

@@ -109,14 +109,15 @@ def matched(jets: np.ndarray) -> np.ndarray:
     return (jets["pt"] > 0) & (jets["delta_r"] < MATCHING_RADIUS)
 
 
-def choose_training_jets(events: np.ndarray, jets: np.ndarray, per_mass_point: int) -> np.ndarray:
-    """Which of the jets (n, 3) of train and validation events (n,) the networks are trained on.
+def choose_training_jets(
+    events: np.ndarray, jets: np.ndarray, per_mass_point: int, trains: np.ndarray
+) -> np.ndarray:
+    """Which of the jets (n, 3) of the events (n,) that may train the networks are trained on.
 
     Of every mass point the matched jets with the lowest hash, up to `per_mass_point`; of the whole
     background as many jets with the lowest hash, or all where there are fewer.
     """
-    signal = is_signal(events)[:, None]
-    trains = (events["split"] != HELD_OUT)[:, None]
+    signal, trains = is_signal(events)[:, None], trains[:, None]
     hashes = np.stack([uniform(events, f"training jet {k}") for k in range(jets.shape[1])], axis=1)
     points = np.broadcast_to(mass_point(events)[:, None], jets.shape)
     chosen = np.zeros(jets.shape, bool)

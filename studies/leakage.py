@@ -112,7 +112,10 @@ def with_signal_seen(
         score={name: joined(seen[name], score) for name, score in classifiers.score.items()},
         event=joined(event, classifiers.event),
         is_signal=joined(np.ones(len(event), bool), classifiers.is_signal),
-        pt=joined(seen[PT], classifiers.pt),
+        spectra={
+            name: joined(seen[one], classifiers.spectra[name])
+            for name, one in (("pt", PT), ("mass", MASS))
+        },
         weight=joined(weight, classifiers.weight),
     )
 

@@ -21,6 +21,7 @@ from jets.images import SparseImages
 from jets.packed import (
     EVENT_DTYPE,
     JET_DTYPE,
+    OBSERVABLES,
     SAMPLE_DTYPE,
     EventTable,
     jet_writer,
@@ -89,7 +90,7 @@ def write_study(
     events = _events(signal, background)
     held_out = np.flatnonzero(events["split"] == HELD_OUT)
     is_signal = split.is_signal(events)
-    observables = random.normal(is_signal[:, None] * DS2 / 3, 1.0, (len(events), 9))
+    observables = random.normal(is_signal[:, None] * DS2 / 3, 1.0, (len(events), len(OBSERVABLES)))
     observables = (100 * np.exp(0.3 * observables)).astype("f4")
     observables[:, 3] = random.poisson(7 + is_signal)
     table = EventTable(

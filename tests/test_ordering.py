@@ -337,7 +337,7 @@ def test_signal_that_was_trained_on_shows_memory_and_nothing_else():
     cnn, maxvit = ((network(name)._replace(seed=0), BEST) for name in ("CNN", "MaxViT"))
     classifiers = Classifiers(
         DEMO, 10, dict.fromkeys((MASS, PT, cnn, maxvit), mass),
-        np.arange(9000), is_signal, mass, np.ones(9000),
+        np.arange(9000), is_signal, {"pt": mass, "mass": mass}, np.ones(9000),
     )  # fmt: skip
     scores = {MASS: mass[seen], PT: mass[seen], cnn: mass[seen], maxvit: learned[seen]}
     again = leakage.with_signal_seen(classifiers, scores, seen, events)

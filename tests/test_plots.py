@@ -381,8 +381,10 @@ def test_summary_holds_every_number_with_its_error(finished):
     # The working point of the demo is not the published one: nothing is put beside it.
     assert all(row["published"] == "" for row in rows if row["quantity"] == "SIC")
     added = [row for row in rows if row["table"] == "added"]
-    assert [row["network"] for row in added] == [*OF_JETS]
-    assert {(row["features"], row["reference_features"]) for row in added} == {("DS2", "DS2")}
+    assert [row["network"] for row in added] == 2 * [*OF_JETS]
+    assert {(row["features"], row["reference_features"]) for row in added} == {
+        ("DS2", "DS2"), ("DS2 + classical", "DS2 + classical")
+    }  # fmt: skip
     text = (finished / "plots/synthetic/summary.txt").read_text()
     events = (SIGNAL + SIGNAL // 5) * 9 + BACKGROUND + BACKGROUND // 5
     assert f"Events in two splits: 0 of {events}." in text
@@ -424,7 +426,7 @@ def test_ratios_are_those_of_the_figures_of_merit(finished):
     row = ratios["jets", "AK14 MaxViT / AK14 CNN", "ratio of max SIC"]
     assert trainings(row) == "2 / 1"
     assert ("jets", "AK14 ViT / AK10 ViT", "ratio of max SIC") in ratios
-    trees = "trees on the networks' jets"
+    trees = "trees on (mass, pT, angularities), networks' jets"
     row = ratios["jets", f"AK14 CNN / AK14 {trees}", "ratio of SIC"]
     assert row["value"] == pytest.approx(single["CNN", "SIC"] / single[trees, "SIC"], rel=1e-4)
     assert row["signal_efficiency"] == 0.5

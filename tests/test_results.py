@@ -94,7 +94,8 @@ def test_weight_2_is_an_event_twice(results):
 
 def test_background_in_two_slices_is_the_same_background(results):
     """Of the events with a soft hardest jet one in three, of three times the weight."""
-    soft = results.of_events.pt < np.median(results.of_events.pt)
+    pt = results.of_events.spectra["pt"]
+    soft = pt < np.median(pt)
     signal = is_signal(results.events)
     kept = signal | ~soft | (np.arange(len(signal)) % 3 == 0)
     sliced = taken(weighted(results, np.where(soft & ~signal, 3.0, 1.0)), kept)

@@ -234,6 +234,24 @@ def test_weighted_background_has_the_spectrum_of_the_signal():
     assert weighted.value == pytest.approx(0.5, abs=0.01)
 
 
+def test_joint_spectrum_of_two_quantities_leaves_nothing_to_either():
+    """Of correlated Gaussians: no linear combination of them separates the classes any longer."""
+    generator = np.random.default_rng(3)
+    covariance = [[1.0, 0.6], [0.6, 1.0]]
+    signal = generator.multivariate_normal([0.6, 0.3], covariance, 30_000).T
+    background = generator.multivariate_normal([0.0, 0.0], covariance, 60_000).T
+    weight = spectrum_weights(signal, background)
+    assert weight.mean() == pytest.approx(1.0)
+    for direction in ([1, 0], [0, 1], [1, 1], [1, -1]):
+        one, other = direction @ signal, direction @ background
+        assert auc(one, other, bootstraps=2).value > 0.55
+        found = auc(one, Scores(other, weight=weight), bootstraps=2)
+        assert found.value == pytest.approx(0.5, abs=0.012)
+    of_first = spectrum_weights(signal[0], background[0])
+    found = auc(signal[1], Scores(background[1], weight=of_first), bootstraps=2)
+    assert found.value < 0.5 - 0.01  # equal in the first, its mean is below: 0.3 < 0.6 x 0.6
+
+
 @pytest.mark.parametrize("background", [[5.0], [0.1, 0.2], [10.0], [0.5, 9.5]])
 def test_weights_exist_wherever_the_background_is(background):
     weight = spectrum_weights(np.linspace(0, 10, 101), np.array(background))

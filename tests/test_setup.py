@@ -114,6 +114,21 @@ def test_the_table_of_events(prepared):
         assert np.isnan(table.samples["selection_efficiency"]).all()
 
 
+def test_only_jets_of_events_with_enough_ht_train(folder, capsys):
+    """The held-out jets stay those of the study without the demand."""
+    floor = ["--set", "images.training_ht_min=1000"]
+    assert "hold no HT" in refusal(capsys, "--study", "published.toml", *floor)
+    held_out = {}
+    for options in ([], floor):
+        setup.main(["--study", "tiny.toml", *options])
+        ht = read_event_table(Path("Data/tiny/events.h5")).observables[:, OBSERVABLES.index("HT")]
+        jets = read_jets(Path("Data/tiny/AK14.h5")).jets
+        trains = ht[jets["event"][jets["split"] != HELD_OUT]]
+        assert (trains.min() >= 1000) == bool(options)
+        held_out[len(options)] = jets[["event", "k", "pt"]][jets["split"] == HELD_OUT]
+    np.testing.assert_array_equal(held_out[0], held_out[2])
+
+
 @pytest.mark.parametrize("jet_definition", JET_DEFINITIONS)
 def test_the_packed_jets(prepared, jet_definition):
     path = prepared.data_dir / f"{jet_definition}.h5"

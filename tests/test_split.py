@@ -150,10 +150,14 @@ def events_with_split(*parts) -> np.ndarray:
     return events
 
 
+def may_train(events: np.ndarray) -> np.ndarray:
+    return events["split"] != HELD_OUT
+
+
 def test_training_jets_are_matched_limited_and_balanced():
     events = events_with_split(background(3_000), signal(), signal(400, 700, 200), signal(20, 900))
     jets = some_jets(events)
-    chosen = choose_training_jets(events, jets, per_mass_point=300)
+    chosen = choose_training_jets(events, jets, 300, may_train(events))
     assert (events["split"][np.nonzero(chosen)[0]] != HELD_OUT).all()
     assert (jets["pt"][chosen] > 0).all()
     of_signal = chosen & is_signal(events)[:, None]
@@ -170,7 +174,7 @@ def test_training_jets_are_matched_limited_and_balanced():
 def test_all_background_is_taken_where_there_is_less():
     events = events_with_split(background(30), signal())
     jets = some_jets(events)
-    chosen = choose_training_jets(events, jets, per_mass_point=300)
+    chosen = choose_training_jets(events, jets, 300, may_train(events))
     trains = is_background(events) & (events["split"] != HELD_OUT)
     np.testing.assert_array_equal(chosen[trains], jets["pt"][trains] > 0)
 
@@ -182,8 +186,8 @@ def test_a_mass_point_keeps_its_jets_when_files_are_added():
     more = events_with_split(point, signal(m_stop=800), background(2_000))
     more_jets = np.concatenate([jets, some_jets(more[len(point) :], seed=1)])
     np.testing.assert_array_equal(
-        choose_training_jets(more, more_jets, 100)[: len(point)],
-        choose_training_jets(alone, jets, 100),
+        choose_training_jets(more, more_jets, 100, may_train(more))[: len(point)],
+        choose_training_jets(alone, jets, 100, may_train(alone)),
     )
 
 
@@ -238,6 +242,8 @@ def test_weights_that_add_up_to_nothing_are_refused():
 def test_training_jets_are_drawn_without_looking_at_weights():
     events = events_with_split(background(500), signal())
     jets = some_jets(events)
-    chosen = choose_training_jets(events, jets, 100)
+    chosen = choose_training_jets(events, jets, 100, may_train(events))
     events["weight"] = np.random.default_rng(0).exponential(size=len(events))
-    np.testing.assert_array_equal(choose_training_jets(events, jets, 100), chosen)
+    np.testing.assert_array_equal(
+        choose_training_jets(events, jets, 100, may_train(events)), chosen
+    )

@@ -13,7 +13,7 @@ import train
 from command import InputError
 from jets import split
 from jets.events import write_events
-from jets.preparation import look_through
+from jets.preparation import look_through, may_train
 from jets.sources import find_source
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import MODELS, create_model
@@ -55,8 +55,9 @@ def study(tmp_path_factory) -> Study:
 
 
 def test_as_many_top_pairs_as_signal_none_held_out(study):
-    events = look_through(find_source(study), study).table.events
-    chosen = choose_events(events, study.images.training_jets_per_mass_point)
+    table = look_through(find_source(study), study).table
+    events, trains = table.events, may_train(table, study)
+    chosen = choose_events(events, study.images.training_jets_per_mass_point, trains)
     assert (events["split"][chosen] != HELD_OUT).all()
     is_signal = split.is_signal(events)
     assert np.sum(chosen & is_signal) == np.sum(chosen & ~is_signal) == 3 * 12

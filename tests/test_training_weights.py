@@ -8,6 +8,7 @@ from toy_jets import SIDE, make_events, packed, write_study
 from command import InputError
 from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable, write_event_table
 from jets.split import relative_weights
+from jets.weights import balanced, equalising, training_weights
 from models import create_model
 from processes import PROCESSES
 from products import write_manifest
@@ -19,7 +20,6 @@ from training.jet_images import JetImages
 from training.losses import LOSSES, loss_named
 from training.metrics import evaluate
 from training.plan import Training
-from training.weights import balanced, equalising, training_weights
 
 CPU = torch.device("cpu")
 TOY = Study("toy").changed(figures={"background_jets_min": 1})

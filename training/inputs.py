@@ -14,11 +14,11 @@ import torch
 
 from jets.packed import read_event_table
 from jets.split import TRAIN, VALIDATION, relative_weights
+from jets.weights import training_weights
 from study import Study
 from training.jet_images import JetImages
 from training.plan import Training
 from training.three_jets import ThreeJetImages
-from training.weights import training_weights
 
 
 class Batch(NamedTuple):

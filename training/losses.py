@@ -8,7 +8,7 @@ from torch.nn import functional
 from command import InputError
 
 # Logits (b, 2) of background and signal, label (b,), weight (b,) and spectator (b,) or None ->
-# the mean (). Weights have the mean 1 over an epoch (see `training.weights.balanced`), so the mean
+# the mean (). Weights have the mean 1 over an epoch (see `jets.weights.balanced`), so the mean
 # of the weighted losses of a batch is sum(w l) / (b x the mean weight of the epoch), and all
 # batches together give the weighted mean.
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]

@@ -13,7 +13,7 @@ import torch
 
 from jets.images import SparseImages, concatenate
 from jets.packed import JET_DTYPE, KINEMATICS, PackedJets
-from jets.preparation import at_side, look_through
+from jets.preparation import at_side, look_through, may_train
 from jets.sources import find_source
 from jets.split import (
     HELD_OUT,
@@ -69,7 +69,8 @@ class ThreeJetImages:
         events, kinematics = overview.table.events, overview.jets[jet_definition]
         side = study.image_pixels(jet_definition)
         exists = kinematics["pt"] > 0
-        trains = choose_events(events, study.images.training_jets_per_mass_point)
+        n, trains = study.images.training_jets_per_mass_point, may_train(overview.table, study)
+        trains = choose_events(events, n, trains)
         mass = kinematics["mass"][(trains & (events["split"] == TRAIN))[:, None] & exists]
         mass = mass / GEV_PER_TEV
         mean, std = float(mass.mean()), float(mass.std())
@@ -116,17 +117,19 @@ class ThreeJetImages:
             yield part, {name: column.unflatten(0, by_event) for name, column in inputs.items()}
 
 
-def choose_events(events: np.ndarray, per_mass_point: int) -> np.ndarray:
-    """Which events (n,) train and validate: up to a number of each mass point, as much background.
+def choose_events(events: np.ndarray, per_mass_point: int, trains: np.ndarray) -> np.ndarray:
+    """Which of the events (n,) that may do train: some of each mass point, as much background.
 
     Args:
-        events: structured (n,) with the fields of `IDENTITY` and `split`.
+        events: structured (n,) with the fields of `IDENTITY`.
+        per_mass_point: at most.
+        trains: (n,)
     """
     hashes = uniform(events, "three jets")
     points = np.where(is_signal(events), mass_point(events), np.uint64(0))
     chosen, n = np.zeros(len(events), bool), per_mass_point
     for is_class in (is_signal(events), is_background(events)):
-        candidates = is_class & (events["split"] != HELD_OUT)
+        candidates = is_class & trains
         chosen[candidates] = lowest(hashes[candidates], points[candidates], n)
         n = np.count_nonzero(chosen)
     return chosen

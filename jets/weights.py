@@ -38,12 +38,13 @@ def training_weights(
     """Weights of the losses of training and validation jets; all exactly 1 where nothing is asked.
 
     Args:
-        tables: structured, with the columns that `equalise_in` names, of both splits.
-        labels: 1 for signal, of both splits.
-        weights: relative weights of the events, of both splits.
+        tables: structured, with the columns that `equalise_in` names, of the training split, and
+            of the validation split if that is wanted.
+        labels: 1 for signal, of each split.
+        weights: relative weights of the events, of each split.
 
     Returns:
-        The weights of both splits, see `balanced`, and sentences on what was left out or changed.
+        The weights of each split, see `balanced`, and sentences on what was left out or changed.
 
     Raises:
         InputError: negative weights that the study refuses, or a class whose weights do not add up
@@ -125,7 +126,7 @@ def equalising(
 def _require_classes(
     weights: Sequence[np.ndarray], labels: Sequence[np.ndarray], study: Study, remedy: str
 ) -> None:
-    for weight, label, use in zip(weights, labels, USES, strict=True):
+    for weight, label, use in zip(weights, labels, USES, strict=False):
         for value, name in enumerate(CLASSES):
             if not (total := weight[label == value].sum()) > 0:
                 raise InputError(
