@@ -105,11 +105,11 @@ def print_inventory(lines: list[tuple]) -> None:
     """A table with one line per background file and stop mass."""
     names = list(JET_DEFINITIONS)
     header = ["sample", "points", f">= {JETS_MIN} jets", "fewer", "weighted", *names, *names]
-    print(f"\n{'':<18}{'events':>12}{'jets':>28}{'matched jets of a mass point':>53}")
+    print(f"\n{'':<22}{'events':>12}{'jets':>28}{'matched jets of a mass point':>53}")
     for line in (header, *lines):
         name, points, selected, fewer, weight, *numbers = map(str, line)
         counts, matched = numbers[: len(names)], numbers[len(names) :]
-        print(f"{name:<13}{points:>7}{selected:>10}{fewer:>7}{weight:>12}", end="")
+        print(f"{name:<17}{points:>7}{selected:>10}{fewer:>7}{weight:>12}", end="")
         print("".join(f"{n:>9}" for n in counts) + "".join(f"{n:>12}" for n in matched).rstrip())
 
 

@@ -5,9 +5,9 @@ Writes  train_data/<sample>/ttbar_<index>.h5 and stop_<m_stop>_<m_neutralino>.h5
         doc/data-format.md), or of what other processes the study asks for: the events that pass
         the preselection of CMS SUS-19-004 with at least five jets (fully selected: seven). With
         --variations instead fully selected top pairs of other showers,
-        train_data/<sample>/<sample>_<variation>/ttbar_0.h5. Chunks on the way lie in chunks/ beside
-        the files; a second call goes on from them, and the files do not depend on the number of
-        workers.
+        train_data/<sample>/<sample>_<variation>/ttbar_0.h5, in slices if the study takes top pairs
+        in slices. Chunks on the way lie in chunks/ beside the files; a second call goes on from
+        them, and the files do not depend on the number of workers.
 Takes   per fully selected event and core 0.5 to 1 s (top pairs) and 0.06 to 0.25 s (stop pairs).
 
     python simulate.py --study demo
@@ -29,7 +29,7 @@ import resource
 from collisions.production import is_complete, samples_of, simulate, take_up
 from command import InputError, run
 from jets.published import write_published
-from processes import VARIATION, of_role
+from processes import PROCESSES, variations_of
 from products import alone, cores
 from study import add_study_options, study_of
 
@@ -52,10 +52,10 @@ def main() -> None:
     parser.add_argument(
         "--variations",
         nargs="+",
-        choices=list(of_role(VARIATION)),
+        choices=list(variations_of(PROCESSES)),
         default=[],
         metavar="NAME",
-        help=f"instead: top pairs of other showers ({', '.join(of_role(VARIATION))})",
+        help=f"instead: top pairs of other showers ({', '.join(variations_of(PROCESSES))})",
     )
     parser.add_argument("--workers", type=int, default=cores(), help="default: all cores")
     parser.add_argument("--tries", type=int, help="events in a chunk (default: some 10 s of them)")
@@ -73,7 +73,14 @@ def main() -> None:
     if options.variations and (options.only or options.no_veto or options.published_layout):
         parser.error("--variations has files of its own: no --only, --no-veto, --published-layout")
     study = study_of(options)
-    names = list(dict.fromkeys(options.variations)) or study.sample.processes
+    varied = variations_of(study.sample.processes)
+    if unknown := [name for name in options.variations if name not in varied]:
+        raise InputError(
+            f"--variations {unknown[0]}: varies no process of study {study.name!r}, which has "
+            f"{', '.join(study.sample.processes)}; leave it out"
+        )
+    parts = [part for name in dict.fromkeys(options.variations) for part in varied[name]]
+    names = [part.name for part in parts] or study.sample.processes
     samples = samples_of(study, names, not options.no_veto, options.tries)
     if options.only:
         known = {sample.name: sample for sample in samples}

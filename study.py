@@ -62,7 +62,7 @@ class SimulationSettings:
     background_events: int = 60_000  # all files of a process together
     signal_loose_share: float = 1.0  # of the events with 5 or 6 jets, how many are kept
     background_loose_share: float = 1.0
-    variation_events: int = 5_000  # of each variation
+    variation_events: int = 5_000  # of each variation, or of each of its slices
     # process -> events, where it is another number; such as of a slice with a tail of interest
     events_of: dict[str, int] = field(default_factory=dict)
 
@@ -235,12 +235,12 @@ class Study:
         return list(itertools.product(*self.axes_of(process)))
 
     def folder_of(self, process: Process) -> Path:
-        """Where its files lie; those of a variation in `train_data/<sample>/<sample>_<name>/`.
+        """Where its files lie; of a variation, `train_data/<sample>/<sample>_<variation>/`.
 
         The seeds follow from the name of that folder, so it names the sample and the variation.
         """
         if process.role == VARIATION:
-            return self.sample_dir / f"{self.sample_dir.name}_{process.name}"
+            return self.sample_dir / f"{self.sample_dir.name}_{process.variation}"
         return self.sample_dir
 
     @property
@@ -253,8 +253,8 @@ class Study:
         ]
 
     def variation_files(self, process: Process) -> list[Path]:
-        """The files of a variation that are there."""
-        return sorted(self.folder_of(process).glob("[!.]*.h5"))
+        """The files of a process of a variation that are there."""
+        return sorted(self.folder_of(process).glob(f"{process.varies}_[0-9]*.h5"))
 
     @property
     def data_dir(self) -> Path:

@@ -92,6 +92,11 @@ class Exclusion:
         return (status == ABOVE_GRID) * 1 - (status == BELOW_GRID) * 1
 
     @property
+    def loosened(self) -> np.ndarray:
+        """(q,) how many cuts were loosened to keep enough background, of all stop masses."""
+        return np.array([sum(bool(cut) and cut.is_loosened for cut in row) for row in self.cuts])
+
+    @property
     def ends(self) -> tuple[float, float]:
         """GeV, of the grid of stop masses."""
         return self.stop_mass[0], self.stop_mass[-1]

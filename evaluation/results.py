@@ -12,7 +12,7 @@ from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import EventTable, read_event_table
 from jets.scores import BaseScores, TreeScores, read_scores, read_trees
 from jets.split import is_signal, is_variation, relative_weights
-from processes import BACKGROUND, PROCESSES, VARIATION, numbered, of_role
+from processes import BACKGROUND, PROCESSES, numbered, of_role, variations_of
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, effective_count, poisson_counts
 from sensitivity.reweighting import spectrum_weights
@@ -131,7 +131,8 @@ class Results:
     Attributes:
         table: every event that was read.
         scores, trees: of the held-out events.
-        varied: variation of a background -> scores of its events by the trees over events.
+        varied: variation of backgrounds -> scores of its events, of all its slices, by the trees
+            over events.
         left_out: fit -> reason, as step 4 recorded it.
     """
 
@@ -281,8 +282,8 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
     process = table.events["process"][scores.event]
     varied = {
         name: trees.take(rows)
-        for name, variation in of_role(VARIATION).items()
-        if variation.varies in of_role(BACKGROUND) and (rows := process == variation.number).any()
+        for name, parts in variations_of(of_role(BACKGROUND)).items()
+        if (rows := np.isin(process, [part.number for part in parts])).any()
     }
     nominal = ~is_variation(table.events[scores.event])
     return Results(study, table, scores.take(nominal), trees.take(nominal), varied, left_out)

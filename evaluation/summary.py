@@ -32,7 +32,7 @@ from jets.classifier import Classifier
 from jets.packed import read_jet_table
 from jets.split import events_in_two_splits, relative_weights
 from physics import BACKGROUND_UNCERTAINTY
-from processes import PROCESSES
+from processes import PROCESSES, variations_of
 from sensitivity.bootstrap import Estimate, effective_count, is_fewer, printed_count
 from sensitivity.exclusion import ABOVE_GRID, BELOW_GRID, EXCLUSION_LEVEL, INSIDE
 from sensitivity.sic import SICPoint, efficiency_interval, ratio_of_means
@@ -214,6 +214,10 @@ def _modelling(summary: Summary, results: Results) -> None:
     if not results.varied or is_fewer(classifiers.effective_background, classifiers.background_min):
         return  # in the second case no cut can be placed; `exclusions` says so
     number = results.events["process"]
+    varied = {
+        variation: np.isin(number, [PROCESSES[part.varies].number for part in parts])
+        for variation, parts in variations_of(PROCESSES).items()
+    }
     for one in classifiers.score:
         cut = classifiers.cut_at(one)
         error = np.std(cut.resampled_background_efficiency, ddof=1)
@@ -223,8 +227,7 @@ def _modelling(summary: Summary, results: Results) -> None:
             effective_background=cut.effective_background,
         )  # fmt: skip
         for variation, trees in results.varied.items():
-            varied = number == PROCESSES[PROCESSES[variation].varies].number
-            nominal = classifiers.background_efficiency(one, cut.threshold, varied)
+            nominal = classifiers.background_efficiency(one, cut.threshold, varied[variation])
             if not nominal.value > 0:  # what passes is of other backgrounds
                 continue
             weight = relative_weights(results.table.events[trees.event])
@@ -234,6 +237,12 @@ def _modelling(summary: Summary, results: Results) -> None:
             low, high = np.divide(efficiency_interval(share, effective, of_all), nominal.value)
             ratio = share / nominal.value
             spread = ratio * nominal.error / nominal.value
+            if effective:
+                # Var(share) / share^2 = (1 - 2 share) / effective + 1 / of_all, the interval has
+                # (1 - share) / effective: the rest is 0 unless what passes has other weights.
+                mean, of_passing = (w @ weight / w.sum() for w in (weight, passing))
+                rest = max(mean - of_passing, 0.0) / weight.sum()
+                spread = np.hypot(spread, ratio * np.sqrt(rest))
             below, above = np.hypot(ratio - low, spread), np.hypot(high - ratio, spread)
             summary.add(
                 "modelling", one, "shift of eps_B", np.add(ratio - 1, (0.0, -below, above)),

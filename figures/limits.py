@@ -129,10 +129,11 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
     points = []
     for one, shift in zip(found, shifts, strict=True):
         look, x = (style.look(one.classifier), one.classifier.words), one.neutralino_mass + shift
-        style.measured(upper, x, one.interval, *look, one.limit)
+        style.measured(upper, x, one.interval, *look, one.limit, one.loosened > 0)
         gained, gain_sign = gain_over(one, reference)
         if one is not reference:
-            style.measured(lower, x, gained, *look, gain_sign)
+            of_either = one.loosened + reference.loosened > 0
+            style.measured(lower, x, gained, *look, gain_sign, of_either)
         kinds = np.array(["measured", "lower limit", "upper limit"])[gain_sign]
         cuts = [[cut for cut in row if cut] for row in one.cuts]
         mass, low, high = one.interval
@@ -145,7 +146,7 @@ def gain(found: Sequence[Exclusion]) -> style.Drawing:
                 "gain_interpolation": one.interpolation - reference.interpolation,
                 "gain_is": np.where(np.isfinite(gained[0]), kinds, "undefined"),
                 "background_events": [min(cut.effective_background for cut in c) for c in cuts],
-                "loosened_cuts": [sum(cut.is_loosened for cut in c) for c in cuts],
+                "loosened_cuts": one.loosened,
             }
         )  # fmt: skip
     upper.set_ylabel(f"excluded {style.STOP_MASS} [GeV]")
@@ -177,8 +178,9 @@ def _gain_note(points: Sequence[dict]) -> str:
         note += " Points are shifted sideways."
     if {point["status"] for point in points} - {INSIDE}:
         note += "\nOpen arrows: limits, where the grid of stop masses ends."
-    loosened = sorted({p["neutralino_mass"] for p in points if p["loosened_cuts"]})
-    if loosened:
-        at = f"{style.NEUTRALINO_MASS} = {', '.join(f'{mass:g}' for mass in loosened)} GeV"
-        note += f"\nToo little background, cuts loosened: {at}."
+    if any(point["loosened_cuts"] for point in points):
+        note += (
+            "\nOpen symbols without an arrow: a cut (in a gain, of either classifier) was loosened "
+            "to keep enough background."
+        )
     return note

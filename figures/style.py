@@ -186,6 +186,7 @@ def measured(
     look: Mapping[str, object],
     label: str,
     limit: np.ndarray | None = None,
+    is_apart: np.ndarray | bool = False,
 ) -> None:
     """Points of a classifier with their error bars, and open arrows where they are limits.
 
@@ -195,6 +196,7 @@ def measured(
         x, interval: (m,) and (3, m) value, lower and upper end; NaN is not drawn.
         look, label: of the classifier, its name in the legend.
         limit: (m,) 1 where the value is a lower limit, -1 an upper limit, 0 where it is measured.
+        is_apart: (m,) which points that are measured have open symbols too.
     """
     limit = np.zeros(len(x), int) if limit is None else limit
     value, low, high = interval
@@ -202,9 +204,11 @@ def measured(
     axis.plot(x, known, **look | {"marker": "", "linewidth": 0.7, "alpha": 0.6})
     points = look | {"linestyle": "", "elinewidth": 0.9}
     axis.errorbar(x, known, [known - low, high - known], **points, label=label)
+    is_open = (limit != 0) | is_apart
+    above = {"linestyle": "", "markerfacecolor": "white", "zorder": 3}  # the filled symbols
+    axis.plot(x[is_open], value[is_open], **look | above)
     for sign in (1, -1):
         at = limit == sign
-        axis.plot(x[at], value[at], **look | {"linestyle": ""}, markerfacecolor="white")
         for position, end in zip(x[at], value[at], strict=True):
             arrow = {"arrowstyle": "<|-", "color": look["color"], "fill": False}
             axis.annotate(

@@ -24,12 +24,23 @@ from jets.ragged import events_of, table
 from jets.reader_process import ReaderProcess
 from jets.split import IDENTITY
 from physics import FOX_WOLFRAM_ORDERS, JET_DEFINITIONS, JETS_PER_EVENT
-from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, Process, of_role, parsed
+from processes import (
+    BACKGROUND,
+    PROCESSES,
+    SIGNAL,
+    VARIATION,
+    Process,
+    of_role,
+    parsed,
+    variations_of,
+)
 from processes.stop import STOP
 from study import Study
 
 UNKNOWN = -1  # number of jets of a published event
 SAME_CROSS_SECTION = 0.05  # relative; the generator's own fluctuates from file to file
+PART_OF_VARIATION = "of {0} without its {1}; make them with simulate.py --variations {0}"
+NOT_VARIED = "of {0}, but not of the processes that study {1.name!r} asks for"
 NOT_ASKED = (
     "that study {0.name!r} does not ask for (its masses, background_files = "
     "{0.sample.background_files})"
@@ -82,7 +93,7 @@ def combine_weights(surveys: Sequence[Survey]) -> list[str]:
     mixtures, samples = defaultdict(list), defaultdict(list)
     for survey in surveys:
         process = survey.process
-        mixtures[BACKGROUND if process.role == BACKGROUND else process].append(survey)
+        mixtures[process.mixture].append(survey)
         masses = survey.events[["m_stop", "m_neutralino"]][:1].tolist()
         samples[process, survey.slice, *masses].append(survey)
     for parts in mixtures.values():
@@ -152,9 +163,17 @@ class Collisions:
             reasons[_why_not(path, study)].append(path)
         self.samples, self.left_out = reasons.pop("", []), reasons
         self._variation: dict[Path, Process] = {}
-        for process in of_role(VARIATION).values() if self.samples else ():
-            if process.varies in study.sample.processes:
-                self._variation |= dict.fromkeys(study.variation_files(process), process)
+        asked = variations_of(study.sample.processes if self.samples else ())
+        for variation, parts in asked.items():
+            files = {path: part for part in parts for path in study.variation_files(part)}
+            others = set(study.folder_of(parts[0]).glob("[!.]*.h5")) - files.keys()
+            if others:
+                reasons[NOT_VARIED.format(variation, study)] = sorted(others)
+            missing = [part.varies for part in parts if part not in files.values()]
+            if files and missing:
+                reasons[PART_OF_VARIATION.format(variation, " and ".join(missing))] = [*files]
+            else:
+                self._variation |= files
         self.samples += self._variation
         self.paths = self.samples
 
@@ -168,10 +187,10 @@ class Collisions:
             remedy = ", which is there too; remove one" if is_copy else "; give it that name again"
             raise InputError(f"{path}: holds the events of {name}{remedy}")
         selected = found.fully_selected
-        if process.role == VARIATION and not (found.process == process.varies and selected.all()):
+        if process.role == VARIATION and not selected.all():
             raise InputError(
-                f"{path}: {np.sum(~selected)} events of {found.process} with 5 or 6 jets, expected "
-                f"0 of {process.varies}; make it with simulate.py --variations {process.name}"
+                f"{path}: {np.sum(~selected)} events with 5 or 6 jets, expected 0 in a variation; "
+                f"make it with simulate.py --variations {process.variation}"
             )
         seen, weight = found.observables, 1 if found.weight is None else found.weight
         events = _events(process, found.numbers, np.arange(len(found)), seen["n_jets"], weight)

@@ -12,7 +12,7 @@ import numpy as np
 
 from command import InputError
 from physics import MATCHING_RADIUS
-from processes import BACKGROUND, SIGNAL, VARIATION, numbered, of_role
+from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, numbered, of_role
 from study import Study
 
 IDENTITY = ("process", "m_stop", "m_neutralino", "index", "row")
@@ -136,14 +136,18 @@ def mass_point(events: np.ndarray) -> np.ndarray:
 
 
 def relative_weights(events: np.ndarray) -> np.ndarray:
-    """Weights (n,) over their mean, in each mass point of a signal and in all backgrounds together.
+    """Weights (n,) over their mean, in each mass point, in all backgrounds, and in each variation.
 
-    The mass points are alternatives, the backgrounds a mixture. Exactly 1 where all are equal.
+    The mass points of a signal are alternatives; the backgrounds together are a mixture, and so are
+    the slices of a variation. Exactly 1 where all are equal.
 
     Raises:
         InputError: weights that do not add up to more than 0.
     """
-    group = np.where(is_background(events), np.uint64(0), mass_point(events))
+    group = mass_point(events)
+    mixtures = [process.mixture for process in PROCESSES.values()]
+    for process in of_role(BACKGROUND, VARIATION).values():
+        group[events["process"] == process.number] = mixtures.index(process.mixture)
     _, first, number = np.unique(group, return_index=True, return_inverse=True)
     largest = np.zeros(len(first))
     np.maximum.at(largest, number, np.abs(events["weight"]))
@@ -152,7 +156,7 @@ def relative_weights(events: np.ndarray) -> np.ndarray:
     if not (mean > 0).all():
         bad = number == np.argmin(mean > 0)
         event = events[bad][0]
-        of = "background" if is_background(event) else numbered(event["process"]).name
+        of = numbered(event["process"]).mixture
         raise InputError(
             f"the weights of {np.count_nonzero(bad)} {of} events (m_stop {event['m_stop']}, "
             f"m_neutralino {event['m_neutralino']}) add up to {events['weight'][bad].sum():g}, "

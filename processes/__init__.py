@@ -9,7 +9,7 @@ import importlib
 import math
 import pkgutil
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Process:
         settings: parameters -> lines for `Pythia.readString`, beams aside.
         truth: PDG ids of the particles whose last copies are kept, and how many daughters of each.
         varies: the process of which this is a variation; its files have that process's name.
+        variation: in which it does; slices share it, and it is in the name of their folder.
         parameters: names of up to two whole numbers.
         values: of each parameter, those that are simulated; a study states its own of `STATED`.
         spectrum: parameters -> an SLHA file's text, None if Pythia needs none.
@@ -68,6 +69,7 @@ class Process:
     settings: Callable[..., tuple[str, ...]]
     truth: tuple[tuple[int, int], ...] = ()
     varies: str = ""
+    variation: str = ""
     parameters: tuple[str, ...] = ()
     values: tuple[Sequence[int], ...] = ()
     spectrum: Callable[..., str] | None = None
@@ -86,10 +88,12 @@ class Process:
     def __post_init__(self) -> None:
         kept = {pdg_id for pdg_id, _ in self.truth}
         stated = len(self.values) == len(self.parameters)
+        varied = self.role == VARIATION
         for good, rule in (
             (re.fullmatch(r"[A-Za-z]\w*(?<!_\d)", self.name), "is a word that ends in no number"),
             (self.role in ROLES, f"has one of the roles {', '.join(ROLES)}"),
-            ((self.role == VARIATION) == bool(self.varies), "names what it varies if a variation"),
+            (varied == bool(self.varies), "names what it varies if a variation"),
+            (varied == bool(self.variation), "names its variation if it has that role"),
             (len(self.parameters) <= PARAMETERS_MAX, f"has up to {PARAMETERS_MAX} parameters"),
             (set(self.parameters) <= {*STATED} or stated, "states the values of its parameters"),
             (set(self.matches) <= kept, "keeps the truth that its jets are matched to"),
@@ -108,6 +112,15 @@ class Process:
         if self.name in _FIRST:
             return _FIRST.index(self.name)
         return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=4).digest()) >> 1
+
+    @property
+    def mixture(self) -> str:
+        """What its events add up with: all backgrounds, all parts of a variation, or its own only.
+
+        >>> PROCESSES["ttbar_soft"].mixture, PROCESSES["half_scale_soft"].mixture
+        ('background', 'half_scale')
+        """
+        return BACKGROUND if self.role == BACKGROUND else self.variation or self.name
 
     def sample_name(self, *numbers: int) -> str:
         """The name of one file, without its suffix.
@@ -139,6 +152,19 @@ def of_role(*roles: str) -> dict[str, Process]:
     (True, False)
     """
     return {name: process for name, process in PROCESSES.items() if process.role in roles}
+
+
+def variations_of(names: Container[str]) -> dict[str, list[Process]]:
+    """Variation -> its parts that vary one of these processes: slices add up, as of the nominal.
+
+    >>> [part.name for part in variations_of(["ttbar_soft", "ttbar_hard", "stop"])["half_scale"]]
+    ['half_scale_soft', 'half_scale_hard']
+    """
+    found: dict[str, list[Process]] = {}
+    for process in of_role(VARIATION).values():
+        if process.varies in names:
+            found.setdefault(process.variation, []).append(process)
+    return found
 
 
 def numbered(number: int) -> Process:

@@ -27,7 +27,7 @@ from evaluation.pages import Rows, environment, show
 from evaluation.table import LEVELS, SIGNAL_PT, cell, column, label, pivot, trainings
 from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Key
 from jets.events import read_events
-from processes import VARIATION, of_role
+from processes import PROCESSES, variations_of
 from products import fingerprint, read_csv, read_manifest, write_csv
 from studies.pages import PAGE, call_with, options_of, page_of
 from study import PRESETS, Study, load_study
@@ -37,7 +37,7 @@ from training.learner import choose_device
 DEFINITION = "AK14"  # that the claims are about
 STEPS = {
     "simulate": ["simulate.py"],
-    "variations": ["simulate.py", "--variations", *of_role(VARIATION)],
+    "variations": ["simulate.py", "--variations", *variations_of(PROCESSES)],
     "setup": ["setup.py"],
     "train": ["train.py", "--all"],
     "predict": ["predict_base_model_mass.py"],
@@ -56,7 +56,8 @@ def sample(study: Study) -> Rows:
     The cut flow is of events and, beside it, of the generator's weights.
     """
     rows = []
-    folders = [study.sample_dir, *map(study.folder_of, of_role(VARIATION).values())]
+    varied = variations_of(study.sample.processes).values()
+    folders = [study.sample_dir, *(study.folder_of(parts[0]) for parts in varied)]
     for path in (path for folder in folders for path in sorted(folder.glob("[!.]*.h5"))):
         events = read_events(path)
         stated, chunks = events.attributes, json.loads(events.attributes["chunks"])

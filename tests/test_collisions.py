@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from processes import VARIATION, Process, every, of_role
+from processes import PROCESSES, Process, every, variations_of
 from processes.stop import NEUTRALINO, STOP, STOP_JETS, cross_section
 from processes.ttbar import TTBAR, TTBAR_HARD, TTBAR_SOFT
 
@@ -148,6 +148,18 @@ def test_slices_add_up_to_the_inclusive_process():
     assert abs(share - 0.0486) < 4 * np.sqrt(0.0486 / tries)  # of the hard slice
 
 
+def test_slices_of_another_shower_add_up_too():
+    """A power shower is hard more often; what its soft slice has not is in the other."""
+    found = []
+    for process in variations_of(["ttbar_soft", "ttbar_hard"])["power_shower"]:
+        batch = generate(dataclasses.replace(process, veto_below=1e9), (), 600, seed=40)
+        _, wanted, of_slice, _ = batch.weighted_cut_flow.values()
+        found.append(of_slice / wanted)
+    sigma = np.sqrt(found[1] * (1 - found[1]) / 600)
+    assert abs(sum(found) - 1) < 4 * np.sqrt(2) * sigma
+    assert found[1] - 0.0486 > 4 * sigma
+
+
 def test_forced_decays_are_weighted_as_often_as_they_are_made():
     batches = [generate(TTBAR_HARD, (), 3_000, seed=8, veto=False, turn=turn) for turn in range(2)]
     for batch, charge in zip(batches, (1, -1), strict=True):
@@ -237,7 +249,7 @@ def test_each_shower_is_another_one():
         return (of_one.mean() - of_other.mean()) / np.sqrt(variance)
 
     number, ht = partons(TTBAR)
-    showers = {name: partons(process) for name, process in of_role(VARIATION).items()}
+    showers = {name: partons(PROCESSES[name]) for name in variations_of(["ttbar"])}
     assert (
         above(showers["half_scale"][0], number) > 5 > -5 > above(showers["double_scale"][0], number)
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import norm
 from synthetic_study import (
     DS2,
@@ -42,6 +42,7 @@ from jets.images import dense
 from jets.packed import read_jets
 from jets.split import HELD_OUT, events_in_two_splits, is_signal
 from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
+from processes import variations_of
 from processes.stop import cross_section
 from products import write_csv
 from study import load_study
@@ -283,6 +284,31 @@ def test_gain_is_the_difference_and_a_limit_where_a_mass_is_one(finished):
             assert row["gain_low"] <= row["gain"] <= row["gain_high"]
 
 
+def test_a_point_of_loosened_cuts_has_an_open_symbol(results):
+    """At 100 GeV of the first classifier, at 500 GeV of the reference: both in their gain."""
+    found = exclusions.exclusions(results)[-2:]
+    for one, loosened in zip(found, ([1, 0, 0], [0, 0, 1]), strict=True):
+        for cut, is_loosened in zip(one.cuts.T, [loosened, [0, 0, 0], [0, 0, 0]], strict=True):
+            cut[:] = [
+                dataclasses.replace(old, is_loosened=bool(new))
+                for old, new in zip(cut, is_loosened, strict=True)
+            ]
+    drawing = limits.gain(found)
+    assert [point["loosened_cuts"] for point in drawing.points] == [1, 0, 0, 0, 0, 1]
+    assert "Open symbols without an arrow" in drawing.figure.get_suptitle()
+    expected = [
+        {p["drawn_at"] for p in drawing.points if p["loosened_cuts"] or p["status"] != "inside"},
+        {
+            p["drawn_at"]
+            for p in drawing.points[:3]
+            if p["neutralino_mass"] != 300 or p["gain_is"] != "measured"
+        },
+    ]
+    for axis, of_axis in zip(drawing.figure.axes, expected, strict=True):
+        lines = (line for line in axis.lines if line.get_markerfacecolor() == "white")
+        assert {x for line in lines for x in line.get_xdata()} == of_axis
+
+
 def test_a_gain_that_nothing_measures_is_called_undefined(results):
     found = [
         dataclasses.replace(one, selection_efficiency=1e-4 * one.selection_efficiency)
@@ -485,6 +511,49 @@ def test_another_shower_is_compared_with_the_process_that_it_varies(results):
     assert abs(eps_b["value"] - expected) < 4 * (eps_b["high"] - eps_b["value"])
     below, above = (abs(shift[name] - shift["value"]) for name in ("low", "high"))
     assert -3 * above < shift["value"] < 3 * below
+
+
+def test_slices_of_another_shower_are_one_mixture(results):
+    """Of 95 % of the yield (60 events) next to nothing passes, of 5 % (4,000 events) the most.
+
+    Var(eps_B) = sum_i w_i^2 n_i (p_i (1 - 2 eps_B) + eps_B^2) / (sum_i w_i n_i)^2 over slices i.
+    """
+    random = np.random.default_rng(7)
+    n, distance = np.array([60, 4_000]), np.array([-3.0, 2.0])
+    weight = np.array([0.95, 0.05]) / n
+    parts = variations_of(["ttbar_soft", "ttbar_hard"])["half_scale"]
+    events = np.zeros(n.sum(), results.table.events.dtype)
+    events["process"] = np.repeat([part.number for part in parts], n)
+    events["weight"] = 1e-3 * np.repeat(weight, n)
+    rows = np.arange(n.sum())
+    varied = dataclasses.replace(
+        results.trees.take(np.zeros(len(rows), int)),
+        event=len(results.table.events) + rows,
+        fits={ON_DS2: expit(random.normal(np.repeat(distance, n), 1.0))},
+    )
+    every = np.concatenate([results.table.events, events])
+    found = dataclasses.replace(
+        results,
+        table=dataclasses.replace(results.table, events=every),
+        trees=dataclasses.replace(results.trees, fits={ON_DS2: results.trees.fits[ON_DS2]}),
+        varied={"half_scale": varied},
+    )
+    summary = Summary()
+    _modelling(summary, found)
+    of_all, shift = summary.rows
+    cut = found.of_events.cut_at(ON_DS2)
+    nominal = found.of_events.background_efficiency(ON_DS2, cut.threshold, ~is_signal(found.events))
+    p = norm.sf(logit(cut.threshold) - distance)
+    eps_b = (weight * n) @ p
+    variance = (weight**2 * n) @ (p * (1 - 2 * eps_b) + eps_b**2)
+    error = eps_b / nominal.value * np.hypot(nominal.error / nominal.value, variance**0.5 / eps_b)
+    assert of_all["value"] == pytest.approx(nominal.value)
+    assert shift["variation"] == "half_scale"
+    assert abs(shift["value"] - (eps_b / nominal.value - 1)) < 3 * error
+    assert (shift["high"] - shift["low"]) / 2 == pytest.approx(error, rel=0.15)
+    passing = np.repeat(weight, n) * (varied.fits[ON_DS2] >= cut.threshold)
+    expected = passing.sum() ** 2 / (passing**2).sum()
+    assert shift["effective_background"] == pytest.approx(expected)
 
 
 def test_auc_of_the_summary_is_the_closed_form(finished):

@@ -20,6 +20,7 @@ import predict_base_model_mass
 import processes
 import setup
 import train
+from collisions.production import samples_of
 from command import InputError
 from evaluation.results import read_results
 from jets.events import Events, read_events, write_events
@@ -28,7 +29,7 @@ from jets.preparation import choose, look_through
 from jets.sources import find_source, missing_samples
 from jets.split import HELD_OUT, is_background, is_signal
 from plots import AGAINST_MASS
-from processes import PROCESSES, Process, discovered, of_role
+from processes import PROCESSES, Process, discovered, of_role, variations_of
 from processes.ttbar import TTBAR
 from study import PRESETS, load_study
 
@@ -185,6 +186,7 @@ def test_numbers_never_change():
         ({"name": "my process"}, "is a word"),
         ({"role": "data"}, "roles"),
         ({"role": "variation"}, "names what it varies"),
+        ({"role": "variation", "varies": "ttbar"}, "names its variation"),
         ({"role": "signal"}, "what jets of signal match"),
         ({"matches": (25,)}, "keeps the truth"),
         ({"parameters": ("a", "b", "c"), "values": ((1,),) * 3}, "up to 2 parameters"),
@@ -194,6 +196,25 @@ def test_numbers_never_change():
 def test_a_process_says_what_is_needed_of_it(changes, rule):
     with pytest.raises(ValueError, match=rule):
         dataclasses.replace(TTBAR, **{"name": "mine"} | changes)
+
+
+def test_variations_are_made_of_what_a_study_takes():
+    """Inclusively or in slices, each with its number of events, and as they have ever been."""
+    demo = PRESETS["demo"]
+    [inclusive] = samples_of(demo, [part.name for part in variations_of(["ttbar"])["half_scale"]])
+    assert str(inclusive.path) == "train_data/demo/demo_half_scale/ttbar_0.h5"
+    assert [inclusive.seed(chunk) for chunk in range(2)] == [603118632, 561186422]
+    assert inclusive.settings()["process"] == "ttbar"
+    study = demo.changed(simulation={"events_of": {"half_scale_hard": 3_000}})
+    slices = variations_of(["ttbar_soft", "ttbar_hard"])["half_scale"]
+    samples = samples_of(study, [part.name for part in slices])
+    for sample, part, target in zip(samples, slices, (5_000, 3_000), strict=True):
+        assert sample.path == inclusive.path.with_name(f"{part.varies}_0.h5")
+        assert (sample.target, sample.loose_share) == (target, 0)
+        nominal = dataclasses.replace(sample, process=part.varies).settings()
+        changed = {key for key, value in sample.settings().items() if value != nominal[key]}
+        assert changed == {"pythia_settings"}
+    assert len({sample.seed(0) for sample in (inclusive, *samples)}) == 3
 
 
 def test_parameters_of_its_own_are_in_names_and_identity():

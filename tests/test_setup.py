@@ -31,8 +31,17 @@ from jets.packed import (
 )
 from jets.published import write_published
 from jets.sources import Collisions
-from jets.split import HELD_OUT, TRAIN, VALIDATION, is_background, is_signal, uniform
+from jets.split import (
+    HELD_OUT,
+    TRAIN,
+    VALIDATION,
+    is_background,
+    is_signal,
+    is_variation,
+    uniform,
+)
 from physics import JET_DEFINITIONS, LUMINOSITY
+from processes import PROCESSES
 from study import PRESETS, load_study
 
 STUDY = """
@@ -563,6 +572,39 @@ def test_slices_of_one_cross_section_say_so_and_ones_are_no_weights(folder, caps
     setup.main(["--study", "tiny.toml"])
     assert (read_event_table(Path("Data/tiny/events.h5")).events["weight"] == 1).all()
     assert read_training_sha256(Path("Data/tiny/AK14.h5")) == digest  # equal weights, too
+
+
+def test_a_variation_is_read_with_all_its_slices_or_not_at_all(folder, capsys):
+    """900 tries of the soft slice, 4,000 of the hard one: each event has the weight of its own."""
+    varied = COLLISIONS / "tiny_half_scale"
+    for number, (name, n) in enumerate({"ttbar_soft": 900, "ttbar_hard": 4_000}.items()):
+        for place, seed in (COLLISIONS, number), (varied, 7 + number):
+            events = toy_events(60, index=0, seed=seed)
+            facts = {"process": name, "generated": n, "normalised_to_pb": 832.0}
+            weight = np.full(60, 832e3 * LUMINOSITY / n)
+            attributes = events.attributes | facts
+            changed = dataclasses.replace(events, attributes=attributes, weight=weight)
+            write_events(place / f"{name}_0.h5", changed)
+    processes = "sample.processes=['ttbar_soft', 'ttbar_hard', 'stop']"
+    sliced = ["--study", "tiny.toml", "--set", processes]
+    setup.main(sliced)
+    said = capsys.readouterr().out
+    assert "of half_scale" not in said and "half_scale_hard" in said
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    for name in ("ttbar_soft", "half_scale_soft"):
+        soft, hard = (
+            events[events["process"] == PROCESSES[part].number]["weight"]
+            for part in (name, name.replace("soft", "hard"))
+        )
+        assert len(soft) == len(hard) == 60
+        np.testing.assert_allclose(soft / hard, 4_000 / 900, rtol=1e-12)
+    setup.main(["--study", "tiny.toml"])  # which has the inclusive process
+    assert "left out: 2 files of half_scale, but not of the processes" in capsys.readouterr().out
+    (varied / "ttbar_hard_0.h5").unlink()
+    setup.main(sliced)
+    assert "left out: 1 file of half_scale without its ttbar_hard" in capsys.readouterr().out
+    events = read_event_table(Path("Data/tiny/events.h5")).events
+    assert not is_variation(events).any()
 
 
 def test_another_weight_of_an_event_is_another_training(folder):

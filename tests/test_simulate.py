@@ -204,6 +204,28 @@ def test_an_unknown_file_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_variations_are_of_the_slices_that_a_study_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = []
+    monkeypatch.setattr(simulate, "simulate", lambda samples, workers: begun.extend(samples))
+    call = ["simulate.py", "--variations", "double_scale", "power_shower", "--study"]
+    for processes, expected in (
+        (["ttbar", "stop"], ["double_scale", "power_shower"]),
+        (
+            ["ttbar_soft", "ttbar_hard", "ttbar_jets", "stop"],
+            ["double_scale_soft", "double_scale_hard", "power_shower_soft", "power_shower_hard"],
+        ),
+    ):
+        begun.clear()
+        (tmp_path / "mine.toml").write_text(f'base = "demo"\nprocesses = {processes}')
+        monkeypatch.setattr(sys, "argv", [*call, "mine.toml"])
+        simulate.main()
+        assert [sample.process for sample in begun] == expected
+    (tmp_path / "mine.toml").write_text('base = "demo"\nprocesses = ["ttbar_jets", "stop"]')
+    with pytest.raises(InputError, match="--variations double_scale: varies no process of study"):
+        simulate.main()
+
+
 def test_a_stop_too_light_for_its_decay_is_refused():
     study = Study("closed").changed(sample={"stop_masses": (700,), "neutralino_masses": (500, 600)})
     with pytest.raises(InputError, match="700 GeV cannot decay to a top and a neutralino of 600"):

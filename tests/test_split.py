@@ -232,6 +232,29 @@ def test_mass_points_are_alternatives_and_backgrounds_a_mixture(monkeypatch):
     np.testing.assert_array_equal(relative_weights(events), relative)
 
 
+def test_slices_of_a_variation_are_a_mixture_of_their_own():
+    """Each shower by itself, beside the backgrounds; an inclusive one as if it were alone."""
+    mixtures = {
+        "half_scale": ["half_scale_soft", "half_scale_hard"],
+        "double_scale": ["double_scale_soft", "double_scale_hard"],
+        "power_shower": ["power_shower"],
+        "background": ["ttbar_soft", "ttbar_hard"],
+    }
+    names = np.repeat([part for parts in mixtures.values() for part in parts], 100)
+    events = background(len(names))
+    events["process"] = [PROCESSES[name].number for name in names]
+    random = np.random.default_rng(0)
+    events["weight"] = random.exponential(size=len(names)) * random.integers(1, 9, len(names))
+    relative = relative_weights(events)
+    for mixture, parts in mixtures.items():
+        assert {PROCESSES[part].mixture for part in parts} == {mixture}
+        rows = np.isin(names, parts)
+        assert relative[rows].mean() == pytest.approx(1, abs=1e-12)
+        ratio = relative[rows] / events["weight"][rows]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-12)
+        np.testing.assert_array_equal(relative[rows], relative_weights(events[rows]))
+
+
 def test_weights_that_add_up_to_nothing_are_refused():
     events = np.concatenate([background(4), signal(4)])
     events["weight"] = [1, 1, 1, 1, 1, 1, -1, -1]
