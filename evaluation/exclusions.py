@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from command import InputError
-from evaluation.results import Results
+from evaluation.results import Classifiers, Results
 from event_level.fits import with_observables
 from jets.classifier import Classifier
 from physics import EXPECTED_BACKGROUND
@@ -141,14 +141,17 @@ class Exclusion:
         return rows
 
 
-def exclusions(results: Results) -> list[Exclusion]:
-    """The exclusion of every network with DS2, and of DS2 alone, last.
+def exclusions(results: Results, classifiers: Classifiers | None = None) -> list[Exclusion]:
+    """The exclusion of each of these classifiers of the held-out events.
+
+    Without any: of every network with DS2, and of DS2 alone, last.
 
     Raises:
         InputError: too few held-out background events for any cut.
     """
     study, events, samples = results.study, results.events, results.table.samples
-    classifiers = results.of_events.only(with_observables(study.classifiers.networks))
+    if classifiers is None:
+        classifiers = results.of_events.only(with_observables(study.classifiers.networks))
     n_background, least = classifiers.effective_background, classifiers.background_min
     if is_fewer(n_background, least):
         raise InputError(

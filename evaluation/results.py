@@ -119,6 +119,18 @@ class Classifiers:
         weight[~self.is_signal] *= spectrum_weights(*self._classes(values))
         return replace(self, weight=weight, counted=self.weight)
 
+    def where(self, rows: np.ndarray) -> "Classifiers":
+        """The same scores of some of the jets or events, a mask (n,)."""
+        return replace(
+            self,
+            score={one: score[rows] for one, score in self.score.items()},
+            event=self.event[rows],
+            is_signal=self.is_signal[rows],
+            spectra={name: values[rows] for name, values in self.spectra.items()},
+            weight=self.weight[rows],
+            counted=None if self.counted is None else self.counted[rows],
+        )
+
     def only(self, wanted: Iterable[Classifier]) -> "Classifiers":
         """Those of `wanted` that exist, in that order."""
         return replace(self, score={one: self.score[one] for one in wanted if one in self.score})

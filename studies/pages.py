@@ -28,46 +28,54 @@ def call_with(study: Path | str, command: Sequence[str], device: str | None) -> 
     call([*command, "--study", str(study), *chosen])
 
 
-def page_of(study: Study, is_main: bool = False) -> Path:
-    """The page of a study: `PAGE` if this says that it shows it, else plots/<study>/ordering.md.
+def page_of(study: Study, is_main: bool = False, model: Path = PAGE) -> Path:
+    """The page of a study: `model` if this says that it shows it, else one in plots/<study>/.
 
-    Such a page has the headings, marks and figures of `PAGE`, whose other words are of other
+    Such a page has the headings, marks and figures of `model`, whose other words are of other
     studies, and shows whole tables. CSV files go into results/ and figures into figures/ beside it.
 
     Args:
-        is_main: whether the study fills the main tables, as the first of `PAGE` alone may do there.
+        is_main: whether the study fills the main tables, as the first of `model` alone may do
+            there.
     """
-    text = PAGE.read_text(encoding="utf-8")
+    text = model.read_text(encoding="utf-8")
     shown = re.search(r"<!-- studies: (.*) -->", text)
     if not shown:
-        raise InputError(f"{PAGE}: no line <!-- studies: NAME, ... -->; put it back")
+        raise InputError(f"{model}: no line <!-- studies: NAME, ... -->; put it back")
     names = [name.strip() for name in shown[1].split(",")]
     if study.name in names:
         if is_main and study.name != names[0]:
-            raise InputError(f"{PAGE}: its main tables are of {names[0]}; name {study.name} first")
-        return PAGE
-    page = study.plots_dir / PAGE.name
+            raise InputError(f"{model}: its main tables are of {names[0]}; name {study.name} first")
+        return model
+    page = study.plots_dir / model.name
     if not page.is_file():
         kept = re.findall(r"^(?:## .*|!\[.*|<!-- (?!studies).*)$", text, re.M)
         skeleton = re.sub(r"## .*\n\n(?=## |$)", "", "\n\n".join(kept) + "\n\n")
         mark = r"Table: \1\n\n<!-- \1 -->\nnot run"
         tables = re.sub(r"<!-- (?!end)(\w+).* -->", mark, skeleton)
-        write_text(page, f"# The study {study.name}\n\nHow to read the tables: {PAGE}\n\n{tables}")
+        write_text(page, f"# The study {study.name}\n\nHow to read the tables: {model}\n\n{tables}")
     return page
 
 
 def publish(
-    study: Study, name: str, rows: Rows, printed: Callable[[Rows], Rows], mark: str = ""
+    study: Study,
+    name: str,
+    rows: Rows,
+    printed: Callable[[Rows], Rows],
+    mark: str = "",
+    model: Path = PAGE,
 ) -> Path:
     """Write a table as results/<study>_<name>.csv beside the study's page, and show it there.
 
     Args:
-        rows: tidy.
+        rows: tidy; without any there is no file, and the page says so.
         printed: makes the printed table of the rows as the file has them.
         mark: the table's name on the page (default: the same).
+        model: see `page_of`.
     """
-    page = page_of(study)
+    page = page_of(study, model=model)
     path = page.parent / f"results/{study.name}_{name}.csv"
-    write_csv(path, rows)
-    show(page, mark or name, read_csv(path), printed)
+    if rows:
+        write_csv(path, rows)
+    show(page, mark or name, read_csv(path) if rows else [], printed)
     return page

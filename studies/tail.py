@@ -1,0 +1,429 @@
+"""What do networks add where the signal is? The tables of doc/tail.md.
+
+Every network is trained on jets without selection, of hard top pairs and of stop pairs, in the ways
+of `WAYS`, and tested on held-out selected events. Single jets are those of events with HT above
+`HT_MIN`, compared at equal spectra. Over events a network's three scores stand beside all that
+takes no network. No setting was chosen by held-out events.
+
+Reads   the sample of the study.
+Writes  Data/<study>_<way>/, a study of its own each; the tables of the study's page, also as
+        results/<study>_<table>.csv beside it, with every way that is done.
+
+    python -m studies.tail --study studies/tail.toml
+    python -m studies.tail --study studies/tail.toml --ways equal_pt --seeds 0
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import curve_fit
+
+from command import InputError, run
+from evaluation.exclusions import Exclusion, exclusions
+from evaluation.pages import Rows, environment
+from evaluation.results import Classifiers, Results, read_results
+from evaluation.table import (
+    SIGNAL_PT,
+    SIGNAL_PT_AND_MASS,
+    cell,
+    column,
+    ends,
+    pivot,
+)
+from event_level.fits import DS2, KNOWN, with_all_known
+from jets.classifier import Classifier
+from jets.packed import OBSERVABLES
+from jets.split import TRAIN
+from products import read_csv, write_text
+from sensitivity.bootstrap import Estimate, mean_of_seeds, poisson_counts
+from sensitivity.sic import SICPoint, ratio_of_means
+from studies.ordering import sample, settings, table
+from studies.pages import call_with, options_of, publish
+from study import Study, load_study, to_toml
+from training.jet_images import read_split
+
+DEFINITION = "AK14"
+HT_MIN = 700.0  # GeV, of the events whose single jets are tested
+SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
+WORKING_POINTS = (0.3, 0.5)
+PUBLISHED_JETS = 6e6  # the paper trains on 3,480 jets of each of 861 mass points and as many others
+PAGE = Path("doc/tail.md")
+
+
+class Way(NamedTuple):
+    """How networks are trained."""
+
+    title: str
+    change: Callable[[Study], Study]
+
+
+def _fewer(jets: int, study: Study) -> Study:
+    """Fewer jets, each seen more often: as many are seen in all."""
+    times = study.images.training_jets_per_mass_point / jets
+    decay = study.training.learning_rate_decay ** (1 / times)
+    return study.changed(
+        images={"training_jets_per_mass_point": jets},
+        training={"epochs": round(study.training.epochs * times), "learning_rate_decay": decay},
+        classifiers={"networks": ("CNN",)},
+    )
+
+
+EQUAL_PT = "equal_pt"
+SIZES = {f"jets_{n}": n for n in (75, 150, 300, 600)}  # training jets of a mass point and class
+WAYS = {
+    EQUAL_PT: Way("equal pT", lambda study: study),
+    "as_drawn": Way("as drawn", lambda study: study.changed(training={"equalise": "none"})),
+    "high_ht": Way(
+        f"equal pT, HT > {HT_MIN:g} GeV",
+        lambda study: study.changed(images={"training_ht_min": HT_MIN}),
+    ),
+    **{way: Way(f"{n} jets of a mass point", partial(_fewer, n)) for way, n in SIZES.items()},
+}
+
+
+def variant(study: Study, way: str) -> Study:
+    """The study whose networks are trained in one way."""
+    changed = WAYS[way].change(study)
+    return changed.changed(f"{study.name}_{way}", sample={"folder": study.sample_dir.name})
+
+
+def run_scripts(study: Study, seeds: Sequence[int], device: str | None) -> None:
+    """All steps of the analysis, each of which skips what is done."""
+    stated = study.data_dir / "study.toml"
+    write_text(stated, to_toml(study))
+    some = ["--set", f"classifiers.seeds={[*seeds]}"]
+    for command in (
+        ["setup.py"],
+        ["train.py", "--all", *some],
+        ["predict_base_model_mass.py"],
+        ["fit_xgb.py"],
+        ["plots.py"],
+    ):
+        call_with(stated, command, device)
+
+
+def is_done(study: Study) -> bool:
+    """Whether all scripts have run, with the study as it is now."""
+    stated, plots = study.data_dir / "study.toml", study.plots_dir / "plots.json"
+    return plots.is_file() and stated.read_text(encoding="utf-8") == to_toml(study)
+
+
+# --- Classifiers of all ways side by side ---------------------------------------------------------
+
+Trained = tuple[str, Classifier]  # the way, "" where there is none, and the classifier
+
+
+def together(of_ways: Mapping[str, Classifiers]) -> Classifiers:
+    """Classifiers of several ways on the same jets or events; what is equal in all stands once."""
+    first = next(iter(of_ways.values()))
+    score: dict[Trained, np.ndarray] = {}
+    for way, classifiers in of_ways.items():
+        assert np.array_equal(classifiers.event, first.event), (
+            "all ways have the same held-out events"
+        )
+        for one, scores in classifiers.score.items():
+            is_same = one in first.score and np.array_equal(scores, first.score[one])
+            score["" if is_same and not one.networks else way, one] = scores
+    return replace(first, score=score)
+
+
+def seeds_of(classifiers: Classifiers) -> dict[Trained, list[int]]:
+    """Way and classifier without a seed -> the numbers of its trainings among the scores."""
+    groups: dict[Trained, list[int]] = {}
+    for i, (way, one) in enumerate(classifiers.score):
+        groups.setdefault((way, one._replace(seed=None)), []).append(i)
+    return groups
+
+
+def measure(
+    classifiers: Classifiers, table: str, references: Callable[[Trained], Trained | None], **keys
+) -> Rows:
+    """AUC and SIC of every classifier, and their paired differences and ratios to a reference."""
+    groups, aucs, rows = seeds_of(classifiers), classifiers.aucs, []
+    names = list(classifiers.score)
+    points = {at: [_at(classifiers, at).sic_at(one) for one in names] for at in WORKING_POINTS}
+    for one, some in groups.items():
+        reference = references(one)
+        numbers = [("AUC", "", mean_of_seeds([aucs[i] for i in some]), "")]
+        if reference in groups:
+            difference = aucs.difference_of_means(some, groups[reference])
+            numbers.append(("AUC difference", "", difference, ""))
+        for at, found in points.items():
+            mine = [found[i] for i in some]
+            numbers.append(("SIC", at, *_mean(mine)))
+            if reference in groups:
+                others = [found[i] for i in groups[reference]]
+                if not any(point.is_lower_limit for point in (*mine, *others)):
+                    numbers.append(("ratio of SIC", at, ratio_of_means(mine, others), ""))
+        for quantity, at, number, count in numbers:
+            row = _row(table, one, len(some), quantity, number, reference)
+            rows.append(row | keys | {"signal_efficiency": at, "effective_background": count})
+    return rows
+
+
+def _at(classifiers: Classifiers, working_point: float) -> Classifiers:
+    study = classifiers.study.changed(figures={"working_point": working_point})
+    return replace(classifiers, study=study)
+
+
+def _mean(points: Sequence[SICPoint]) -> tuple[Estimate | SICPoint, float]:
+    """The mean of trainings, or the lowest of limits, and the background behind it."""
+    limits = [point for point in points if point.is_lower_limit]
+    if limits:
+        lowest = min(limits, key=lambda point: point.value)
+        return lowest, lowest.effective_background
+    errors = [Estimate(point.value, (point.high - point.low) / 2) for point in points]
+    return mean_of_seeds(errors), float(np.mean([point.effective_background for point in points]))
+
+
+def _row(
+    table: str,
+    trained: Trained,
+    n: int,
+    quantity: str,
+    number: Estimate | SICPoint | Sequence[float],
+    reference: Trained | None = None,
+) -> dict[str, object]:
+    """A number with its keys; those that do not apply are empty."""
+    way, one = trained
+    other_way, other = reference or ("", Classifier())
+    is_limit = isinstance(number, SICPoint) and number.is_lower_limit
+    return {
+        "table": table, "way": way, "level": one.level, **one.row(), "spectrum": "",
+        "reference_way": other_way, "reference_label": other.label, "neutralino_mass": "",
+        "trainings": n, "quantity": quantity, "signal_efficiency": "", **ends(number),
+        "status": "lower limit" if is_limit else "measured", "effective_background": "",
+    }  # fmt: skip
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def single_jets(found: Mapping[str, Results]) -> Rows:
+    """Networks and what sees no images, on jets of events with enough HT, at equal spectra."""
+    of_ways = {}
+    for way, results in found.items():
+        jets = results.of_jets(DEFINITION)
+        without = {one: score for one, score in jets.score.items() if not one.networks}
+        score = results.repeats_of_jets(DEFINITION).score | without
+        ht = results.table.observables[jets.event, OBSERVABLES.index("HT")]
+        of_ways[way] = replace(jets, score=score).where(ht >= HT_MIN)
+    jets, rows = together(of_ways), []
+
+    def reference(one: Trained) -> Trained | None:
+        return (EQUAL_PT, one[1]) if one[0] not in ("", EQUAL_PT) else None
+
+    for spectrum, names in SPECTRA.items():
+        weighted = jets.reweighted(*names) if names else jets
+        rows += measure(weighted, "single_jets", reference, spectrum=spectrum)
+    return rows
+
+
+def _of_events(results: Results) -> Classifiers:
+    """DS2, with all that is known, and with a network's scores of every seed beside."""
+    known = with_all_known([])[-1]
+    alone = results.of_events.only([DS2, known])
+    return replace(alone, score=alone.score | results.repeats_of_events(DEFINITION, KNOWN).score)
+
+
+def events(found: Mapping[str, Results]) -> Rows:
+    """What a network adds to all that takes none."""
+    known = ("", with_all_known([])[-1])
+
+    def reference(one: Trained) -> Trained | None:
+        return None if one == ("", DS2) else ("", DS2) if one == known else known
+
+    return measure(together({w: _of_events(r) for w, r in found.items()}), "events", reference)
+
+
+def excluded(found: Mapping[str, Results]) -> Rows:
+    """Excluded stop masses; the error of a network's holds the spread of its trainings."""
+    rows = []
+    for way, results in found.items():
+        limits = {one.classifier: one for one in exclusions(results, _of_events(results))}
+        groups: dict[Classifier, list[Exclusion]] = {}
+        for one, limit in limits.items():
+            groups.setdefault(one._replace(seed=None), []).append(limit)
+        for one, some in groups.items():
+            if not one.networks and way != next(iter(found)):
+                continue
+            for q, mass in enumerate(some[0].neutralino_mass):
+                intervals = np.array([limit.interval[:, q] for limit in some])
+                value = intervals[:, 0].mean()
+                spread = intervals[:, 0].std(ddof=1) / len(some) ** 0.5 if len(some) > 1 else 0.0
+                low, high = np.abs(intervals[:, 1:] - intervals[:, :1]).mean(axis=0)
+                number = value, value - np.hypot(low, spread), value + np.hypot(high, spread)
+                key = (way if one.networks else "", one)
+                row = _row("excluded", key, len(some), "excluded stop mass", number)
+                at_end = {limit.limit[q] for limit in some} - {0}
+                status = (
+                    {1: "lower limit", -1: "upper limit"}[at_end.pop()] if at_end else "measured"
+                )
+                count = min(
+                    cut.effective_background for limit in some for cut in limit.cuts[q] if cut
+                )
+                if any(limit.loosened[q] for limit in some) and status == "measured":
+                    status = "looser cut"
+                rows.append(
+                    row | {"neutralino_mass": mass, "status": status, "effective_background": count}
+                )
+    return rows
+
+
+def loss(classifiers: Classifiers, one: Trained) -> Estimate:
+    """Cross entropy of classes of equal weight, with the error of the test events."""
+    probability = np.clip(classifiers.score[one].astype(float), 1e-7, 1 - 1e-7)
+    of_jet = -np.log(np.where(classifiers.is_signal, probability, 1 - probability))
+    counts = poisson_counts(classifiers.event, classifiers.study.figures.bootstraps)
+
+    def mean(n: np.ndarray | int) -> float:
+        weight = n * classifiers.weight
+        of_classes = (classifiers.is_signal, ~classifiers.is_signal)
+        return float(
+            np.mean([np.average(of_jet[rows], weights=weight[rows]) for rows in of_classes])
+        )
+
+    return Estimate(mean(1), float(np.std([mean(n) for n in counts], ddof=1)))
+
+
+def scaling(found: Mapping[str, Results]) -> Rows:
+    """Loss and background of the CNN at equal pT against the number of its training jets."""
+    rows = []
+    for way, results in found.items():
+        if way not in (*SIZES, EQUAL_PT):
+            continue
+        jets = results.repeats_of_jets(DEFINITION)
+        ht = results.table.observables[jets.event, OBSERVABLES.index("HT")]
+        jets = jets.where(ht >= HT_MIN).reweighted("pt")
+        n = len(read_split(results.study, DEFINITION, TRAIN))
+        for i, one in enumerate(jets.score):
+            if one.networks != ("CNN",):
+                continue
+            point = _at(jets, WORKING_POINTS[0]).sic_at(one)
+            rejections = [1 / (point.signal_efficiency / sic) ** 2 for sic in vars(point)][:3]
+            numbers = {"loss": loss(jets, one), "AUC": jets.aucs[i], "1 / eps_B": rejections}
+            rows += [
+                {"network": "CNN", "training_jets": n, "seed": one.seed, "quantity": quantity}
+                | ends(number)
+                for quantity, number in numbers.items()
+            ]
+    return sorted(rows, key=lambda row: row["training_jets"])
+
+
+def power_law(thousands: np.ndarray, floor: float, amplitude: float, power: float) -> np.ndarray:
+    """A loss after so many thousand training jets."""
+    return floor + amplitude * thousands**-power
+
+
+def fitted(rows: Rows) -> Rows:
+    """The power law through the losses of each seed, and what it gives for the paper's jets.
+
+    The errors are those of the mean over seeds: all have the same test jets.
+    """
+    found = []
+    for seed in {row["seed"] for row in rows}:
+        some = [row for row in rows if (row["seed"], row["quantity"]) == (seed, "loss")]
+        n, value = (
+            np.array([float(row[name]) for row in some]) for name in ("training_jets", "value")
+        )
+        if len(n) > len(SIZES):  # all of them, and EQUAL_PT
+            start = value.min() - 0.01, np.ptp(value), 0.5
+            law, _ = curve_fit(power_law, n / 1e3, value, start, bounds=(0, (1, 10, 3)))
+            found.append([*law, power_law(PUBLISHED_JETS / 1e3, *law)])
+    if len(found) < 2:
+        return []
+    names = "floor", "amplitude", "power", "loss with the jets of the paper"
+    return [
+        {"quantity": name, **ends(Estimate(some.mean(), some.std(ddof=1) / len(some) ** 0.5))}
+        for name, some in zip(names, np.transpose(found), strict=True)
+    ]
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def printed(rows: Rows) -> Rows:
+    """One line a way and classifier, one column a quantity and spectrum."""
+
+    def line(row: dict) -> dict[str, str]:
+        way = WAYS[row["way"]].title if row["way"] else ""
+        return {"": row["label"], "trained": way, "trainings": row["trainings"] if way else ""}
+
+    def cells(row: dict) -> dict[str, str]:
+        spectrum = f", {row['spectrum']}" if row["spectrum"] else ""
+        mass = f"{row['neutralino_mass']} GeV" if row["neutralino_mass"] else ""
+        return {mass or f"{column(row)}{spectrum}": cell(row)}
+
+    return pivot(rows, line, cells)
+
+
+def printed_scaling(rows: Rows) -> Rows:
+    """One line a number of training jets, each a mean over seeds."""
+    groups: dict[tuple[str, str], list[Estimate]] = {}
+    for row in rows:
+        value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+        some = groups.setdefault((row["training_jets"], row["quantity"]), [])
+        some.append(Estimate(value, (high - low) / 2))
+    means = [
+        {"training_jets": n, "quantity": quantity, "trainings": len(some)}
+        | ends(mean_of_seeds(some))
+        for (n, quantity), some in groups.items()
+    ]
+    return pivot(
+        means,
+        lambda row: {"training jets": f"{int(row['training_jets']):,}", "seeds": row["trainings"]},
+        lambda row: {row["quantity"]: cell(row)},
+    )
+
+
+def printed_law(rows: Rows) -> Rows:
+    """One line a parameter."""
+    return pivot(rows, lambda row: {"": row["quantity"]}, lambda row: {"value": cell(row)})
+
+
+def modelling(results: Results) -> Rows:
+    """What other showers do to the background behind the cut, from the study's summary."""
+    rows = read_csv(results.study.data_dir / "summary.csv")
+    return [row for row in rows if row["table"] == "modelling"]
+
+
+def main() -> None:
+    """Train in every way that is asked for, show all that are done."""
+    parser = options_of(__doc__)
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), metavar="WAY")
+    parser.add_argument("--seeds", nargs="+", type=int, help="to train (default: the study's)")
+    options = parser.parse_args()
+    study = load_study(options.study)
+    for way in options.ways:
+        print(f"{way}:", flush=True)
+        run_scripts(variant(study, way), options.seeds or study.classifiers.seeds, options.device)
+
+    found = {w: read_results(variant(study, w), {}) for w in WAYS if is_done(variant(study, w))}
+    if EQUAL_PT not in found:
+        raise InputError(
+            f"{variant(study, EQUAL_PT).data_dir}: nothing to compare with; run this with --ways "
+            f"{EQUAL_PT}"
+        )
+    main_ways = {way: results for way, results in found.items() if way not in SIZES}
+    of_sizes = scaling(found)
+    for name, rows, shown in (
+        ("single_jets", single_jets(main_ways), printed),
+        ("events", events(main_ways), printed),
+        ("excluded", excluded(main_ways), printed),
+        ("scaling", of_sizes, printed_scaling),
+        ("power_law", fitted(of_sizes), printed_law),
+        ("modelling", modelling(found[EQUAL_PT]), table),
+        ("sample", sample(study), list),
+        ("settings", settings(study), list),
+        ("environment", environment(), list),
+    ):
+        publish(study, name, rows, shown, model=PAGE)
+    print(f"{PAGE}: {len(found)} of {len(WAYS)} ways")
+
+
+if __name__ == "__main__":
+    run(main)
