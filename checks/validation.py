@@ -24,7 +24,7 @@ from collisions.chunk import make_chunk
 from collisions.generate import generate
 from collisions.particles import Record, visible
 from command import InputError, parser_of, run
-from evaluation.pages import Rows, environment, markdown, show
+from evaluation.pages import Rows, environment, formatted, markdown, show, with_numbers
 from evaluation.table import pivot
 from jets.events import Events, merge, read_events
 from jets.ragged import delta_r
@@ -368,19 +368,12 @@ def printed(name: str, rows: Rows) -> Rows:
             lambda row: {"process": row["of"]},
             lambda row: {heading.format(**row): cell.format(**row)},
         )
-    headings, line = LINES[name]
-    cells = (line.format(**row).split(" | ") for row in rows)
-    return [dict(zip(headings.split(" | "), some, strict=True)) for some in cells]
+    return formatted(rows, *LINES[name])
 
 
 def _in_words(row: Mapping) -> dict:
     """A row with numbers as such, its process and masses (`of`) and its jets in words."""
-    found = {}
-    for column, value in row.items():
-        try:
-            found[column] = float(value)
-        except ValueError:
-            found[column] = value
+    found = with_numbers(row)
     masses = [found.get(name, "") for name in ("parameter", "m_stop", "m_neutralino")]
     masses = ", ".join(f"{mass:g}" for mass in masses if mass != "")
     of = f"{row.get('process')} {masses} GeV" if masses else row.get("process")

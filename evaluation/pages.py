@@ -1,5 +1,6 @@
 """Tables in Markdown pages, each between two marks of its page."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,25 @@ def markdown(rows: Rows) -> str:
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
     lines += [" | ".join(str(value) for value in row.values()) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def formatted(rows: Rows, headings: str, line: str) -> Rows:
+    """Rows as they are printed: each by a format of one line, with ` | ` between the cells.
+
+    >>> formatted([{"name": "AK14", "area": "0.912"}], "jets | AUC", "{name} | {area:.2f}")
+    [{'jets': 'AK14', 'AUC': '0.91'}]
+    """
+    cells = (line.format(**with_numbers(row)).split(" | ") for row in rows)
+    return [dict(zip(headings.split(" | "), some, strict=True)) for some in cells]
+
+
+def with_numbers(row: Mapping) -> dict:
+    """A row, which may come from a CSV, with its numbers as such."""
+    found = dict(row)
+    for column in (name for name, value in row.items() if isinstance(value, str)):
+        with contextlib.suppress(ValueError):
+            found[column] = float(row[column])
+    return found
 
 
 def environment() -> Rows:
