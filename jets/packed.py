@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 
 import h5py
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
 from jets import hdf5
 from jets.images import SparseImages
@@ -37,6 +38,8 @@ MOMENTS = tuple(f"H{order}" for order in FOX_WOLFRAM_ORDERS)
 OBSERVABLES = ("pTmiss", "HT", "MJ", "Nj", *MOMENTS, "lepton pT", "Nb")
 REMEDY = "run setup.py again"
 LAYOUT = 5  # of the files described here: setup.py makes older ones again
+# Of a jet, what decides a training; held-out events move the number of its event.
+_DECISIVE = [name for name in JET_DTYPE.names if name not in ("event", "shuffled_label")]
 CHUNK = 2**16  # rows of a chunk on disk
 _STORED = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 _COLUMNS = {
@@ -125,8 +128,8 @@ def jet_writer(
     more than what one call brings.
 
     Args:
-        weight: of the events of the jets to train and to validate with, if not all are 1: others
-            make another training.
+        weight: of the jets to train and to validate with, if not all are 1: others make another
+            training.
 
     Yields:
         A function that appends jets, structured (m,) `JET_DTYPE`, and their m images.
@@ -174,10 +177,15 @@ def jet_writer(
             file.create_dataset("offsets", data=offsets_from(counts), **_STORED)
             # Of all that decides a training; held-out jets may come and go without a new one.
             digest = hashlib.sha256(f"{jet_definition} {side}".encode())
-            for part in itertools.chain(*(parts(name, HELD_OUT) for name in _COLUMNS)):
+            labels = hashlib.sha256()
+            for part in parts("jets", HELD_OUT):
+                digest.update(repack_fields(part[_DECISIVE]).tobytes())
+                labels.update(part["shuffled_label"].tobytes())
+            for part in itertools.chain(*(parts(name, HELD_OUT) for name in list(_COLUMNS)[1:])):
                 digest.update(part)
-            if weight is not None and (weight != 1).any():
-                digest.update(weight.tobytes())
+            if weight is not None and ((rounded := weight.astype("<f4")) != 1).any():
+                digest.update(rounded.tobytes())
+            labels.update(digest.digest())
             jets = file["jets"][()]
             mass = jets["mass"][jets["split"] == TRAIN].astype(np.float64) / 1000
             file.attrs.update(
@@ -187,6 +195,7 @@ def jet_writer(
                 mass_mean=mass.mean(),
                 mass_std=mass.std(),
                 training_sha256=digest.hexdigest(),
+                shuffled_sha256=labels.hexdigest(),
             )
 
 
@@ -196,10 +205,10 @@ def read_jet_table(path: Path) -> np.ndarray:
         return hdf5.read(file, "jets", JET_DTYPE, REMEDY)
 
 
-def read_training_sha256(path: Path) -> str:
-    """SHA-256 of the packed jets of training and validation, with their images."""
+def read_training_sha256(path: Path, is_shuffled: bool = False) -> str:
+    """SHA-256 of the packed jets of training and validation, with images, and permuted labels."""
     with hdf5.opened(path, REMEDY) as file:
-        return str(file.attrs["training_sha256"])
+        return str(file.attrs["shuffled_sha256" if is_shuffled else "training_sha256"])
 
 
 def read_jets(path: Path, split: int | None = None) -> PackedJets:

@@ -225,7 +225,11 @@ def pack(
         add = {}
         for name, path in paths.items():
             rows = chosen[name][1]
-            weight = relative[rows["event"][rows["split"] != HELD_OUT]]
+            rows = rows[rows["split"] != HELD_OUT]
+            weight, label = relative[rows["event"]], rows["label"]
+            # Only ratios inside a class matter: held-out events change none of them.
+            sums = np.maximum(np.bincount(label, np.abs(weight)), np.finfo(float).tiny)
+            weight /= (sums / np.bincount(label))[label]
             writer = jet_writer(path, name, side[name], weight)
             add[name] = stack.enter_context(writer)
         progress = tqdm(source.samples, "packing", disable=None)

@@ -101,15 +101,14 @@ def run_scripts(study: Study, seeds: Sequence[int], device: str | None) -> None:
         ["train.py", "--all", *some],
         ["predict_base_model_mass.py"],
         ["fit_xgb.py"],
-        ["plots.py"],
     ):
         call_with(stated, command, device)
 
 
 def is_done(study: Study) -> bool:
     """Whether all scripts have run, with the study as it is now."""
-    stated, plots = study.data_dir / "study.toml", study.plots_dir / "plots.json"
-    return plots.is_file() and stated.read_text(encoding="utf-8") == to_toml(study)
+    stated, trees = study.data_dir / "study.toml", study.data_dir / "trees.json"
+    return trees.is_file() and stated.read_text(encoding="utf-8") == to_toml(study)
 
 
 # --- Classifiers of all ways side by side ---------------------------------------------------------
@@ -304,7 +303,8 @@ def scaling(found: Mapping[str, Results]) -> Rows:
             if one.networks != ("CNN",):
                 continue
             point = _at(jets, WORKING_POINTS[0]).sic_at(one)
-            rejections = [1 / (point.signal_efficiency / sic) ** 2 for sic in vars(point)][:3]
+            sic = np.array([point.value, point.low, point.high])
+            rejections = (sic / point.signal_efficiency) ** 2
             numbers = {"loss": loss(jets, one), "AUC": jets.aucs[i], "1 / eps_B": rejections}
             rows += [
                 {"network": "CNN", "training_jets": n, "seed": one.seed, "quantity": quantity}
@@ -410,6 +410,7 @@ def main() -> None:
         )
     main_ways = {way: results for way, results in found.items() if way not in SIZES}
     of_sizes = scaling(found)
+    call_with(found[EQUAL_PT].study.data_dir / "study.toml", ["plots.py"], options.device)
     for name, rows, shown in (
         ("single_jets", single_jets(main_ways), printed),
         ("events", events(main_ways), printed),

@@ -618,6 +618,22 @@ def test_another_weight_of_an_event_is_another_training(folder):
     assert len(set(digests)) == 2
 
 
+def test_held_out_files_may_come_without_a_new_training(folder):
+    """But for the null check, whose labels are permuted over all jets."""
+    Path("tiny.toml").write_text(STUDY.replace("[0.4, 0.2, 0.4]", "[0.0, 0.0, 1.0]"))
+    for name in ("ttbar_1.h5", "stop_700_100.h5", "stop_700_200.h5", "stop_800_100.h5"):
+        weighted(name, 400.0, 100)
+    found = []
+    for number in (1, 0):  # read before the other from now on
+        if not number:
+            write_events(COLLISIONS / "ttbar_0.h5", toy_events(30, index=0))
+            weighted("ttbar_0.h5", 300.0, 100)
+        setup.main(["--study", "tiny.toml"])
+        path = Path("Data/tiny/AK14.h5")
+        found.append([read_training_sha256(path), read_training_sha256(path, is_shuffled=True)])
+    assert found[0][0] == found[1][0] and found[0][1] != found[1][1]
+
+
 def test_mass_points_keep_weights_of_their_own(folder):
     for i, name in enumerate(("stop_700_100.h5", "stop_700_200.h5", "stop_800_100.h5")):
         weighted(name, 1.0 + i, 1000)

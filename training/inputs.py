@@ -61,8 +61,9 @@ class Inputs(Protocol):
         """Their size, before anything is read."""
 
     @staticmethod
-    def sha256(study: Study, jet_definition: str) -> str:
-        """Of the training and validation split; a training of others is another training."""
+    def sha256(study: Study, jet_definition: str, is_shuffled: bool) -> str:
+        """Of the training and validation split, with permuted labels if the training is on them; a
+        training of others is another training."""
 
     @classmethod
     def read(cls, study: Study, jet_definition: str, split: int, device: torch.device) -> "Inputs":
@@ -160,5 +161,7 @@ def settings_of(training: Training, study: Study) -> dict:
     """What the manifest of a training holds: which it is, its settings, the hash of its jets."""
     return dataclasses.asdict(training) | {
         "training": training.stated(study),
-        "jets_sha256": INPUTS[training.input].sha256(study, training.jet_definition),
+        "jets_sha256": INPUTS[training.input].sha256(
+            study, training.jet_definition, training.shuffled_labels
+        ),
     }

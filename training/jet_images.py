@@ -89,9 +89,9 @@ class JetImages:
         return study.image_pixels(jet_definition)
 
     @staticmethod
-    def sha256(study: Study, jet_definition: str) -> str:
+    def sha256(study: Study, jet_definition: str, is_shuffled: bool) -> str:
         """Of the jets of training and validation."""
-        return read_training_sha256(study.data_dir / f"{jet_definition}.h5")
+        return read_training_sha256(study.data_dir / f"{jet_definition}.h5", is_shuffled)
 
     @classmethod
     def read(

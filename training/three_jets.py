@@ -50,7 +50,7 @@ class ThreeJetImages:
         self.size, self.device, self.at_once = jets.size, jets.device, jets.at_once
 
     @staticmethod
-    def sha256(study: Study, jet_definition: str) -> str:
+    def sha256(study: Study, jet_definition: str, is_shuffled: bool) -> str:
         """Of all that setup.py read and was told."""
         made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
         files = {path: facts["sha256"] for path, facts in made["inputs"].items()}
