@@ -14,7 +14,9 @@ CROSS_SECTION = 832.0  # pb at 13 TeV, NNLO + NNLL
 VETO_SCORE_MIN = 6.8  # about 14 % of the events with a leptonic W have more
 # GeV. Of 120,000 events with a leptonic W 4.9 % have more, and all 43 selected with HT > 1 TeV.
 ACTIVITY = 700.0
-ACTIVITY_OF_JETS = 600.0  # GeV; more of them are worth training on
+# GeV, where the two slices of jets for training begin. Of the jets of the first slice one in ...
+# ... has a pT above 700 GeV, as a third of the jets of stop pairs has.
+ACTIVITIES_OF_JETS = 600.0, 1_200.0
 TOPS_AND_W = ((6, 0), (-6, 0), (24, 2), (-24, 2))  # truth that is kept
 
 
@@ -66,7 +68,15 @@ TTBAR_JETS = replace(
     TTBAR_HARD,
     name="ttbar_jets",
     for_training=True,
-    activity=(ACTIVITY_OF_JETS, math.inf),
+    activity=ACTIVITIES_OF_JETS,
     veto_below=-math.inf,
     tries=10_000,
+    title=r"$t\bar{t}$, jets",
+)
+TTBAR_JETS_HARD = replace(
+    TTBAR_JETS,
+    name="ttbar_jets_hard",
+    activity=(ACTIVITIES_OF_JETS[1], math.inf),
+    tries=40_000,
+    title=r"$t\bar{t}$, hard jets",
 )
