@@ -89,6 +89,7 @@ class ImageSettings:
     split: tuple[float, float, float] = (0.5, 0.2, 0.3)  # of fully selected events
     split_loose: tuple[float, float, float] = (0.7, 0.3, 0.0)  # of events with 5 or 6 jets
     training_jets_per_mass_point: int = 475  # signal, training and validation together
+    training_background_ratio: float = 1.0  # background over signal jets, if there are so many
     training_ht_min: float = 0.0  # GeV, of the events whose jets train and validate
     pixels_max: int = 128  # along one side: pixels of larger images are summed n x n
     oriented: bool = True  # [paper] images of our collisions; published ones are
@@ -110,6 +111,7 @@ class TrainingSettings:
     equalise: str = "none"
     equalise_in: tuple[str, ...] = ("pt",)  # or pt and mass
     negative_weights: str = "refuse"  # of events; or leave out, or absolute: |w|
+    drawn: bool = False  # jets as often as they weigh, of both classes as many: losses do not weigh
     epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 5e-4

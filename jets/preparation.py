@@ -136,8 +136,10 @@ def choose(overview: Overview, study: Study, jet_definition: str) -> tuple[np.nd
         InputError: no jet of a class to train on.
     """
     events, jets = overview.table.events, overview.jets[jet_definition]
-    n, trains = study.images.training_jets_per_mass_point, may_train(overview.table, study)
-    training = choose_training_jets(events, jets, n, trains)
+    asked, trains = study.images, may_train(overview.table, study)
+    training = choose_training_jets(
+        events, jets, asked.training_jets_per_mass_point, trains, asked.training_background_ratio
+    )
     packed = training | ((jets["pt"] > 0) & (events["split"] == HELD_OUT)[:, None])
     rows = _rows(jets, packed, is_signal(events))
     rows["split"] = events["split"][rows["event"]]

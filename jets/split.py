@@ -110,12 +110,16 @@ def matched(jets: np.ndarray) -> np.ndarray:
 
 
 def choose_training_jets(
-    events: np.ndarray, jets: np.ndarray, per_mass_point: int, trains: np.ndarray
+    events: np.ndarray,
+    jets: np.ndarray,
+    per_mass_point: int,
+    trains: np.ndarray,
+    background_ratio: float = 1.0,
 ) -> np.ndarray:
     """Which of the jets (n, 3) of the events (n,) that may train the networks are trained on.
 
     Of every mass point the matched jets with the lowest hash, up to `per_mass_point`; of the whole
-    background as many jets with the lowest hash, or all where there are fewer.
+    background `background_ratio` times as many with the lowest hash, or all if there are fewer.
     """
     signal, trains = is_signal(events)[:, None], trains[:, None]
     hashes = np.stack([uniform(events, f"training jet {k}") for k in range(jets.shape[1])], axis=1)
@@ -123,10 +127,10 @@ def choose_training_jets(
     chosen = np.zeros(jets.shape, bool)
     candidates = signal & trains & matched(jets)
     chosen[candidates] = lowest(hashes[candidates], points[candidates], per_mass_point)
-    n_signal = np.count_nonzero(chosen)
+    n_background = int(background_ratio * np.count_nonzero(chosen))
     candidates = ~signal & trains & (jets["pt"] > 0)
     hashes = hashes[candidates]
-    chosen[candidates] = lowest(hashes, np.zeros(len(hashes)), n_signal)
+    chosen[candidates] = lowest(hashes, np.zeros(len(hashes)), n_background)
     return chosen
 
 

@@ -11,10 +11,11 @@ spectrum of `equalise_in`, so that a network gains nothing from that spectrum al
     equalise = "flat"     both spectra become flat. weaver: `reweight_method: flat`.
 
 As there, a factor is a ratio of histograms of the training split, with their weights; validation
-jets have the same factors, and jets that are tested have none. Unlike there, weights multiply
-losses (weaver and UPP's resampling draw jets with them), none is clipped (weaver:
+jets have the same factors, and jets that are tested have none. By default weights multiply losses,
+and each class has its share of the jets; `drawn` instead draws jets with them, as weaver and UPP's
+resampling do, as many of each class (see `draws`). Unlike there, no weight is clipped (weaver:
 `reweight_threshold`), and both classes are left out of bins where one of them is missing: else
-their spectra would differ. In the end each class has its share of the jets drawn.
+their spectra would differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -87,6 +88,25 @@ def balanced(weight: np.ndarray, label: np.ndarray) -> np.ndarray:
     """
     used = np.count_nonzero(weight) / len(weight)
     return weight * (np.bincount(label) / np.bincount(label, weight) * used)[label]
+
+
+def draws(weight: np.ndarray, label: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The jets of an epoch, in random order: of each class as many as the smaller one has.
+
+    Systematic sampling: a jet is drawn as often as it weighs, to within one.
+
+    Args:
+        weight: (n,) 0 or more; 0 is never drawn.
+        label: (n,) 0 or 1.
+    """
+    classes = [np.flatnonzero((weight > 0) & (label == value)) for value in (0, 1)]
+    n = min(map(len, classes))
+    drawn = []
+    for rows in classes:
+        sums = np.cumsum(weight[rows])
+        at = (np.arange(n) + generator.random()) * (sums[-1] / n)
+        drawn.append(rows[np.minimum(np.searchsorted(sums, at, "right"), len(rows) - 1)])
+    return generator.permutation(np.concatenate(drawn))
 
 
 def equalising(

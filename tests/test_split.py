@@ -171,6 +171,15 @@ def test_training_jets_are_matched_limited_and_balanced():
     assert shares[[TRAIN, VALIDATION]] == pytest.approx([5 / 7, 2 / 7], abs=0.06)
 
 
+def test_the_background_may_have_several_times_the_jets_of_the_signal():
+    events = events_with_split(background(3_000), signal())
+    jets, trains = some_jets(events), may_train(events)
+    alone, more = (choose_training_jets(events, jets, 100, trains, ratio) for ratio in (1, 2.5))
+    assert (more >= alone).all()
+    assert more[is_background(events)].sum() == 2.5 * alone[is_signal(events)].sum()
+    assert alone[is_signal(events)].sum() == more[is_signal(events)].sum()
+
+
 def test_all_background_is_taken_where_there_is_less():
     events = events_with_split(background(30), signal())
     jets = some_jets(events)

@@ -8,7 +8,7 @@ from toy_jets import SIDE, make_events, packed, write_study
 from command import InputError
 from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable, write_event_table
 from jets.split import relative_weights
-from jets.weights import balanced, equalising, training_weights
+from jets.weights import balanced, draws, equalising, training_weights
 from models import create_model
 from processes import PROCESSES
 from products import write_manifest
@@ -259,6 +259,39 @@ def test_what_lives_on_pt_alone_learns_nothing(method):
     assert min(unweighted) > 0.6
     assert areas[0].value == pytest.approx(0.5, abs=1e-12)
     assert abs(areas[1].value - 0.5) < 4 * areas[1].error < 0.1
+
+
+def test_jets_are_drawn_as_often_as_they_weigh():
+    """To within one an epoch, and on average; both classes as often; never one of weight 0."""
+    random = np.random.default_rng(5)
+    label = (random.random(500) < 0.3).astype(int)
+    weight = random.exponential(size=500) * (random.random(500) < 0.8)
+    n = np.bincount(label[weight > 0]).min()
+    expected = n * weight / np.bincount(label, weight)[label]
+    epochs = [draws(weight, label, random) for _ in range(400)]
+    counts = np.array([np.bincount(epoch, minlength=500) for epoch in epochs])
+    assert (counts[:, label == 1].sum(axis=1) == n).all() and (counts.sum(axis=1) == 2 * n).all()
+    assert (np.abs(counts - expected) < 1).all()
+    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=5 * 0.5 / np.sqrt(400))
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_a_drawn_sample_has_the_spectra_that_weights_give(tmp_path, monkeypatch):
+    """And its losses do not weigh again; the validation sample is not drawn."""
+    monkeypatch.chdir(tmp_path)
+    write_weighted(np.random.default_rng(0).uniform(0.5, 2, 200))
+    study = TOY.changed(training={"drawn": True})
+    (training, validation), _ = read_samples(Training("AK14", "CNN"), study, CPU)
+    (weighted_one, same), _ = read_samples(Training("AK14", "CNN"), TOY, CPU)
+    rows = np.concatenate([training.epoch(np.random.default_rng(i)) for i in range(300)])
+    assert len(rows) == 300 * len(training)
+    assert (training.weight == 1).all() and torch.equal(validation.weight, same.weight)
+    label, pt = training.label.numpy(), training.inputs.table["pt"]
+    for value in (0, 1):
+        chosen, weight = rows[label[rows] == value], weighted_one.weight.numpy()[label == value]
+        assert len(chosen) == len(rows) / 2
+        expected = np.average(pt[label == value], weights=weight)
+        assert pt[chosen].mean() == pytest.approx(expected, rel=0.01)
 
 
 def test_validation_has_the_factors_of_training():

@@ -14,7 +14,7 @@ import torch
 
 from jets.packed import read_event_table
 from jets.split import TRAIN, VALIDATION, relative_weights
-from jets.weights import training_weights
+from jets.weights import draws, training_weights
 from study import Study
 from training.jet_images import JetImages
 from training.plan import Training
@@ -94,6 +94,8 @@ class Sample:
         weight: (n,) float32 on the device: 0 leaves out, and the mean of the others is 1.
         rows: (m,) those that are not left out.
         spectator: (n,) on the device, see `Batch`.
+        drawn: (n,) weights by which an epoch draws them, see `jets.weights.draws`; None: each of
+            `rows` once.
     """
 
     inputs: Inputs
@@ -101,9 +103,19 @@ class Sample:
     weight: torch.Tensor
     rows: np.ndarray
     spectator: torch.Tensor | None = None
+    drawn: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """Of an epoch."""
+        if self.drawn is None:
+            return len(self.rows)
+        return 2 * int(np.bincount(self.label.cpu().numpy()[self.drawn > 0]).min())
+
+    def epoch(self, generator: np.random.Generator) -> np.ndarray:
+        """The rows of an epoch in random order."""
+        if self.drawn is None:
+            return generator.permutation(self.rows)
+        return draws(self.drawn, self.label.cpu().numpy(), generator)
 
     def batches(self, rows: np.ndarray, sizes: np.ndarray, moves: Any = None) -> Iterator[Batch]:
         """Rows in batches, as `Inputs.batches` has them."""
@@ -153,8 +165,15 @@ def read_samples(
         tables, [table[label] for table in tables], [relative[t["event"]] for t in tables], study
     )
     more = study.training.spectator
-    samples = zip(splits, weights, strict=True)
-    return [make_sample(inputs, label, weight, more) for inputs, weight in samples], remarks
+    training, validation = (
+        make_sample(inputs, label, weight, more)
+        for inputs, weight in zip(splits, weights, strict=True)
+    )
+    if study.training.drawn:
+        training = dataclasses.replace(
+            training, weight=torch.ones_like(training.weight), drawn=weights[0]
+        )
+    return [training, validation], remarks
 
 
 def settings_of(training: Training, study: Study) -> dict:

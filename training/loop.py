@@ -38,7 +38,7 @@ def train_epoch(
     learner.network.train()
     study, processes, n = learner.study, learner.processes, len(sample)
     batch_size, done = study.training.batch_size, progress.step
-    order = np.random.default_rng((seed, progress.epoch)).permutation(sample.rows)
+    order = sample.epoch(np.random.default_rng((seed, progress.epoch)))
     rows, sizes, factors = processes.shares(order, batch_size)
     rows, sizes, factors = rows[sizes[:done].sum() :], sizes[done:], factors[done:]
     moves = sample.inputs.moves(study, seed, progress.epoch)
