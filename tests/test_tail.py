@@ -1,0 +1,111 @@
+"""What networks add where the signal is: classifiers of several ways side by side, and the law."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from evaluation.results import Classifiers
+from evaluation.table import ends
+from jets.classifier import Classifier
+from sensitivity.bootstrap import Estimate
+from studies import tail
+from study import PRESETS, load_study
+
+DEMO = PRESETS["demo"].changed(figures={"bootstraps": 50})
+MASS, CNN = Classifier(("AK14",), features=("mass",)), Classifier(("AK14",), ("CNN",))
+N = 20_000
+
+
+def of_way(**distances: float) -> Classifiers:
+    """A mass without any power, and CNNs of several seeds with Gaussian scores `distances` apart."""
+    random = np.random.default_rng(0)
+    is_signal = np.arange(N) < N // 2
+    score = {MASS: random.uniform(size=N)}
+    for seed, distance in enumerate(distances.values()):
+        gaussian = np.random.default_rng(1 + seed).normal(distance * is_signal)
+        score[CNN._replace(seed=seed)] = norm.cdf(gaussian)
+    pt = np.ones(N)
+    return Classifiers(DEMO, 10, score, np.arange(N), is_signal, {"pt": pt, "mass": pt}, pt)
+
+
+def test_what_no_way_changes_stands_once_and_networks_side_by_side():
+    joined = tail.together({"equal_pt": of_way(a=1.0, b=1.0), "as_drawn": of_way(a=0.5, b=0.5)})
+    groups = tail.seeds_of(joined)
+    assert {key: len(some) for key, some in groups.items()} == {
+        ("", MASS): 1, ("equal_pt", CNN): 2, ("as_drawn", CNN): 2
+    }  # fmt: skip
+    rows = tail.measure(
+        joined, "single_jets", lambda one: ("equal_pt", CNN) if one[0] == "as_drawn" else None
+    )
+    found = {
+        (row["way"], row["network"], row["quantity"], row["signal_efficiency"]): row for row in rows
+    }
+    for way, distance in (("equal_pt", 1.0), ("as_drawn", 0.5)):
+        expected = norm.cdf(distance / math.sqrt(2))
+        assert found[way, "CNN", "AUC", ""]["value"] == pytest.approx(expected, abs=0.01)
+        for at in tail.WORKING_POINTS:
+            sic = at / norm.sf(norm.isf(at) + distance) ** 0.5
+            assert found[way, "CNN", "SIC", at]["value"] == pytest.approx(sic, rel=0.05)
+    difference = found["as_drawn", "CNN", "AUC difference", ""]
+    values = [found[way, "CNN", "AUC", ""]["value"] for way in ("as_drawn", "equal_pt")]
+    assert difference["value"] == pytest.approx(values[0] - values[1])
+    # The same Gaussians, shifted: the jets' fluctuation largely cancels.
+    error = (difference["high"] - difference["low"]) / 2
+    assert error < 0.8 * (found["equal_pt", "CNN", "AUC", ""]["high"] - values[1])
+    assert ("", "", "AUC difference", "") not in found
+
+
+def test_held_out_events_of_other_samples_are_no_pair():
+    one, other = of_way(a=1.0), of_way(a=1.0).where(np.arange(N) % 2 == 0)
+    with pytest.raises(AssertionError, match="held-out events"):
+        tail.together({"equal_pt": one, "as_drawn": other})
+
+
+def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
+    jets = of_way(a=1.0)
+    flat = tail.replace(jets, score={CNN: np.full(N, 0.25)})
+    found = tail.loss(flat, CNN)
+    assert found.value == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    assert found.error < 1e-12
+    # The best that can be known of two Gaussians; twice the background moves nothing.
+    distance, is_signal = 1.0, jets.is_signal
+    x = np.random.default_rng(4).normal(distance * is_signal)
+    best = 1 / (1 + np.exp(distance**2 / 2 - distance * x))
+    losses = [
+        tail.loss(tail.replace(jets, score={CNN: best}, weight=np.where(is_signal, 1.0, w)), CNN)
+        for w in (1.0, 2.0)
+    ]
+    grid = np.linspace(-12, 12, 100_001)
+    integral = np.trapezoid(norm.pdf(grid) * np.log1p(np.exp(distance * grid - 0.5)), grid)
+    assert abs(losses[0].value - integral) < 4 * losses[0].error < 0.05
+    assert losses[0].value == pytest.approx(losses[1].value)
+
+
+def test_the_power_law_is_found_again():
+    law, sizes = (0.55, 0.08, 0.4), (4_000, 8_000, 16_000, 32_000, 64_000)
+    rows = [
+        {"training_jets": n, "seed": seed, "quantity": "loss"}
+        | ends(Estimate(tail.power_law(n / 1e3, *law), 0.001))
+        for seed in (0, 1)
+        for n in sizes
+    ]
+    found = {row["quantity"]: row for row in tail.fitted(rows)}
+    for name, value in zip(("floor", "amplitude", "power"), law, strict=True):
+        assert found[name]["value"] == pytest.approx(value, rel=1e-3)
+        assert found[name]["high"] == pytest.approx(value, rel=1e-3)
+    expected = 0.55 + 0.08 * 6_000**-0.4
+    assert found["loss with the jets of the paper"]["value"] == pytest.approx(expected, abs=1e-4)
+    assert tail.fitted(rows[:5]) == []  # one seed has no spread
+
+
+def test_fewer_jets_are_seen_as_often_in_all():
+    study = load_study("studies/tail.toml")
+    for way in tail.SIZES:
+        fewer = tail.variant(study, way)
+        seen = [s.training.epochs * s.images.training_jets_per_mass_point for s in (study, fewer)]
+        assert seen[0] == seen[1]
+        ends = [s.training.learning_rate_decay**s.training.epochs for s in (study, fewer)]
+        assert ends[0] == pytest.approx(ends[1])
+        assert fewer.sample_dir == study.sample_dir and fewer.data_dir != study.data_dir
