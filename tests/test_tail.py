@@ -19,7 +19,7 @@ N = 20_000
 
 
 def of_way(**distances: float) -> Classifiers:
-    """A mass without any power, and CNNs of several seeds with Gaussian scores `distances` apart."""
+    """A mass without power, and CNNs of several seeds whose Gaussian scores are so far apart."""
     random = np.random.default_rng(0)
     is_signal = np.arange(N) < N // 2
     score = {MASS: random.uniform(size=N)}
