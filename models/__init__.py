@@ -28,6 +28,7 @@ MODELS = {
     "CoAtNet": Network("models.coatnet:coatnet"),
     "MaxViT": Network("models.maxvit:maxvit"),
     "ViT": Network("models.vit:vit"),
+    "CNN3": Network("models.three_jets:cnn3", "three jets", of_events=True),
     "MaxViT3": Network("models.three_jets:maxvit3", "three jets", of_events=True),
 }
 

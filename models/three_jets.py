@@ -5,6 +5,7 @@ from functools import wraps
 import torch
 from torch import nn
 
+from models.cnn import cnn
 from models.head import JetMassClassifier
 from models.maxvit import maxvit
 
@@ -24,7 +25,12 @@ class ThreeJets(JetMassClassifier):
         return self.head(torch.cat([features, mass[..., None]], dim=2).flatten(1))
 
 
+def cnn3(pixels: int, width: float = 1.0) -> ThreeJets:
+    """The CNN sees each jet; the features of all three and their masses go through one head."""
+    return ThreeJets(cnn(pixels, width))
+
+
 @wraps(maxvit, assigned=())  # whose options it has
 def maxvit3(pixels: int, width: float = 1.0, **options) -> ThreeJets:
-    """MaxViT sees each jet; the features of all three and their masses go through one head."""
+    """The same of MaxViT."""
     return ThreeJets(maxvit(pixels, width, **options))

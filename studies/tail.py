@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.optimize import curve_fit
 
 from command import InputError, run
@@ -34,10 +35,11 @@ from evaluation.table import (
     ends,
     pivot,
 )
-from event_level.fits import DS2, KNOWN, with_all_known
-from jets.classifier import Classifier
+from event_level.fits import DS2, KNOWN, columns, with_all_known
+from event_level.trees import cross_fit, folds_and_offered, weights_to_grow_with
+from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import OBSERVABLES
-from jets.split import TRAIN
+from jets.split import HELD_OUT, TRAIN, is_signal
 from products import read_csv, write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds, poisson_counts
 from sensitivity.sic import SICPoint, ratio_of_means
@@ -45,8 +47,12 @@ from studies.ordering import sample, settings, table
 from studies.pages import call_with, options_of, publish
 from study import Study, load_study, to_toml
 from training.jet_images import read_split
+from training.learner import choose_device
+from training.plan import Training
+from training.scoring import read_trained, signal_probability
+from training.three_jets import ThreeJetImages
 
-DEFINITION = "AK14"
+DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
 WORKING_POINTS = (0.3, 0.5)
@@ -91,14 +97,16 @@ def variant(study: Study, way: str) -> Study:
     return changed.changed(f"{study.name}_{way}", sample={"folder": study.sample_dir.name})
 
 
-def run_scripts(study: Study, seeds: Sequence[int], device: str | None) -> None:
+def run_scripts(study: Study, way: str, seeds: Sequence[int], device: str | None) -> None:
     """All steps of the analysis, each of which skips what is done."""
+    study = variant(study, way)
     stated = study.data_dir / "study.toml"
     write_text(stated, to_toml(study))
     some = ["--set", f"classifiers.seeds={[*seeds]}"]
     for command in (
         ["setup.py"],
         ["train.py", "--all", *some],
+        *(["train.py", DEFINITION, AT_ONCE, str(seed)] for seed in seeds if way == EQUAL_PT),
         ["predict_base_model_mass.py"],
         ["fit_xgb.py"],
     ):
@@ -222,28 +230,52 @@ def single_jets(found: Mapping[str, Results]) -> Rows:
     return rows
 
 
-def _of_events(results: Results) -> Classifiers:
+ALL_KNOWN = with_all_known([])[-1]
+
+
+def of_events(results: Results, device: torch.device) -> Classifiers:
     """DS2, with all that is known, and with a network's scores of every seed beside."""
-    known = with_all_known([])[-1]
-    alone = results.of_events.only([DS2, known])
-    return replace(alone, score=alone.score | results.repeats_of_events(DEFINITION, KNOWN).score)
+    alone = results.of_events.only([DS2, ALL_KNOWN])
+    score = alone.score | results.repeats_of_events(DEFINITION, KNOWN).score
+    return replace(alone, score=score | with_three_jets(results, device))
 
 
-def events(found: Mapping[str, Results]) -> Rows:
+def with_three_jets(results: Results, device: torch.device) -> dict[Classifier, np.ndarray]:
+    """Trees on all that is known and the score of one network for the three jets of an event."""
+    study, labels, found = results.study, is_signal(results.events), {}
+    trained = [Training(DEFINITION, AT_ONCE, seed) for seed in study.classifiers.seeds]
+    manifests = {one: one.directory(study) / "manifest.json" for one in trained}
+    manifests = {one: path for one, path in manifests.items() if path.is_file()}
+    if not manifests:
+        return {}
+    known = columns(ALL_KNOWN, results.scores, results.table)
+    fold, offered = folds_and_offered(results.events, labels, study)
+    weight = np.where(offered, weights_to_grow_with(results.weight, study), 0.0)
+    images = ThreeJetImages.read(study, DEFINITION, HELD_OUT, device)
+    assert np.array_equal(images.table["event"], results.scores.event), "the same held-out events"
+    for training, manifest in manifests.items():
+        score = signal_probability(read_trained(manifest, study), study, images)
+        seen = np.column_stack([known, score])
+        one = training.classifier._replace(features=KNOWN, trees=HELD_OUT_EVENTS)
+        found[one] = cross_fit(seen, labels, weight, fold, study, "cpu")
+    return found
+
+
+def events(of_ways: Mapping[str, Classifiers]) -> Rows:
     """What a network adds to all that takes none."""
-    known = ("", with_all_known([])[-1])
+    known = ("", ALL_KNOWN)
 
     def reference(one: Trained) -> Trained | None:
         return None if one == ("", DS2) else ("", DS2) if one == known else known
 
-    return measure(together({w: _of_events(r) for w, r in found.items()}), "events", reference)
+    return measure(together(of_ways), "events", reference)
 
 
-def excluded(found: Mapping[str, Results]) -> Rows:
+def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -> Rows:
     """Excluded stop masses; the error of a network's holds the spread of its trainings."""
     rows = []
     for way, results in found.items():
-        limits = {one.classifier: one for one in exclusions(results, _of_events(results))}
+        limits = {one.classifier: one for one in exclusions(results, of_ways[way])}
         groups: dict[Classifier, list[Exclusion]] = {}
         for one, limit in limits.items():
             groups.setdefault(one._replace(seed=None), []).append(limit)
@@ -400,7 +432,7 @@ def main() -> None:
     study = load_study(options.study)
     for way in options.ways:
         print(f"{way}:", flush=True)
-        run_scripts(variant(study, way), options.seeds or study.classifiers.seeds, options.device)
+        run_scripts(study, way, options.seeds or study.classifiers.seeds, options.device)
 
     found = {w: read_results(variant(study, w), {}) for w in WAYS if is_done(variant(study, w))}
     if EQUAL_PT not in found:
@@ -409,12 +441,13 @@ def main() -> None:
             f"{EQUAL_PT}"
         )
     main_ways = {way: results for way, results in found.items() if way not in SIZES}
-    of_sizes = scaling(found)
+    of_sizes, device = scaling(found), choose_device(options.device)
+    of_ways = {way: of_events(results, device) for way, results in main_ways.items()}
     call_with(found[EQUAL_PT].study.data_dir / "study.toml", ["plots.py"], options.device)
     for name, rows, shown in (
         ("single_jets", single_jets(main_ways), printed),
-        ("events", events(main_ways), printed),
-        ("excluded", excluded(main_ways), printed),
+        ("events", events(of_ways), printed),
+        ("excluded", excluded(main_ways, of_ways), printed),
         ("scaling", of_sizes, printed_scaling),
         ("power_law", fitted(of_sizes), printed_law),
         ("modelling", modelling(found[EQUAL_PT]), table),

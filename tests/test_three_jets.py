@@ -56,8 +56,8 @@ def study(tmp_path_factory) -> Study:
 
 def test_as_many_top_pairs_as_signal_none_held_out(study):
     table = look_through(find_source(study), study).table
-    events, trains = table.events, may_train(table, study)
-    chosen = choose_events(events, study.images.training_jets_per_mass_point, trains)
+    events = table.events
+    chosen = choose_events(events, may_train(table, study), study)
     assert (events["split"][chosen] != HELD_OUT).all()
     is_signal = split.is_signal(events)
     assert np.sum(chosen & is_signal) == np.sum(chosen & ~is_signal) == 3 * 12
@@ -113,6 +113,6 @@ def test_it_is_trained_as_any_network_and_scores_all_held_out_events(study, monk
 
 def test_a_network_of_events_is_none_of_the_networks_of_jets(study):
     """Whose scores, three an event, are what trees grow on."""
-    assert [name for name, network in MODELS.items() if network.of_events] == ["MaxViT3"]
+    assert [name for name, network in MODELS.items() if network.of_events] == ["CNN3", "MaxViT3"]
     with pytest.raises(InputError, match="names 'MaxViT3', expected each once and among CNN"):
         trainings(study.changed(classifiers={"networks": ("CNN", "MaxViT3")}))

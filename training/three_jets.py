@@ -69,8 +69,7 @@ class ThreeJetImages:
         events, kinematics = overview.table.events, overview.jets[jet_definition]
         side = study.image_pixels(jet_definition)
         exists = kinematics["pt"] > 0
-        n, trains = study.images.training_jets_per_mass_point, may_train(overview.table, study)
-        trains = choose_events(events, n, trains)
+        trains = choose_events(events, may_train(overview.table, study), study)
         mass = kinematics["mass"][(trains & (events["split"] == TRAIN))[:, None] & exists]
         mass = mass / GEV_PER_TEV
         mean, std = float(mass.mean()), float(mass.std())
@@ -117,19 +116,18 @@ class ThreeJetImages:
             yield part, {name: column.unflatten(0, by_event) for name, column in inputs.items()}
 
 
-def choose_events(events: np.ndarray, per_mass_point: int, trains: np.ndarray) -> np.ndarray:
-    """Which of the events (n,) that may do train: some of each mass point, as much background.
+def choose_events(events: np.ndarray, trains: np.ndarray, study: Study) -> np.ndarray:
+    """Which of the events (n,) that may train do: as many as the study takes of jets.
 
     Args:
         events: structured (n,) with the fields of `IDENTITY`.
-        per_mass_point: at most.
         trains: (n,)
     """
     hashes = uniform(events, "three jets")
     points = np.where(is_signal(events), mass_point(events), np.uint64(0))
-    chosen, n = np.zeros(len(events), bool), per_mass_point
+    chosen, n = np.zeros(len(events), bool), study.images.training_jets_per_mass_point
     for is_class in (is_signal(events), is_background(events)):
         candidates = is_class & trains
         chosen[candidates] = lowest(hashes[candidates], points[candidates], n)
-        n = np.count_nonzero(chosen)
+        n = int(study.images.training_background_ratio * np.count_nonzero(chosen))
     return chosen
