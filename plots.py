@@ -55,6 +55,7 @@ def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
         "sic_networks": partial(performance.sic_of_networks, results),
         "sic_combinations": partial(performance.sic_of_combinations, results),
         "sic_observables": partial(performance.sic_with_observables, results),
+        "sic_all_known": partial(performance.sic_with_all_known, results),
         "features": partial(distributions.features, results),
         "exclusion_plane": lambda: limits.plane(found()),
         "gain": lambda: limits.gain(found()),
@@ -87,7 +88,7 @@ def left_out(results: Results) -> dict[str, str]:
     elif min(len(stop_masses), len(neutralino_masses)) < 2:
         reasons["exclusion_plane"] = "a plane needs two stop and two neutralino masses"
     if results.table.observables is None:
-        unknown = ("sic_observables", "features", "exclusion_plane", "gain")
+        unknown = ("sic_observables", "sic_all_known", "features", "exclusion_plane", "gain")
         reasons |= dict.fromkeys(unknown, WITHOUT_OBSERVABLES)
     return reasons
 

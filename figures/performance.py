@@ -13,6 +13,7 @@ from event_level.fits import (
     all_networks,
     on_scores_and_features,
     on_three_jets,
+    with_all_known,
     with_observables,
     without_network,
 )
@@ -30,7 +31,8 @@ COUNTS = (10, 25, 100, 1_000)  # of background that passes, marked in figures of
 def sic_of_jets(results: Results) -> style.Drawing:
     """SIC of single jets: the networks above, below jet mass, jet pT and trees on what is known."""
     groups = {name: results.of_jets(name) for name in results.scores.jets}
-    return _sic_curves(groups, "jets", "networks", "without images")
+    first = next(iter(groups))
+    return _sic_curves(groups, "jets", "networks", "without images", without_network(first)[-1])
 
 
 def sic_of_events(results: Results) -> style.Drawing:
@@ -41,7 +43,16 @@ def sic_of_events(results: Results) -> style.Drawing:
         )
         for name in results.scores.jets
     }
-    return _sic_curves(groups, "events", "trees on a network", "trees without images")
+    of_row = "events", "trees on a network", "trees without images"
+    return _sic_curves(groups, *of_row, without_network(next(iter(groups)))[-1])
+
+
+def sic_with_all_known(results: Results) -> style.Drawing:
+    """The same of AK14 networks with DS2 and all that is classical above, without one below."""
+    *with_network, known = with_all_known(results.study.classifiers.networks)
+    wanted = [*with_network, known, DS1, DS2, without_network("AK14")[-1]]
+    groups = {"AK14": results.of_events.only(wanted)}
+    return _sic_curves(groups, "events", "a network, DS2, classical", "without networks", known)
 
 
 def sic_of_networks(results: Results) -> style.Drawing:
@@ -71,11 +82,19 @@ def sic_with_observables(results: Results) -> style.Drawing:
 
 
 def _sic_curves(
-    groups: Mapping[str, Classifiers], counted: str, with_images: str, without: str
+    groups: Mapping[str, Classifiers],
+    counted: str,
+    with_images: str,
+    without: str,
+    to_beat: Classifier,
 ) -> style.Drawing:
-    """A column a group of `jets` or `events`: networks above, what sees no images below."""
-    first, some = next(iter(groups.items()))
-    study, background_min, to_beat = some.study, some.background_min, without_network(first)[-1]
+    """A column a group of `jets` or `events`: networks above, what sees no images below.
+
+    Args:
+        to_beat: in both rows, on the jets of each group.
+    """
+    some = next(iter(groups.values()))
+    study, background_min = some.study, some.background_min
     figure, axes = style.panels(len(groups), 2, height=2.5, sharex=True, sharey=True)
     points = []
     for column, (title, classifiers) in enumerate(groups.items()):
@@ -83,7 +102,8 @@ def _sic_curves(
         for classifier in classifiers.score:
             curve = classifiers.sic_curve(classifier)
             of_row = [upper if classifier.networks else lower]
-            if classifier.features == to_beat.features and classifier.trees != TRAINING_JETS:
+            is_same = (classifier.networks, classifier.features) == ((), to_beat.features)
+            if is_same and classifier.trees != TRAINING_JETS:
                 of_row = [upper, lower]
             look = style.look(classifier) | {"marker": ""}
             for axis in of_row:

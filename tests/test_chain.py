@@ -55,7 +55,7 @@ STEPS = [
     [sys.executable, "fit_xgb.py"],
     [sys.executable, "plots.py"],
 ]
-NEEDS_OBSERVABLES = {"sic_observables", "features", "exclusion_plane", "gain"}
+NEEDS_OBSERVABLES = {"sic_observables", "sic_all_known", "features", "exclusion_plane", "gain"}
 
 
 def write_few(folder: Path, every: int = 8) -> list[Path]:

@@ -60,6 +60,7 @@ FIGURES = {
     "sic_networks",
     "sic_combinations",
     "sic_observables",
+    "sic_all_known",
     "features",
     "exclusion_plane",
     "gain",
@@ -633,7 +634,7 @@ def test_published_files_leave_out_what_needs_observables(tmp_path, capsys, monk
     (earlier.parent / "plots.json").write_text(json.dumps(record))
     run(tmp_path, "--format", "pdf")
     assert not earlier.exists()
-    missing = {"sic_observables", "features", "exclusion_plane", "gain"}
+    missing = {"sic_observables", "sic_all_known", "features", "exclusion_plane", "gain"}
     assert drawn == FIGURES - missing
     printed = capsys.readouterr().out
     assert all(f"Left out: {name}: the published files hold no" in printed for name in missing)
