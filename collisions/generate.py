@@ -211,8 +211,12 @@ def top_decays(process: "pythia8mc.Event") -> dict[int, tuple]:
 
 def activity(event: "pythia8mc.Event") -> float:
     """Sum of the pT of the tops and of all partons that the shower has emitted so far, GeV."""
-    final = (event[i] for i in range(event.size()) if event[i].status() > 0)
-    return sum(particle.pT() for particle in final if particle.isParton() or particle.idAbs() == 6)
+    total = 0.0
+    for i in range(FIRST_OUTGOING - 2, event.size()):  # this is asked of every event: no generator
+        particle = event[i]
+        if particle.status() > 0 and (particle.isParton() or particle.idAbs() == 6):
+            total += particle.pT()
+    return total
 
 
 def veto_score(event: "pythia8mc.Event", decays: dict[int, tuple]) -> float:

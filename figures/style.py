@@ -25,6 +25,7 @@ VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#7F7F7F"
 # Paul Tol, "Colour schemes" (2021), "muted".
 WINE, INDIGO, TEAL, ROSE = "#882255", "#332288", "#44AA99", "#CC6677"
 OLIVE, FOREST, SAND, MAGENTA = "#999933", "#117733", "#DDCC77", "#AA4499"
+BROWN = "#661100"  # of his "rainbow"
 SIGNAL, BACKGROUND = VERMILION, BLUE
 
 # A network has one colour, marker and line throughout; what it is compared with has its own. What
@@ -48,10 +49,10 @@ _LOOKS = {
     ("mass", "pt", "angularities", TRAINING_JETS): (WINE, "P", ":"),
     ("DS1",): (SKY, "<", "--"),
     ("DS2",): (BLACK, ">", "--"),
-    ("DS2", "classical"): (PURPLE, "d", "--"),
+    ("DS2", "classical"): (INDIGO, "d", "--"),
 }
 ALONE = {"marker": "*", "linestyle": ":"}  # a network's scores beside those with more features
-_SPARE_COLOURS = (INDIGO, TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA)
+_SPARE_COLOURS = (TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA, BROWN)
 _SPARE_MARKERS = ("h", "^", "v", "8", "H")
 _further: dict[tuple[str, ...], int] = {}  # what has no look of its own, numbered as it comes
 

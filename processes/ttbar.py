@@ -17,13 +17,14 @@ ACTIVITY = 700.0
 # GeV, where the two slices of jets for training begin. Of the jets of the first slice one in ...
 # ... has a pT above 700 GeV, as a third of the jets of stop pairs has.
 ACTIVITIES_OF_JETS = 600.0, 1_200.0
+DECAYS = 7  # first entry of the event record behind beams, incoming and outgoing particles
 TOPS_AND_W = ((6, 0), (-6, 0), (24, 2), (-24, 2))  # truth that is kept
 
 
 def leptonic_ws(hard_process: Any) -> int:
     """How many W of Pythia's hard process decay to e, mu or tau."""
     leptons = 0
-    for i in range(hard_process.size()):
+    for i in range(DECAYS, hard_process.size()):
         particle = hard_process[i]
         if particle.idAbs() in (11, 13, 15) and hard_process[particle.mother1()].idAbs() == 24:
             leptons += 1
