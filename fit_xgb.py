@@ -8,9 +8,10 @@ that were grown on the other folds. A jet that does not exist has the score -1 a
 trees as it is.
 
 The fits are the 23 of the paper and three for each network beyond its three (and one with DS2);
-the three jets' scores once more for every further seed of a network; and what all of them are to be
-compared with: trees on mass, pT and angularities of the three jets and of one jet alone, the latter
-also grown on the very jets that train the networks, and trees grown and tested on permuted labels.
+those of AK14 networks with DS2 and all else that takes no network, and of that alone; the three
+jets' scores once more for every further seed of a network; and what all of them are to be compared
+with: trees on mass, pT and angularities of the three jets and of one jet alone, the latter also
+grown on the very jets that train the networks, and trees grown and tested on permuted labels.
 Fits whose inputs do not exist are left out, each with its reason.
 
     python fit_xgb.py --study demo            # 35 s on two cores
