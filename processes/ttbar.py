@@ -14,8 +14,9 @@ CROSS_SECTION = 832.0  # pb at 13 TeV, NNLO + NNLL
 VETO_SCORE_MIN = 6.8  # about 14 % of the events with a leptonic W have more
 # GeV. Of 120,000 events with a leptonic W 4.9 % have more, and all 43 selected with HT > 1 TeV.
 ACTIVITY = 700.0
-# GeV, where the two slices of jets for training begin. Of the jets of the first slice one in ...
-# ... has a pT above 700 GeV, as a third of the jets of stop pairs has.
+# GeV, where the two slices of jets for training begin. Above 700 GeV of pT lie 35 % of the AK14
+# jets of stop pairs, 0.7 % of 12,229 jets of events beyond the first and 9.5 % of 3,896 beyond the
+# second.
 ACTIVITIES_OF_JETS = 600.0, 1_200.0
 DECAYS = 7  # first entry of the event record behind beams, incoming and outgoing particles
 TOPS_AND_W = ((6, 0), (-6, 0), (24, 2), (-24, 2))  # truth that is kept
