@@ -28,6 +28,8 @@ from evaluation.exclusions import Exclusion, exclusions
 from evaluation.pages import Rows, environment
 from evaluation.results import Classifiers, Results, read_results
 from evaluation.table import (
+    LOOSENED,
+    MEASURED,
     SIGNAL_PT,
     SIGNAL_PT_AND_MASS,
     cell,
@@ -129,9 +131,7 @@ def together(of_ways: Mapping[str, Classifiers]) -> Classifiers:
     first = next(iter(of_ways.values()))
     score: dict[Trained, np.ndarray] = {}
     for way, classifiers in of_ways.items():
-        assert np.array_equal(classifiers.event, first.event), (
-            "all ways have the same held-out events"
-        )
+        assert np.array_equal(classifiers.event, first.event), "the held-out events are the same"
         for one, scores in classifiers.score.items():
             is_same = one in first.score and np.array_equal(scores, first.score[one])
             score["" if is_same and not one.networks else way, one] = scores
@@ -203,7 +203,7 @@ def _row(
         "table": table, "way": way, "level": one.level, **one.row(), "spectrum": "",
         "reference_way": other_way, "reference_label": other.label, "neutralino_mass": "",
         "trainings": n, "quantity": quantity, "signal_efficiency": "", **ends(number),
-        "status": "lower limit" if is_limit else "measured", "effective_background": "",
+        "status": "lower limit" if is_limit else MEASURED, "effective_background": "",
     }  # fmt: skip
 
 
@@ -290,18 +290,15 @@ def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -
                 number = value, value - np.hypot(low, spread), value + np.hypot(high, spread)
                 key = (way if one.networks else "", one)
                 row = _row("excluded", key, len(some), "excluded stop mass", number)
-                at_end = {limit.limit[q] for limit in some} - {0}
-                status = (
-                    {1: "lower limit", -1: "upper limit"}[at_end.pop()] if at_end else "measured"
-                )
-                count = min(
-                    cut.effective_background for limit in some for cut in limit.cuts[q] if cut
-                )
-                if any(limit.loosened[q] for limit in some) and status == "measured":
-                    status = "looser cut"
-                rows.append(
-                    row | {"neutralino_mass": mass, "status": status, "effective_background": count}
-                )
+                cuts = [cut for limit in some for cut in limit.cuts[q] if cut]
+                row["effective_background"] = min(cut.effective_background for cut in cuts)
+                for status, is_so in (
+                    (LOOSENED, any(limit.loosened[q] for limit in some)),
+                    ("lower limit", any(limit.limit[q] > 0 for limit in some)),
+                    ("upper limit", any(limit.limit[q] < 0 for limit in some)),
+                ):
+                    row["status"] = status if is_so else row["status"]
+                rows.append(row | {"neutralino_mass": mass})
     return rows
 
 
