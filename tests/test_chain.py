@@ -157,8 +157,8 @@ def test_all_fits_are_made(from_collisions):
     folder, _ = from_collisions
     manifest = json.loads((folder / "Data/few/trees.json").read_text())
     assert not manifest["left_out"]
-    of_paper, of_vit, of_three_jets, of_one_jet = 23, 4, 12, 9
-    n_fits = of_paper + of_vit + of_three_jets + of_one_jet
+    of_paper, of_vit, of_three_jets, of_one_jet, of_all_known = 23, 4, 12, 12, 5
+    n_fits = of_paper + of_vit + of_three_jets + of_one_jet + of_all_known
     assert len(manifest["settings"]["fits"]) == n_fits
 
 
@@ -189,6 +189,8 @@ CHANGES = {
     "images.split": ([0.5, 0.2, 0.3], "setup"),
     "images.split_loose": ([0.6, 0.4, 0.0], "setup"),
     "images.training_jets_per_mass_point": (30, "setup"),
+    "images.training_background_ratio": (2.0, "setup"),
+    "images.training_ht_min": (400.0, "setup"),
     "images.pixels_max": (64, "setup"),
     "images.oriented": (False, "setup"),
     "training.pixel_scale": ("log", "train"),
@@ -203,6 +205,7 @@ CHANGES = {
     "training.equalise": ("flat", "train"),
     "training.equalise_in": (["pt", "mass"], "train"),
     "training.negative_weights": ("absolute", "train"),
+    "training.drawn": (True, "train"),
     "training.epochs": (2, "train"),
     "training.batch_size": (32, "train"),
     "training.learning_rate": (1e-2, "train"),
@@ -304,7 +307,12 @@ def test_our_collisions_in_the_published_layout_run_through(tmp_path, capsys, mo
             "DS1",
             "DS2",
             "AK14 MaxViT + DS1",
-            *(f"AK14 {n} + DS2" for n in PRESETS["demo"].classifiers.networks),
+            "AK14 DS2 + classical",
+            *(
+                f"AK14 {network} + DS2{more}"
+                for network in PRESETS["demo"].classifiers.networks
+                for more in ("", " + classical")
+            ),
         ]
     )
     drawn = figures(tmp_path)
