@@ -21,7 +21,7 @@ from jets.packed import (
     write_event_table,
 )
 from jets.ragged import offsets_from, table
-from jets.sources import Collisions, PublishedFiles, combine_weights, kinematics
+from jets.sources import Collisions, PublishedFiles, combine_weights, find_source, kinematics
 from jets.split import (
     HELD_OUT,
     TRAIN,
@@ -36,6 +36,7 @@ from jets.split import (
 )
 from physics import JET_DEFINITIONS
 from processes import SIGNAL, VARIATION, numbered, of_role
+from products import read_manifest
 from study import Study
 
 
@@ -167,6 +168,31 @@ def may_train(table: EventTable, study: Study) -> np.ndarray:
             "hold no HT; leave it at 0"
         )
     return trains & (table.observables[:, OBSERVABLES.index("HT")] >= ht_min) if ht_min else trains
+
+
+def look_again(study: Study) -> tuple[Collisions | PublishedFiles, Overview]:
+    """The sample that setup.py prepared, for what it did not pack.
+
+    Raises:
+        InputError: setup.py has not finished, or did so with other settings or files.
+    """
+    source, manifest = find_source(study), study.data_dir / "setup.json"
+    read_manifest(manifest, "setup.py", study.settings("setup"), made_from=source.paths)
+    return source, look_through(source, study)
+
+
+def hardest_jets(overview: Overview, jet_definition: str, chosen: np.ndarray) -> np.ndarray:
+    """The chosen of the events (n,), each as its hardest jet, structured `JET_DTYPE`; pT 0 without.
+
+    All are classified but variations: an event needs no matched jet.
+    """
+    events, jets = overview.table.events, overview.jets[jet_definition]
+    wanted = chosen[:, None] & (np.arange(jets.shape[1]) == 0)
+    rows = _rows(jets, wanted, is_signal(events))
+    rows["split"] = events["split"][chosen]
+    rows["classified"] = ~is_variation(events)[chosen]
+    rows["shuffled_label"] = shuffle_labels(rows["label"], rows["classified"], jet_definition)
+    return rows
 
 
 def _rows(jets: np.ndarray, chosen: np.ndarray, is_signal: np.ndarray) -> np.ndarray:

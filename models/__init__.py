@@ -3,8 +3,9 @@
 Without options those of one jet compute what the published code computes, to the last digit.
 
 Adding a network is one file with a factory, and one line in `MODELS` that names the input it takes.
-The factory takes the size of the input (`pixels` of an image), `width` and options of its own; what
-it returns is called with its inputs by name. `python -m models` prints what each costs.
+The factory takes the size of the input (`pixels` of an image, `features` of an event), `width` and
+options of its own; what it returns is called with its inputs by name. `python -m models` prints
+what each network of one jet costs.
 """
 
 import inspect
@@ -30,6 +31,12 @@ MODELS = {
     "ViT": Network("models.vit:vit"),
     "CNN3": Network("models.three_jets:cnn3", "three jets", of_events=True),
     "MaxViT3": Network("models.three_jets:maxvit3", "three jets", of_events=True),
+    "EventTransformer": Network(
+        "models.event_transformer:event_transformer", "event features", of_events=True
+    ),
+    "FeedForward": Network(
+        "models.event_transformer:feed_forward", "event features", of_events=True
+    ),
 }
 
 

@@ -113,6 +113,7 @@ def test_it_is_trained_as_any_network_and_scores_all_held_out_events(study, monk
 
 def test_a_network_of_events_is_none_of_the_networks_of_jets(study):
     """Whose scores, three an event, are what trees grow on."""
-    assert [name for name, network in MODELS.items() if network.of_events] == ["CNN3", "MaxViT3"]
+    of_events = [name for name, network in MODELS.items() if network.of_events]
+    assert of_events == ["CNN3", "MaxViT3", "EventTransformer", "FeedForward"]
     with pytest.raises(InputError, match="names 'MaxViT3', expected each once and among CNN"):
         trainings(study.changed(classifiers={"networks": ("CNN", "MaxViT3")}))

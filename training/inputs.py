@@ -16,6 +16,7 @@ from jets.packed import read_event_table
 from jets.split import TRAIN, VALIDATION, relative_weights
 from jets.weights import draws, training_weights
 from study import Study
+from training.event_features import EventFeatures
 from training.jet_images import JetImages
 from training.plan import Training
 from training.three_jets import ThreeJetImages
@@ -81,7 +82,11 @@ class Inputs(Protocol):
     def __len__(self) -> int: ...
 
 
-INPUTS: dict[str, type[Inputs]] = {"jet image": JetImages, "three jets": ThreeJetImages}
+INPUTS: dict[str, type[Inputs]] = {
+    "jet image": JetImages,
+    "three jets": ThreeJetImages,
+    "event features": EventFeatures,
+}
 
 
 @dataclass(frozen=True)

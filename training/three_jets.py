@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from jets.images import SparseImages, concatenate
-from jets.packed import JET_DTYPE, KINEMATICS, PackedJets
-from jets.preparation import at_side, look_through, may_train
-from jets.sources import find_source
+from jets.packed import JET_DTYPE, PackedJets
+from jets.preparation import at_side, hardest_jets, look_again, may_train
 from jets.split import (
     HELD_OUT,
     TRAIN,
@@ -23,7 +22,6 @@ from jets.split import (
     is_variation,
     lowest,
     mass_point,
-    shuffle_labels,
     uniform,
 )
 from physics import JETS_PER_EVENT
@@ -62,10 +60,7 @@ class ThreeJetImages:
         cls, study: Study, jet_definition: str, split: int, device: torch.device
     ) -> "ThreeJetImages":
         """Draw the three jets of the events of one split: of those to train on, or held out."""
-        source = find_source(study)
-        manifest = study.data_dir / "setup.json"
-        read_manifest(manifest, "setup.py", study.settings("setup"), made_from=source.paths)
-        overview = look_through(source, study)
+        source, overview = look_again(study)
         events, kinematics = overview.table.events, overview.jets[jet_definition]
         side = study.image_pixels(jet_definition)
         exists = kinematics["pt"] > 0
@@ -75,14 +70,9 @@ class ThreeJetImages:
         mean, std = float(mass.mean()), float(mass.std())
 
         chosen = trains | (~is_variation(events) & (events["split"] == HELD_OUT))
-        table = np.zeros(len(events), JET_DTYPE)
-        table["event"], table["split"] = np.arange(len(events)), events["split"]
-        table["label"], table["classified"] = is_signal(events), chosen
-        for name, _ in KINEMATICS:
-            table[name] = kinematics[name][:, 0]
-        table["shuffled_label"] = shuffle_labels(table["label"], chosen, jet_definition)
-
-        rows = np.flatnonzero(chosen & (events["split"] == split))
+        table = hardest_jets(overview, jet_definition, chosen)
+        table = table[table["split"] == split]
+        rows = table["event"]
         wanted = np.zeros(exists.shape, bool)
         wanted[rows] = exists[rows]
         images = []
@@ -96,7 +86,7 @@ class ThreeJetImages:
         packed = PackedJets(jets, concatenate([*images, NO_IMAGE]), side, mean, std, jet_definition)
         scale, standardised = study.training.pixel_scale, study.training.standardised_mass
         seen = JetImages(packed, scale, standardised, device)
-        return cls(seen, jet_of_event[rows], table[rows])
+        return cls(seen, jet_of_event[rows], table)
 
     def __len__(self) -> int:
         return len(self.table)
