@@ -77,7 +77,8 @@ def sample(study: Study) -> Rows:
         )
     if not rows:
         raise InputError(f"{study.sample_dir}: no files; leave out --skip simulate")
-    return rows
+    cuts = dict.fromkeys(name for row in rows for name in row)  # slices have others
+    return [dict.fromkeys(cuts, "") | row for row in rows]
 
 
 def settings(study: Study) -> Rows:
