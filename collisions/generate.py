@@ -212,7 +212,7 @@ def top_decays(process: "pythia8mc.Event") -> dict[int, tuple]:
 def activity(event: "pythia8mc.Event") -> float:
     """Sum of the pT of the tops and of all partons that the shower has emitted so far, GeV."""
     total = 0.0
-    for i in range(FIRST_OUTGOING - 2, event.size()):  # this is asked of every event: no generator
+    for i in range(FIRST_OUTGOING, event.size()):  # a plain loop, because every event is asked
         particle = event[i]
         if particle.status() > 0 and (particle.isParton() or particle.idAbs() == 6):
             total += particle.pT()

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from jets import packed
 from jets.angularities import ANGULARITIES
 from jets.classifier import HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS, Classifier
 from jets.packed import OBSERVABLES, EventTable
@@ -13,7 +14,11 @@ from physics import JET_DEFINITIONS
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
 # What trees see of an event and of its three jets; "classical" is all of both that DS2 leaves out.
-EVENT_FEATURES = {"DS1": OBSERVABLES[:4], "DS2": OBSERVABLES[:9], "classical": OBSERVABLES[9:]}
+EVENT_FEATURES = {
+    "DS1": packed.DS2[:4],
+    "DS2": packed.DS2,
+    "classical": OBSERVABLES[len(packed.DS2) :],
+}
 JET_FEATURES = {
     "mass": ("mass",),
     "pt": ("pt",),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import xgboost
@@ -195,6 +196,7 @@ def grow_all(
     ) -> np.ndarray:
         return cross_fit(features, label[event], weight[event] * usable, fold[event], study, device)
 
+    of_definition = cache(lambda name: training_jets(study, name, table.events))
     found, every = {}, np.arange(len(events))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
     for one in chosen:
@@ -204,7 +206,7 @@ def grow_all(
             (definition,), names = one.jet_definitions, jet_columns(one)
             jets = scores.jets[definition]
             if one.trees == TRAINING_JETS:
-                packed, of_jets = training_jets(study, definition, table.events)
+                packed, of_jets = of_definition(definition)
                 found[one] = scores_by_same_jets(jets, packed, of_jets, names, study, device)
             else:
                 found[one] = scores_of_one_jet(jets, names, fit)

@@ -25,7 +25,7 @@ VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#7F7F7F"
 # Paul Tol, "Colour schemes" (2021), "muted".
 WINE, INDIGO, TEAL, ROSE = "#882255", "#332288", "#44AA99", "#CC6677"
 OLIVE, FOREST, SAND, MAGENTA = "#999933", "#117733", "#DDCC77", "#AA4499"
-BROWN = "#661100"  # of his "rainbow"
+BROWN = "#661100"
 SIGNAL, BACKGROUND = VERMILION, BLUE
 
 # A network has one colour, marker and line throughout; what it is compared with has its own. What

@@ -10,13 +10,11 @@ import numpy as np
 import torch
 
 from command import InputError
-from jets.packed import OBSERVABLES
+from jets.packed import DS2 as FEATURES
 from jets.preparation import hardest_jets, look_again, may_train
 from jets.split import HELD_OUT, TRAIN
 from study import Study
 from training.three_jets import ThreeJetImages
-
-FEATURES = OBSERVABLES[:9]
 
 
 class EventFeatures:
