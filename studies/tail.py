@@ -7,7 +7,7 @@ takes no network. No setting was chosen by held-out events.
 
 Reads   the sample of the study.
 Writes  Data/<study>_<way>/, a study of its own each; the tables of the study's page, also as
-        results/<study>_<table>.csv beside it, with every way that is done.
+        results/<study>_<table>.csv beside it, and figures/<study>.png, with every way that is done.
 
     python -m studies.tail --study studies/tail.toml
     python -m studies.tail --study studies/tail.toml --ways equal_pt --seeds 0
@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import curve_fit
 
 from command import InputError, run
 from evaluation.exclusions import Exclusion, exclusions
@@ -39,14 +38,17 @@ from evaluation.table import (
 )
 from event_level.fits import DS2, KNOWN, columns, with_all_known
 from event_level.trees import cross_fit, folds_and_offered, weights_to_grow_with
+from figures import style
+from figures.added import added
 from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import OBSERVABLES
 from jets.split import HELD_OUT, TRAIN, is_signal
 from products import read_csv, write_text
-from sensitivity.bootstrap import Estimate, mean_of_seeds, poisson_counts
+from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, ratio_of_means
 from studies.ordering import sample, settings, table
-from studies.pages import call_with, options_of, publish
+from studies.pages import call_with, options_of, page_of, publish
+from studies.scaling import fitted, laws, loss, printed_law, printed_scaling
 from study import Study, load_study, to_toml
 from training.jet_images import read_split
 from training.learner import choose_device
@@ -57,8 +59,7 @@ from training.three_jets import ThreeJetImages
 DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
-WORKING_POINTS = (0.3, 0.5)
-PUBLISHED_JETS = 6e6  # the paper trains on 3,480 jets of each of 861 mass points and as many others
+WORKING_POINTS = (0.3, 0.5, 0.7)
 PAGE = Path("doc/tail.md")
 
 
@@ -302,22 +303,6 @@ def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -
     return rows
 
 
-def loss(classifiers: Classifiers, one: Trained) -> Estimate:
-    """Cross entropy of classes of equal weight, with the error of the test events."""
-    probability = np.clip(classifiers.score[one].astype(float), 1e-7, 1 - 1e-7)
-    of_jet = -np.log(np.where(classifiers.is_signal, probability, 1 - probability))
-    counts = poisson_counts(classifiers.event, classifiers.study.figures.bootstraps)
-
-    def mean(n: np.ndarray | int) -> float:
-        weight = n * classifiers.weight
-        of_classes = (classifiers.is_signal, ~classifiers.is_signal)
-        return float(
-            np.mean([np.average(of_jet[rows], weights=weight[rows]) for rows in of_classes])
-        )
-
-    return Estimate(mean(1), float(np.std([mean(n) for n in counts], ddof=1)))
-
-
 def scaling(found: Mapping[str, Results]) -> Rows:
     """Loss and background of the CNN at equal pT against the number of its training jets."""
     rows = []
@@ -343,35 +328,6 @@ def scaling(found: Mapping[str, Results]) -> Rows:
     return sorted(rows, key=lambda row: row["training_jets"])
 
 
-def power_law(thousands: np.ndarray, floor: float, amplitude: float, power: float) -> np.ndarray:
-    """A loss after so many thousand training jets."""
-    return floor + amplitude * thousands**-power
-
-
-def fitted(rows: Rows) -> Rows:
-    """The power law through the losses of each seed, and what it gives for the paper's jets.
-
-    The errors are those of the mean over seeds: all have the same test jets.
-    """
-    found = []
-    for seed in {row["seed"] for row in rows}:
-        some = [row for row in rows if (row["seed"], row["quantity"]) == (seed, "loss")]
-        n, value = (
-            np.array([float(row[name]) for row in some]) for name in ("training_jets", "value")
-        )
-        if len(n) > len(SIZES):  # all of them, and EQUAL_PT
-            start = value.min() - 0.01, np.ptp(value), 0.5
-            law, _ = curve_fit(power_law, n / 1e3, value, start, bounds=(0, (1, 10, 3)))
-            found.append([*law, power_law(PUBLISHED_JETS / 1e3, *law)])
-    if len(found) < 2:
-        return []
-    names = "floor", "amplitude", "power", "loss with the jets of the paper"
-    return [
-        {"quantity": name, **ends(Estimate(some.mean(), some.std(ddof=1) / len(some) ** 0.5))}
-        for name, some in zip(names, np.transpose(found), strict=True)
-    ]
-
-
 # --- The page -------------------------------------------------------------------------------------
 
 
@@ -388,30 +344,6 @@ def printed(rows: Rows) -> Rows:
         return {mass or f"{column(row)}{spectrum}": cell(row)}
 
     return pivot(rows, line, cells)
-
-
-def printed_scaling(rows: Rows) -> Rows:
-    """One line a number of training jets, each a mean over seeds."""
-    groups: dict[tuple[str, str], list[Estimate]] = {}
-    for row in rows:
-        value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-        some = groups.setdefault((row["training_jets"], row["quantity"]), [])
-        some.append(Estimate(value, (high - low) / 2))
-    means = [
-        {"training_jets": n, "quantity": quantity, "trainings": len(some)}
-        | ends(mean_of_seeds(some))
-        for (n, quantity), some in groups.items()
-    ]
-    return pivot(
-        means,
-        lambda row: {"training jets": f"{int(row['training_jets']):,}", "seeds": row["trainings"]},
-        lambda row: {row["quantity"]: cell(row)},
-    )
-
-
-def printed_law(rows: Rows) -> Rows:
-    """One line a parameter."""
-    return pivot(rows, lambda row: {"": row["quantity"]}, lambda row: {"value": cell(row)})
 
 
 def modelling(results: Results) -> Rows:
@@ -441,9 +373,10 @@ def main() -> None:
     of_sizes, device = scaling(found), choose_device(options.device)
     of_ways = {way: of_events(results, device) for way, results in main_ways.items()}
     call_with(found[EQUAL_PT].study.data_dir / "study.toml", ["plots.py"], options.device)
+    of_jets, of_cuts = single_jets(main_ways), events(of_ways)
     for name, rows, shown in (
-        ("single_jets", single_jets(main_ways), printed),
-        ("events", events(of_ways), printed),
+        ("single_jets", of_jets, printed),
+        ("events", of_cuts, printed),
         ("excluded", excluded(main_ways, of_ways), printed),
         ("scaling", of_sizes, printed_scaling),
         ("power_law", fitted(of_sizes), printed_law),
@@ -453,7 +386,12 @@ def main() -> None:
         ("environment", environment(), list),
     ):
         publish(study, name, rows, shown, model=PAGE)
-    print(f"{PAGE}: {len(found)} of {len(WAYS)} ways")
+    style.apply()
+    titles = {way: WAYS[way].title for way in main_ways}
+    drawn = added(of_jets, of_cuts, of_sizes, laws(of_sizes), titles)
+    page = page_of(study, model=PAGE)
+    style.save(drawn, page.parent / f"figures/{study.name}.png")
+    print(f"{page}: {len(found)} of {len(WAYS)} ways")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from scipy.stats import norm
 
 from evaluation.results import Classifiers
 from evaluation.table import ends
+from figures.added import added
 from jets.classifier import Classifier
 from sensitivity.bootstrap import Estimate
-from studies import tail
+from studies import scaling, tail
 from study import PRESETS, load_study
 
 DEMO = PRESETS["demo"].changed(figures={"bootstraps": 50})
@@ -87,17 +88,17 @@ def test_the_power_law_is_found_again():
     law, sizes = (0.55, 0.08, 0.4), (4_000, 8_000, 16_000, 32_000, 64_000)
     rows = [
         {"training_jets": n, "seed": seed, "quantity": "loss"}
-        | ends(Estimate(tail.power_law(n / 1e3, *law), 0.001))
+        | ends(Estimate(scaling.power_law(n / 1e3, *law), 0.001))
         for seed in (0, 1)
         for n in sizes
     ]
-    found = {row["quantity"]: row for row in tail.fitted(rows)}
+    found = {row["quantity"]: row for row in scaling.fitted(rows)}
     for name, value in zip(("floor", "amplitude", "power"), law, strict=True):
         assert found[name]["value"] == pytest.approx(value, rel=1e-3)
         assert found[name]["high"] == pytest.approx(value, rel=1e-3)
     expected = 0.55 + 0.08 * 6_000**-0.4
     assert found["loss with the jets of the paper"]["value"] == pytest.approx(expected, abs=1e-4)
-    assert tail.fitted(rows[:5]) == []  # one seed has no spread
+    assert scaling.fitted(rows[:5]) == []  # one seed has no spread
 
 
 def test_fewer_jets_are_seen_as_often_in_all():
@@ -109,3 +110,23 @@ def test_fewer_jets_are_seen_as_often_in_all():
         ends = [s.training.learning_rate_decay**s.training.epochs for s in (study, fewer)]
         assert ends[0] == pytest.approx(ends[1])
         assert fewer.sample_dir == study.sample_dir and fewer.data_dir != study.data_dir
+
+
+def test_the_figure_shows_single_jets_at_equal_pt_the_working_point_and_each_seeds_losses():
+    joined = tail.together({"equal_pt": of_way(a=1.0, b=1.0), "as_drawn": of_way(a=0.5)})
+    rows = tail.measure(joined, "x", lambda one: ("", MASS) if one[0] else None)
+    jets = [row | {"spectrum": spectrum} for row in rows for spectrum in ("", "signal pT")]
+    losses = [
+        {"training_jets": n, "seed": seed, "quantity": "loss", **ends(Estimate(0.6, 0.01))}
+        for seed in (0, 1)
+        for n in (1_000, 2_000)
+    ]
+    titles = {way: tail.WAYS[way].title for way in ("equal_pt", "as_drawn")}
+    drawn = added(jets, rows, losses, {}, titles)
+    assert [(row["way"], row["quantity"]) for row in drawn.points] == [
+        ("", "AUC"), ("equal_pt", "AUC"), ("as_drawn", "AUC")
+    ]  # fmt: skip
+    assert {row["signal_efficiency"] for row in drawn.more_points["events"]} == {0.5}
+    assert len(drawn.more_points["losses"]) == 4
+    shown = [text.get_text() for axis in drawn.figure.axes for text in axis.get_yticklabels()]
+    assert "CNN" in shown and "jet mass" in shown
