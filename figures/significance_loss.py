@@ -13,7 +13,7 @@ LINES = {
     "cross_entropy": ("cross entropy", style.SKY, "-"),
     "weighted": ("cross entropy × σ", style.BLUE, "-"),
     "extreme": ("extreme", style.PURPLE, "--"),
-    "delta_z": (r"$\Delta_Z$, last epoch", style.VERMILION, ":"),
+    "delta_z": (r"$\Delta_Z$", style.VERMILION, ":"),
     "delta_z_best": (r"$\Delta_Z$, best epoch", style.VERMILION, "-"),
     "simple": (r"direct $s/\sqrt{s+b}$", style.ORANGE, "--"),
     "asimov": ("direct Asimov Z", style.GREEN, "-"),

@@ -88,13 +88,11 @@ def test_no_model_is_above_the_best_linear_cut_and_no_cut_above_the_likelihood_r
             assert significance(best_of_model(model, events), events) < linear
     ratio = likelihood_ratio_cuts(events)
     np.testing.assert_allclose(ratio[-1], 1)
-    best = best_cut(ratio, events)
-    assert significance(best, events) > linear
+    assert significance(best_cut(ratio, events), events) > linear
+    best = ratio[significance(ratio, events).argmax()]  # the scan stops before it
     # On the boundary of the best cut one more event raises s / S by half as much as b / B.
     row = np.searchsorted(ratio[:, 0], best[0])
-    signal, background = (
-        (ratio[row + 500] - ratio[row - 500]) @ np.diag(events) @ [[1, 0], [0, 1], [0, 1]]
-    )
+    signal, *backgrounds = (ratio[row + 500] - ratio[row - 500]) * events
     passed = best[0] * events[0] / (best[1:] @ events[1:])
     assert signal / sum(backgrounds) == pytest.approx(passed / 2, rel=0.03)
 
@@ -105,7 +103,7 @@ def test_the_delta_z_loss_in_closed_form_is_that_of_many_points(model):
     score = points @ torch.from_numpy(model[:2]) + model[2]
     for epsilon in (300.0, 9000.0):
         found = loss_of(lambda *batch, e=epsilon: delta_z(*batch, e), score, EVENTS[1]).item()
-        assert delta_z_of(model, EVENTS[1], epsilon) == pytest.approx(found, rel=3e-3)
+        assert delta_z_of(model, EVENTS[1], epsilon) == pytest.approx(found, rel=1e-2)
 
 
 @pytest.mark.parametrize("case", EVENTS)
@@ -129,5 +127,5 @@ def test_delta_z_is_least_for_the_model_that_is_0_everywhere(case):
 def test_training_finds_the_direction_of_two_gaussians():
     """Cross entropy with b2 of no weight: w is the difference of the means."""
     events = np.array([300.0, 300.0, 0.0])
-    model = train(draw(3), LOSSES["weighted"]._replace(learning_rate=0.3), events, 0)[-1]
+    model = train(draw(3, 25_000), LOSSES["weighted"]._replace(learning_rate=1.0), events, 0)[-1]
     np.testing.assert_allclose(model[:2], MEANS[0] - MEANS[1], atol=0.1)
