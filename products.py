@@ -301,16 +301,16 @@ def require_settings(path: Path, made_by: str, made_with: Mapping, settings: Map
         InputError: the first that differs.
     """
     found, wanted = (_flat(_as_json(one)) for one in (made_with, settings))
-    for name, value in wanted.items():
-        if name not in found:
-            raise InputError(f"{path}: made by a version without {name}; run {made_by} again")
-        if found[name] != value:
+    sections = {name for name, value in settings.items() if isinstance(value, dict)}
+    stated_then = [name for name in found if name.partition(".")[0] in sections]
+    for name in dict.fromkeys((*wanted, *stated_then)):
+        then, now = found.get(name, "not stated"), wanted.get(name, "its default")
+        if then != now:
             section = name.removeprefix("earlier.")
             raise InputError(
                 f"{path}: made with other settings of {section}; run {made_by} again"
                 if name != section
-                else f"{path}: made with {name} {found[name]}, the study says {value}; "
-                f"run {made_by} again"
+                else f"{path}: made with {name} {then}, the study says {now}; run {made_by} again"
             )
 
 

@@ -47,11 +47,28 @@ PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by t
 EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
 EQUALISE_IN = ("pt", "mass")  # columns of whatever is trained on
 NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
+CHOOSE_BY = ("loss", "significance")  # the epoch of a training
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
 
 
 # --- Sections -----------------------------------------------------------------------------------
+
+
+def later(default: Any) -> Any:
+    """A setting that came later than products that stay valid: no manifest names its default."""
+    return field(default=default, metadata={"is_later": True})
+
+
+def stated(section: Any) -> dict[str, Any]:
+    """The settings of a section as manifests hold them, see `later`.
+
+    >>> "scope" in stated(TrainingSettings()), stated(TrainingSettings(scope=(1.0, 2.0)))["scope"]
+    (False, (1.0, 2.0))
+    """
+    unnamed = {one.name: one.default for one in dataclasses.fields(section) if one.metadata}
+    settings = dataclasses.asdict(section)
+    return {name: x for name, x in settings.items() if name not in unnamed or x != unnamed[name]}
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,10 @@ class TrainingSettings:
     network_options: dict[str, dict[str, bool | float | str]] = field(default_factory=dict)
     loss: str = "cross entropy"  # a key of training.losses.LOSSES
     spectator: str = ""  # the column of jets that the loss sees beside the logits: pt or mass
+    decorrelation: float = later(0.0)  # times the distance correlation with the spectator
+    scope: tuple[float, ...] = later(())  # the spectator's [low, high] where events are classified
+    by_cross_section: bool = later(False)  # events weigh as they are expected (jets/weights.py)
+    choose_by: str = later("loss")  # of the epochs: the least, or the largest expected significance
     # The spectra that training and validation jets are weighted to (jets/weights.py): "signal",
     # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
     equalise: str = "none"
@@ -209,11 +230,11 @@ class Study:
         steps = list(SECTIONS)
         before = [name for one in steps[1 : steps.index(step)] for name in SECTIONS[one]]
         earlier = {"earlier": {name: self._hash(name) for name in before}} if before else {}
-        return earlier | {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS[step]}
+        return earlier | {name: stated(getattr(self, name)) for name in SECTIONS[step]}
 
     def _hash(self, section: str) -> str:
-        stated = json.dumps(dataclasses.asdict(getattr(self, section)), sort_keys=True)
-        return hashlib.sha256(stated.encode()).hexdigest()[:16]
+        text = json.dumps(stated(getattr(self, section)), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def sample_dir(self) -> Path:
@@ -337,6 +358,7 @@ CHOICES = {
     "equalise": EQUALISE,
     "negative_weights": NEGATIVE_WEIGHTS,
     "spectator": ("", *EQUALISE_IN),
+    "choose_by": CHOOSE_BY,
 }
 KNOWN = {  # of which there are several, each once
     "processes": PROCESSES,
@@ -353,6 +375,11 @@ INTERVALS = {
     **dict.fromkeys(("folds", "bootstraps"), _SEVERAL),
     "training_ht_min": ((lambda value: 0 <= value < BEAM_ENERGY), f"0 to {BEAM_ENERGY:g} GeV"),
     "width": ((lambda value: 0 < value <= WIDTH_MAX), f"more than 0, at most {WIDTH_MAX:g}"),
+    "decorrelation": ((lambda value: 0 <= value < INTEGER_MAX), f"0 or more, below {INTEGER_MAX}"),
+    "scope": (
+        (lambda ends: not ends or (len(ends) == 2 and -INTEGER_MAX < ends[0] < ends[1] < INTEGER_MAX)),
+        "[] or two rising numbers",
+    ),
 }
 
 
@@ -555,8 +582,10 @@ def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
         if isinstance(value, dict) and all(type(inner) is kind for inner in value.values()):
             return value
     elif isinstance(default, tuple):
-        if isinstance(value, list) and value:
-            return tuple(_same_type(source, place, item, default[0]) for item in value)
+        may_be_empty = place == "training.scope"
+        if isinstance(value, list) and (value or may_be_empty):
+            kind = 0.0 if may_be_empty else default[0]
+            return tuple(_same_type(source, place, item, kind) for item in value)
     elif isinstance(default, float) and type(value) is int and abs(value) < INTEGER_MAX:
         return float(value)
     elif type(value) is type(default):

@@ -146,8 +146,11 @@ def resume(directory: Path, learner: Learner, settings: dict) -> Progress:
 
 def _change(found: dict, settings: dict) -> tuple[str, str, str] | None:
     """The first setting that differs, as it was and as it is."""
-    differ = (name for name in settings if found.get(name) != settings[name])
-    return next(((name, repr(found.get(name)), repr(settings[name])) for name in differ), None)
+    for name in settings | found:
+        if found.get(name) != settings.get(name):
+            said = (repr(one[name]) if name in one else "not stated" for one in (found, settings))
+            return name, *said
+    return None
 
 
 def _position(path: Path) -> tuple[int, int]:

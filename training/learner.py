@@ -11,7 +11,7 @@ from command import InputError
 from study import Study
 from training.distributed import ALONE, Processes
 from training.inputs import Batch
-from training.losses import loss_named
+from training.losses import loss_of
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -62,7 +62,7 @@ class Learner:
         self, network: nn.Module, study: Study, plain: bool = False, processes: Processes = ALONE
     ) -> None:
         self.network, self.study, self.processes = network, study, processes
-        self._loss = loss_named(study.training.loss)
+        self._loss = loss_of(study.training)
         self.device = next(network.parameters()).device
         self.optimiser = torch.optim.AdamW(
             network.parameters(),

@@ -5,16 +5,18 @@ the cross section of each event's process, `cross_entropy` is the cross entropy 
 section of the comparisons. `scoped` and `decorrelated` make a loss of another one, and compose:
 `decorrelated(scoped(extreme, 120, 130), 10)` is a `Loss`. `delta_z` and `direct` look at a batch
 as a whole, as one expectation of signal and background after a cut: they take expected events
-instead of weights.
+instead of weights. `relative` makes a `Loss` of them.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.nn import functional
 
 from command import InputError
+from study import TrainingSettings
 
 # Logits (b, 2) of background and signal, label (b,), weight (b,) and spectator (b,) or None ->
 # the mean (). Weights have the mean 1 over an epoch (see `jets.weights.balanced`), so the mean
@@ -78,8 +80,9 @@ def _towards_truth(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 def scoped(loss: Loss, low: float, high: float) -> Loss:
     """A loss of the events between two values of the spectator: data scope, arXiv:2401.00428.
 
-    The weighted mean over the events in scope, for a loss that is a mean over events; 0 with
-    gradient 0 for a batch that has none. A spectator that is NaN is out of scope.
+    The weighted mean over the events in scope, for a loss that is a mean over events, and the loss
+    of these events alone, for one that `relative` made; 0 with gradient 0 for a batch that has
+    none. A spectator that is NaN is out of scope.
 
     Args:
         low, high: in the unit of the spectator; both are out of scope (paper: 120 and 130 GeV).
@@ -305,15 +308,83 @@ def asimov_significance(
     return squared.clamp(min=TINY).sqrt()  # the slope of a root at 0 is infinite
 
 
+def relative(
+    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+    unit: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Loss:
+    """A loss of expected events in units of a significance of its batch, before any cut.
+
+    `delta_z` and `direct` (without uncertainty) grow as the root of a factor common to all events,
+    and so does `unit`: the quotient depends on nothing but ratios of weights, neither on luminosity
+    nor on the size of the batch, and is of order 1. Adam's steps do not depend on such a factor, up
+    to its epsilon; the balance with a distance correlation does.
+
+    Args:
+        loss: of logits, label and events, as in `delta_z`.
+        unit: of all signal and background of the batch, both () in float64.
+
+    Returns:
+        A loss, 0 with gradient 0 for a batch without signal.
+
+    >>> logits, label = torch.zeros(2, 2), torch.tensor([1, 0])  # all at the boundary
+    >>> LOSSES["delta Z"](logits, label, torch.tensor([0.3, 99.0]), None).item()  # all may be lost
+    1.0
+    """
+
+    def in_units(
+        logits: torch.Tensor,
+        label: torch.Tensor,
+        weight: torch.Tensor,
+        spectator: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        events = weight.double()
+        s, b = (torch.where(label == of, events, 0.0).sum() for of in (1, 0))
+        scale = torch.where(s > 0, unit(s, b.clamp(min=BACKGROUND_MIN)), 1.0)
+        return loss(logits, label, weight) / scale.to(logits.dtype)
+
+    return in_units
+
+
 # --- By name ------------------------------------------------------------------------------------
 
-LOSSES: dict[str, Loss] = {"cross entropy": cross_entropy, "extreme": extreme}
+OF_EXPECTED_EVENTS: dict[str, Loss] = {
+    # The share of sqrt(S) that errors cost.
+    "delta Z": relative(delta_z, lambda s, b: s.sqrt()),
+    # Minus what the soft cut gains over no cut.
+    "s / sqrt(s + b)": relative(
+        partial(direct, significance=simple_significance), simple_significance
+    ),
+    "Asimov Z": relative(partial(direct, significance=asimov_significance), asimov_significance),
+}
+LOSSES: dict[str, Loss] = {
+    "cross entropy": cross_entropy,
+    "extreme": extreme,
+    **OF_EXPECTED_EVENTS,
+}
 
 
-def loss_named(name: str) -> Loss:
-    """The loss that a study asks for, or an InputError."""
-    if name not in LOSSES:
+def loss_of(asked: TrainingSettings) -> Loss:
+    """The loss that a study asks for.
+
+    Raises:
+        InputError: a loss that does not exist, or one of expected events without such weights, or a
+            scope or a decorrelation without a spectator.
+    """
+    if asked.loss not in LOSSES:
         raise InputError(
-            f"training.loss is {name!r}, expected one of {', '.join(LOSSES)}; correct the study"
+            f"training.loss is {asked.loss!r}, expected one of {', '.join(LOSSES)}; correct the "
+            "study"
         )
-    return LOSSES[name]
+    if asked.loss in OF_EXPECTED_EVENTS and not asked.by_cross_section:
+        raise InputError(
+            f"training.loss is {asked.loss!r}, which takes expected events, but "
+            "training.by_cross_section is false; set it to true"
+        )
+    if (asked.scope or asked.decorrelation) and not asked.spectator:
+        raise InputError(
+            f"training.{'scope' if asked.scope else 'decorrelation'} is asked for, but "
+            "training.spectator is empty; name the column, such as mass"
+        )
+    loss = LOSSES[asked.loss]
+    loss = scoped(loss, *asked.scope) if asked.scope else loss
+    return decorrelated(loss, asked.decorrelation) if asked.decorrelation else loss

@@ -11,7 +11,7 @@ from command import InputError
 from jets.classifier import Classifier
 from models import MODELS, create_model, model_name
 from physics import JET_DEFINITIONS
-from study import Study
+from study import Study, stated
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,8 +84,7 @@ class Training:
     def stated(self, study: Study) -> dict:
         """What a study says of it, as JSON has it; of the options of networks, those of its own."""
         options = study.training.network_options.get(self.network, {})
-        stated = dataclasses.asdict(study.training) | {"network_options": options}
-        return json.loads(json.dumps(stated))
+        return json.loads(json.dumps(stated(study.training) | {"network_options": options}))
 
     def decisive(self, study: Study, jets_sha256: str) -> dict:
         """What decides its weights: not how many epochs, for more go on from fewer, except with a
