@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import tomllib
@@ -366,6 +367,12 @@ KNOWN = {  # of which there are several, each once
     "seeds": range(INTEGER_MAX),
     "equalise_in": EQUALISE_IN,
 }
+
+
+def _is_scope(ends: Sequence[float]) -> bool:
+    return not ends or (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf)
+
+
 _SHARE = (lambda value: 0 <= value <= 1), "0 to 1"
 _INSIDE = (lambda value: 0 < value < 1), "a number between 0 and 1"
 _SEVERAL = (lambda value: 2 <= value < INTEGER_MAX), f"2 or more, below {INTEGER_MAX}"
@@ -376,10 +383,7 @@ INTERVALS = {
     "training_ht_min": ((lambda value: 0 <= value < BEAM_ENERGY), f"0 to {BEAM_ENERGY:g} GeV"),
     "width": ((lambda value: 0 < value <= WIDTH_MAX), f"more than 0, at most {WIDTH_MAX:g}"),
     "decorrelation": ((lambda value: 0 <= value < INTEGER_MAX), f"0 or more, below {INTEGER_MAX}"),
-    "scope": (
-        (lambda ends: not ends or (len(ends) == 2 and -INTEGER_MAX < ends[0] < ends[1] < INTEGER_MAX)),
-        "[] or two rising numbers",
-    ),
+    "scope": (_is_scope, "[] or two rising numbers"),
 }
 
 

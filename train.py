@@ -3,7 +3,8 @@
 Reads   Data/<study>/{AK08,AK10,AK14}.h5, which setup.py packed: training and validation jets.
 Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with one row per epoch,
         epoch_NN.pt with everything to go on from there, log.txt, and manifest.json, which names
-        the epoch of lowest validation loss; predict_base_model_mass.py uses that one.
+        the epoch of lowest validation loss, or of largest expected significance where the study
+        chooses by that; predict_base_model_mass.py uses that one.
 
 An interrupted training, even a killed one, goes on from its newest checkpoint; a finished one says
 so and ends. More epochs go on from fewer, except with a cosine schedule. A training made with other
@@ -51,6 +52,7 @@ from training.inputs import INPUTS, read_samples, settings_of
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
 from training.loop import best_epoch, train, unseen_inputs
+from training.losses import loss_of
 from training.plan import Training, trainings
 
 
@@ -102,6 +104,7 @@ def main() -> None:
         for training in wanted:
             size = INPUTS[training.input].size_in(study, training.jet_definition)
             training.create(study, size)
+    loss_of(study.training)
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     jobs = options.jobs or (cores() if device.type == "cpu" else 1)
     is_shared = options.all and not is_torchelastic_launched()
@@ -252,13 +255,16 @@ def train_one(
 
 def measured(row: dict[str, float], unit: str) -> str:
     """A row of the history in words; `unit` is what is trained on, `jets` or `events`."""
-    loss, accuracy, auc, max_sic = (
-        f"{row[name]:.{digits}f} ± {row[f'{name}_error']:.{digits}f}"
-        for name, digits in (("loss", 4), ("accuracy", 3), ("auc", 4), ("max_sic", 2))
-    )
+    loss, accuracy, auc, max_sic, significance = (
+        f"{row[name]:.{digits}f} ± {row[f'{name}_error']:.{digits}f}" if name in row else ""
+        for name, digits in (
+            ("loss", 4), ("accuracy", 3), ("auc", 4), ("max_sic", 2), ("significance", 3)
+        )
+    )  # fmt: skip
     return (
         f"training loss {row['training_loss']:.4f}, validation loss {loss}, accuracy {accuracy}, "
         f"AUC {auc}, max SIC {'none, no such cut' if math.isnan(row['max_sic']) else max_sic}, "
+        f"{f'expected significance {significance}, ' if significance else ''}"
         f"{row['jets_per_second']:.0f} {unit}/s"
     )
 

@@ -12,7 +12,7 @@ from command import InputError
 from event_level.fits import columns, jet_columns, null_check, reason_against, repeats
 from jets.angularities import ANGULARITIES, angularities
 from jets.classifier import TRAINING_JETS, Classifier
-from jets.packed import PackedJets, read_event_table, read_jets
+from jets.packed import EventTable, PackedJets, read_event_table, read_jets
 from jets.scores import TreeScores, read_scores
 from jets.split import (
     HELD_OUT,
@@ -24,7 +24,7 @@ from jets.split import (
     relative_weights,
     uniform,
 )
-from jets.weights import training_weights
+from jets.weights import event_weights, training_weights
 from physics import MISSING_SCORE
 from products import cores
 from study import Study
@@ -155,12 +155,12 @@ def scores_by_same_jets(
 
 
 def training_jets(
-    study: Study, jet_definition: str, events: np.ndarray
+    study: Study, jet_definition: str, table: EventTable
 ) -> tuple[PackedJets, np.ndarray]:
     """The jets that train the networks, and their weights (n,) in that."""
     packed = read_jets(study.data_dir / f"{jet_definition}.h5", TRAIN)
-    relative = relative_weights(events)[packed.jets["event"]]
-    [weight], _ = training_weights([packed.jets], [packed.jets["label"]], [relative], study)
+    weights = event_weights([packed.jets], table, study)
+    [weight], _ = training_weights([packed.jets], [packed.jets["label"]], weights, study)
     return packed, weight
 
 
@@ -196,7 +196,7 @@ def grow_all(
     ) -> np.ndarray:
         return cross_fit(features, label[event], weight[event] * usable, fold[event], study, device)
 
-    of_definition = cache(lambda name: training_jets(study, name, table.events))
+    of_definition = cache(lambda name: training_jets(study, name, table))
     found, every = {}, np.arange(len(events))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
     for one in chosen:

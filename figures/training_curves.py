@@ -22,7 +22,8 @@ def histories(results: Results) -> dict[Classifier, Path]:
 def training_curves(results: Results) -> style.Drawing:
     """Loss by epoch, of every seed, one column per jet definition; the best epoch is marked.
 
-    The best epoch, whose weights are used, is the one of the lowest validation loss.
+    The best epoch, whose weights are used, is the one of the lowest validation loss, or of the
+    largest expected significance where the study chose by that.
 
     Raises:
         InputError: a history that train.py did not write.
@@ -33,9 +34,9 @@ def training_curves(results: Results) -> style.Drawing:
     points = []
     for training, path in histories(results).items():
         (definition,), (network,), seed = training.jet_definitions, training.networks, training.seed
-        epoch, of_training, validation, error = _history(path)
+        epoch, of_training, validation, error, merit = _history(path)
         axis, look = panel[definition], style.look(training)
-        best = validation.argmin()
+        best = merit.argmax()
         alpha = 1 if seed == results.study.classifiers.seeds[0] else 0.35
         line = {"color": look["color"], "linewidth": 0.8, "alpha": alpha}
         axis.plot(epoch, of_training, linestyle=":", marker=".", markersize=2, **line)
@@ -71,12 +72,15 @@ def training_curves(results: Results) -> style.Drawing:
 
 
 def _history(path: Path) -> np.ndarray:
-    """Epochs, counted from 1, losses of training and of validation, and its errors: (4, epochs)."""
+    """Epochs, counted from 1, losses of training and of validation, its errors, and by what the best
+    epoch is the largest: (5, epochs)."""
     columns = ("epoch", "training_loss", "loss", "loss_error")
     try:
-        history = np.array([[float(row[name]) for name in columns] for row in read_csv(path)])
+        rows = read_csv(path)
+        history = np.array([[float(row[name]) for name in columns] for row in rows])
+        merit = [float(row.get("significance", -float(row["loss"]))) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a history that train.py wrote ({error!r})") from None
     if not len(history):
         raise InputError(f"{path}: holds no epoch, expected one row for each")
-    return history.T + np.array([[1], [0], [0], [0]])
+    return np.vstack([history.T + np.array([[1], [0], [0], [0]]), merit])

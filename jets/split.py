@@ -139,6 +139,15 @@ def mass_point(events: np.ndarray) -> np.ndarray:
     return _mixed(events, IDENTITY[:3], seed=0)
 
 
+def population(events: np.ndarray) -> np.ndarray:
+    """Numbers (n,) from 0 of mass points, of all backgrounds together, and of variations."""
+    group = mass_point(events)
+    mixtures = [process.mixture for process in PROCESSES.values()]
+    for process in of_role(BACKGROUND, VARIATION).values():
+        group[events["process"] == process.number] = mixtures.index(process.mixture)
+    return np.unique(group, return_inverse=True)[1]
+
+
 def relative_weights(events: np.ndarray) -> np.ndarray:
     """Weights (n,) over their mean, in each mass point, in all backgrounds, and in each variation.
 
@@ -148,12 +157,8 @@ def relative_weights(events: np.ndarray) -> np.ndarray:
     Raises:
         InputError: weights that do not add up to more than 0.
     """
-    group = mass_point(events)
-    mixtures = [process.mixture for process in PROCESSES.values()]
-    for process in of_role(BACKGROUND, VARIATION).values():
-        group[events["process"] == process.number] = mixtures.index(process.mixture)
-    _, first, number = np.unique(group, return_index=True, return_inverse=True)
-    largest = np.zeros(len(first))
+    number = population(events)
+    largest = np.zeros(number.max() + 1)
     np.maximum.at(largest, number, np.abs(events["weight"]))
     relative = events["weight"] / np.where(largest > 0, largest, 1)[number]
     mean = np.bincount(number, relative) / np.bincount(number)

@@ -16,6 +16,9 @@ and each class has its share of the jets; `drawn` instead draws jets with them, 
 resampling do, as many of each class (see `draws`). Unlike there, no weight is clipped (weaver:
 `reweight_threshold`), and both classes are left out of bins where one of them is missing: else
 their spectra would differ.
+
+A study that trains `by_cross_section` balances nothing: all jets count as their events are expected
+(`expected_events`), a rare signal beside all of the background.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +26,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from command import InputError
+from jets.packed import EventTable
+from jets.preparation import may_train
+from jets.split import HELD_OUT, is_background, is_signal, population, relative_weights
+from physics import JETS_MIN
+from processes import PROCESSES
 from study import Study
 
 BINS = {1: 20, 2: 10}  # of each of one or of two variables, of equal widths
@@ -42,16 +50,26 @@ def training_weights(
         tables: structured, with the columns that `equalise_in` names, of the training split, and
             of the validation split if that is wanted.
         labels: 1 for signal, of each split.
-        weights: relative weights of the events, of each split.
+        weights: of the events, of each split, see `event_weights`.
 
     Returns:
         The weights of each split, see `balanced`, and sentences on what was left out or changed.
+        Trained `by_cross_section`, classes keep the ratio of the weights given.
 
     Raises:
-        InputError: negative weights that the study refuses, or a class whose weights do not add up
-            to more than 0.
+        InputError: negative weights that the study refuses, a class whose weights do not add up
+            to more than 0, or settings that exclude each other.
     """
     asked, n, remarks = study.training, sum(map(len, weights)), []
+    counts = [None] * len(weights)
+    if asked.by_cross_section:
+        if asked.equalise != "none" or asked.drawn:
+            setting = "drawn is true" if asked.drawn else f"equalise is {asked.equalise!r}"
+            raise InputError(
+                f"study {study.name!r}: training.{setting}, which changes how often events are "
+                "expected; leave it out or set training.by_cross_section to false"
+            )
+        counts = [np.bincount(label, w) for label, w in zip(labels, weights, strict=True)]
     _require_classes(weights, labels, study, "add events to the sample and run setup.py again")
     if negative := sum(np.count_nonzero(weight < 0) for weight in weights):
         found = f"{negative} of {n} weights to train and to validate with are negative"
@@ -76,18 +94,88 @@ def training_weights(
             "in bins where a class has no training jet"
         )
         _require_classes(weights, labels, study, "equalise in fewer variables")
-    return list(map(balanced, weights, labels)), remarks
+    return list(map(balanced, weights, labels, counts)), remarks
 
 
-def balanced(weight: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Weights (n,), 0 or more, scaled so that each class (label 1: signal) counts as many jets as
-    it has; the mean of those that are not 0 is 1.
+def balanced(weight: np.ndarray, label: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """Weights (n,), 0 or more, scaled so that each class (label 1: signal) counts in proportion to
+    `counts` (2,), by default as many jets as it has; the mean of those that are not 0 is 1.
 
     >>> balanced(np.array([1.0, 3.0, 7.0, 0.0]), np.array([0, 0, 1, 1]))
     array([0.375, 1.125, 1.5  , 0.   ])
     """
-    used = np.count_nonzero(weight) / len(weight)
-    return weight * (np.bincount(label) / np.bincount(label, weight) * used)[label]
+    counts = np.bincount(label) if counts is None else counts
+    used = np.count_nonzero(weight) / counts.sum()
+    return weight * (counts / np.bincount(label, weight) * used)[label]
+
+
+def event_weights(
+    tables: Sequence[np.ndarray], table: EventTable, study: Study
+) -> list[np.ndarray]:
+    """The weights of the events of jets, as `training_weights` takes them: relative or expected.
+
+    Args:
+        tables: structured, with `event`, of each split.
+        table: all events of the study.
+
+    Raises:
+        InputError: as `expected_events`, or weights that do not add up to more than 0.
+    """
+    if study.training.by_cross_section:
+        return expected_events(tables, table, study)
+    relative = relative_weights(table.events)
+    return [relative[of_split["event"]] for of_split in tables]
+
+
+def expected_events(
+    tables: Sequence[np.ndarray], table: EventTable, study: Study
+) -> list[np.ndarray]:
+    """How many events of `physics.LUMINOSITY` the jets of each split stand for.
+
+    The jets of the background stand together for all its expected, fully selected events. Mass
+    points are alternatives, so the jets of each stand for its expected events over the number of
+    mass points: all together are the mean signal. That holds whatever share of the jets was drawn.
+    Held-out events decide nothing: the expectation is that of the others over their share.
+
+    Args:
+        tables, table: as in `event_weights`.
+
+    Raises:
+        InputError: events without weights.
+    """
+    number, relative = population(table.events), relative_weights(table.events)
+    if not is_weighted(table.events):
+        raise InputError(
+            f"{study.data_dir / 'events.h5'}: all events of a class have the weight 1, expected "
+            "cross section x luminosity / events; simulate the sample again, or set "
+            "training.by_cross_section to false"
+        )
+    expected, found = expected_yields(table, study), []
+    for of_split in tables:
+        event = of_split["event"]
+        sums = np.bincount(number[event], relative[event], minlength=len(expected))
+        share = np.divide(expected, sums, out=np.zeros(len(sums)), where=sums > 0)
+        found.append(relative[event] * share[number[event]])
+    return found
+
+
+def is_weighted(events: np.ndarray) -> bool:
+    """Whether the weights of both classes say how many events are expected."""
+    of_classes = [events["weight"][is_class(events)] for is_class in (is_background, is_signal)]
+    return all((weight != 1).any() for weight in of_classes)
+
+
+def expected_yields(table: EventTable, study: Study) -> np.ndarray:
+    """Expected, fully selected events of each `population` (see `expected_events`), those of a mass
+    point over the number of mass points; 0 of variations, and of jets without selection."""
+    events, trains = table.events, may_train(table, study)
+    number, share = population(events), 1 - study.images.split[HELD_OUT]
+    unselected = [process.number for process in PROCESSES.values() if process.for_training]
+    counted = trains & (events["n_jets"] >= JETS_MIN) & ~np.isin(events["process"], unselected)
+    yields = np.maximum(np.bincount(number, events["weight"] * counted), 0) / share
+    points = np.unique(number[is_signal(events)])
+    yields[points] /= max(np.count_nonzero(yields[points]), 1)
+    return yields
 
 
 def draws(weight: np.ndarray, label: np.ndarray, generator: np.random.Generator) -> np.ndarray:

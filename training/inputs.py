@@ -5,6 +5,7 @@ that it takes in `models.MODELS`. Learner, loop, metrics and scoring know no mor
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -13,8 +14,15 @@ import numpy as np
 import torch
 
 from jets.packed import read_event_table
-from jets.split import TRAIN, VALIDATION, relative_weights
-from jets.weights import draws, training_weights
+from jets.split import TRAIN, VALIDATION
+from jets.weights import (
+    draws,
+    event_weights,
+    expected_events,
+    expected_yields,
+    is_weighted,
+    training_weights,
+)
 from study import Study
 from training.event_features import EventFeatures
 from training.jet_images import JetImages
@@ -101,6 +109,8 @@ class Sample:
         spectator: (n,) on the device, see `Batch`.
         drawn: (n,) weights by which an epoch draws them, see `jets.weights.draws`; None: each of
             `rows` once.
+        expected: (n,) events that each stands for in an expected significance, see
+            `jets.weights.expected_events`; None: in proportion to `weight`.
     """
 
     inputs: Inputs
@@ -109,6 +119,7 @@ class Sample:
     rows: np.ndarray
     spectator: torch.Tensor | None = None
     drawn: np.ndarray | None = None
+    expected: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Of an epoch."""
@@ -165,27 +176,37 @@ def read_samples(
     label = "shuffled_label" if training.shuffled_labels else "label"
     splits = [read(study, training.jet_definition, s, device) for s in (TRAIN, VALIDATION)]
     tables = [inputs.table for inputs in splits]
-    relative = relative_weights(read_event_table(study.data_dir / "events.h5").events)
+    events = read_event_table(study.data_dir / "events.h5")
     weights, remarks = training_weights(
-        tables, [table[label] for table in tables], [relative[t["event"]] for t in tables], study
+        tables, [table[label] for table in tables], event_weights(tables, events, study), study
     )
-    more = study.training.spectator
-    training, validation = (
-        make_sample(inputs, label, weight, more)
+    samples = [
+        make_sample(inputs, label, weight, study.training.spectator)
         for inputs, weight in zip(splits, weights, strict=True)
-    )
-    if study.training.drawn:
-        training = dataclasses.replace(
-            training, weight=torch.ones_like(training.weight), drawn=weights[0]
+    ]
+    if study.training.choose_by == "significance" and is_weighted(events.events):
+        counts = expected_events(tables, events, study)
+        samples = [
+            dataclasses.replace(sample, expected=count)
+            for sample, count in zip(samples, counts, strict=True)
+        ]
+    elif study.training.choose_by == "significance":
+        remarks.append(
+            "the events have no weights: the significance is relative, both classes count as drawn"
         )
-    return [training, validation], remarks
+    if study.training.drawn:
+        ones = torch.ones_like(samples[0].weight)
+        samples[0] = dataclasses.replace(samples[0], weight=ones, drawn=weights[0])
+    return samples, remarks
 
 
 def settings_of(training: Training, study: Study) -> dict:
-    """What the manifest of a training holds: which it is, its settings, the hash of its jets."""
-    return dataclasses.asdict(training) | {
-        "training": training.stated(study),
-        "jets_sha256": INPUTS[training.input].sha256(
-            study, training.jet_definition, training.shuffled_labels
-        ),
-    }
+    """What the manifest of a training holds: which it is, its settings, the hash of its jets, and,
+    if it asks how many events are expected, of that."""
+    asked, of_input = study.training, INPUTS[training.input]
+    sha256 = of_input.sha256(study, training.jet_definition, training.shuffled_labels)
+    if asked.by_cross_section or asked.choose_by == "significance":
+        yields = expected_yields(read_event_table(study.data_dir / "events.h5"), study)
+        sha256 = hashlib.sha256(sha256.encode() + yields.tobytes()).hexdigest()
+    stated = {"training": training.stated(study), "jets_sha256": sha256}
+    return dataclasses.asdict(training) | stated

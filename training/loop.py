@@ -19,7 +19,7 @@ from training.distributed import ALONE, Processes
 from training.inputs import Inputs, Sample
 from training.interruption import Watch, Wish
 from training.learner import Learner
-from training.metrics import evaluate
+from training.metrics import evaluate, expected_significance
 
 
 def train_epoch(
@@ -127,8 +127,8 @@ def train(
 
     Returns:
         One row per epoch: epoch, learning rate of its first step, training loss and, of the
-        validation sample, loss, accuracy, AUC and max SIC with their errors; training jets (or
-        events) per second, seconds.
+        validation sample, loss, accuracy, AUC, max SIC and, if it chooses the epoch, expected
+        significance with their errors; training jets (or events) per second, seconds.
 
     Raises:
         InputError: foreign or damaged checkpoints, or the loss is no longer finite.
@@ -170,6 +170,9 @@ def train(
                     "train with a smaller training.learning_rate"
                 )
             metrics = evaluate(logits[rows], label, weight, event, study, seen)
+            if study.training.choose_by == "significance":
+                known = logits_of(learner.network, training.inputs, "bins", processes)
+                metrics["significance"] = expected_significance(samples, (known, logits), study)
         except KeyboardInterrupt:
             with watch.listening():
                 save()
@@ -215,5 +218,6 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:
-    """The epoch of lowest validation loss, the first epoch (0) included."""
-    return min(history, key=lambda row: row["loss"])["epoch"]
+    """The epoch of largest expected significance, or of lowest validation loss if the study did not
+    ask for that; the first epoch (0) included."""
+    return min(history, key=lambda row: -row.get("significance", -row["loss"]))["epoch"]
