@@ -104,7 +104,6 @@ def main() -> None:
         for training in wanted:
             size = INPUTS[training.input].size_in(study, training.jet_definition)
             training.create(study, size)
-    loss_of(study.training)
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     jobs = options.jobs or (cores() if device.type == "cpu" else 1)
     is_shared = options.all and not is_torchelastic_launched()
@@ -195,6 +194,7 @@ def train_one(
                 print(line, file=file)
             print(f"{training}: {line}", flush=True)  # other trainings may print meanwhile
 
+    loss_of(study.training)  # refuses before anything is read
     with alone(directory) if is_first else contextlib.nullcontext():
         with unchanged(made["outputs"]):
             samples, remarks = read_samples(training, study, device)

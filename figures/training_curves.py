@@ -72,8 +72,8 @@ def training_curves(results: Results) -> style.Drawing:
 
 
 def _history(path: Path) -> np.ndarray:
-    """Epochs, counted from 1, losses of training and of validation, its errors, and by what the best
-    epoch is the largest: (5, epochs)."""
+    """Epochs, counted from 1, losses of training and of validation, its errors, and what is largest
+    in the best epoch: (5, epochs)."""
     columns = ("epoch", "training_loss", "loss", "loss_error")
     try:
         rows = read_csv(path)

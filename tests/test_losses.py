@@ -1,5 +1,6 @@
 """Losses that aim at significance: closed forms, brute force, finite differences (float64)."""
 
+import re
 from functools import partial
 from itertools import permutations
 
@@ -10,9 +11,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from torch.autograd import gradcheck
 
+from command import InputError
 from sensitivity.exclusion import significance as exclusion
+from study import TrainingSettings
 from training.losses import (
     LOSSES,
+    OF_EXPECTED_EVENTS,
     asimov_significance,
     cross_entropy,
     decorrelated,
@@ -20,6 +24,7 @@ from training.losses import (
     direct,
     distance_correlation,
     extreme,
+    loss_of,
     scoped,
     simple_significance,
 )
@@ -351,9 +356,70 @@ def test_direct_gradients_are_those_of_finite_differences(significance):
     assert gradcheck(lambda s: direct(logits_of(s), label, events, significance), score)
 
 
+# --- In units of a significance -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OF_EXPECTED_EVENTS)
+def test_a_factor_of_all_events_changes_no_relative_loss(name):
+    """Nor its gradient: neither luminosity nor the size of a batch matters."""
+    score, label, events, _ = batch(30)
+    loss = OF_EXPECTED_EVENTS[name]
+    one, other = (loss(logits_of(score), label, k * events) for k in (1, 1e-4))
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(slope(one, score), slope(other, score))
+    assert gradcheck(lambda s: loss(logits_of(s), label, events), score)
+
+
+def test_relative_losses_of_no_cut_of_all_wrong_and_of_perfect_separation():
+    """From the closed forms, with 4 signal and 400 background events."""
+    label = torch.tensor([1, 1, 0, 0])
+    events = torch.tensor([1.0, 3.0, 100.0, 300.0], dtype=torch.float64)
+    passes, right = torch.full((4,), 99.0), 99.0 * (2 * label - 1)
+    expected = {  # of all that pass, and of signal alone
+        "delta Z": (100 * (1 - np.sqrt(4 / 404)), 0),
+        "s / sqrt(s + b)": (-1, -np.sqrt(404 / 4)),
+        "Asimov Z": (-1, None),
+    }
+    for name, values in expected.items():
+        for score, value in zip((passes, right), values, strict=True):
+            if value is not None:
+                found = OF_EXPECTED_EVENTS[name](logits_of(score), label, events).item()
+                assert found == pytest.approx(value, rel=1e-6, abs=1e-12)
+    boundary = OF_EXPECTED_EVENTS["delta Z"](logits_of(torch.zeros(4)), label, events)
+    assert boundary.item() == pytest.approx(1)  # all errors are 1: all of sqrt(S) is lost
+
+
+def test_the_settings_of_a_study_compose_a_loss():
+    score, label, weight, spectator = batch(40)
+    columns = logits_of(score), label, weight, spectator
+    scope, correlated = {"scope": (124.0, 126.0)}, {"decorrelation": 10.0}
+    for asked, expected in (
+        ({}, extreme),
+        (scope, scoped(extreme, 124, 126)),
+        (correlated, decorrelated(extreme, 10)),
+        (scope | correlated, decorrelated(scoped(extreme, 124, 126), 10)),
+    ):
+        loss = loss_of(TrainingSettings(loss="extreme", spectator="mass", **asked))
+        assert loss(*columns) == expected(*columns)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"loss": "Z"}, "training.loss is 'Z', expected one of cross entropy, extreme, delta Z, s"),
+        ({"loss": "delta Z"}, "takes expected events, but training.by_cross_section is false; set"),
+        ({"scope": (1.0, 2.0)}, "training.scope is asked for, but training.spectator is empty;"),
+        ({"decorrelation": 1.0}, "training.decorrelation is asked for, but training.spectator is"),
+    ],
+)
+def test_a_loss_that_lacks_what_it_needs_is_one_sentence(asked, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        loss_of(TrainingSettings(**asked))
+
+
 # --- All of them --------------------------------------------------------------------------------
 
-OF_EVENTS = {"delta Z": delta_z} | {
+OF_EVENTS = {"misclassified": delta_z} | {
     name: partial(direct, significance=significance) for name, significance in SIGNIFICANCES.items()
 }
 ALL = {

@@ -14,10 +14,10 @@ from processes import PROCESSES
 from products import write_manifest
 from sensitivity.auc import auc
 from sensitivity.bootstrap import Scores
-from study import Study
+from study import Study, TrainingSettings
 from training.inputs import make_sample, read_samples
 from training.jet_images import JetImages
-from training.losses import LOSSES, loss_named
+from training.losses import LOSSES, loss_of
 from training.metrics import evaluate
 from training.plan import Training
 
@@ -80,7 +80,7 @@ def test_weight_2_is_a_jet_twice(loss):
 
 def test_an_unknown_loss_is_one_sentence():
     with pytest.raises(InputError, match="loss is 'hinge', expected one of cross entropy"):
-        loss_named("hinge")
+        loss_of(TrainingSettings(loss="hinge"))
 
 
 # --- From events to jets ------------------------------------------------------------------------

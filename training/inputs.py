@@ -23,6 +23,7 @@ from jets.weights import (
     is_weighted,
     training_weights,
 )
+from physics import LUMINOSITY
 from study import Study
 from training.event_features import EventFeatures
 from training.jet_images import JetImages
@@ -190,6 +191,11 @@ def read_samples(
             dataclasses.replace(sample, expected=count)
             for sample, count in zip(samples, counts, strict=True)
         ]
+        signal, background = (counts[1][tables[1][label] == value].sum() for value in (1, 0))
+        remarks.append(
+            f"the significance is that of {signal:.4g} signal and {background:.6g} background "
+            f"events expected in {LUMINOSITY:g} fb^-1"
+        )
     elif study.training.choose_by == "significance":
         remarks.append(
             "the events have no weights: the significance is relative, both classes count as drawn"

@@ -220,4 +220,4 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
 def best_epoch(history: list[dict[str, float]]) -> int:
     """The epoch of largest expected significance, or of lowest validation loss if the study did not
     ask for that; the first epoch (0) included."""
-    return min(history, key=lambda row: -row.get("significance", -row["loss"]))["epoch"]
+    return max(history, key=lambda row: row.get("significance", -row["loss"]))["epoch"]

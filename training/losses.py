@@ -317,7 +317,8 @@ def relative(
     `delta_z` and `direct` (without uncertainty) grow as the root of a factor common to all events,
     and so does `unit`: the quotient depends on nothing but ratios of weights, neither on luminosity
     nor on the size of the batch, and is of order 1. Adam's steps do not depend on such a factor, up
-    to its epsilon; the balance with a distance correlation does.
+    to its epsilon; the balance with a distance correlation does. Of several processes each takes
+    the loss of its own share of a batch.
 
     Args:
         loss: of logits, label and events, as in `delta_z`.
