@@ -116,11 +116,13 @@ def binned_significance(
 def _quantiles(values: np.ndarray, weight: np.ndarray, shares: ArrayLike) -> np.ndarray:
     """The least of the values (n,) below which at least these shares of the weight lie: (shares,).
 
-    They are actual values, so the quantiles of f(values) are f(quantiles), if f rises.
+    The largest, if there is none. They are actual values: if f rises, the quantiles of f(values)
+    are f(quantiles).
     """
-    order = np.argsort(values)
-    below = np.maximum.accumulate(cumulative(weight[order])[:-1])  # some may be negative
+    values, place = np.unique(values, return_inverse=True)
+    sums = cumulative(np.bincount(place, weight))
+    below = np.maximum.accumulate(sums[:-1])  # some weights may be negative
     # A hair less is asked: 1 of 8 equal weights is an eighth.
-    wanted = np.asarray(shares) * weight.sum() * (1 - HAIR)
+    wanted = np.asarray(shares) * sums[-1] * (1 - HAIR)
     at = np.searchsorted(below, wanted)
-    return values[order][np.minimum(at, len(values) - 1)]
+    return values[np.minimum(at, len(values) - 1)]

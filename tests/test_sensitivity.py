@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from sensitivity.auc import auc, correlated_aucs
+from sensitivity.binned import Bins, binned_significance, equal_signal_bins
 from sensitivity.bootstrap import Scores, poisson_counts
 from sensitivity.reweighting import BINS, spectrum_weights
 from sensitivity.sic import clopper_pearson, cut_at, max_sic, sic_at, sic_curve
@@ -353,3 +354,106 @@ def test_too_few_resamplings_are_an_open_error_and_no_warning():
     assert area.value == pytest.approx(0.5) and np.isnan(area.error)
     alone = Scores(np.ones(1), event)  # of background too: never enough of it in a resampling
     assert max_sic(alone, alone, background_min=1, bootstraps=2).error == np.inf
+
+
+# --- Bins of equal signal -----------------------------------------------------------------------
+
+
+def asimov(s: float, b: float) -> float:
+    """Of a discovery over a known background."""
+    return np.sqrt(2 * ((s + b) * np.log(1 + s / b) - s))
+
+
+def gaussians(seed: int, n: int = 4000) -> tuple[np.ndarray, ...]:
+    """Scores, and masses that peak for signal and are flat for background; weights of both."""
+    random = np.random.default_rng(seed)
+    score, mass = random.normal([[1.0], [0]], size=(2, n)), random.uniform(100, 180, (2, n))
+    mass[0] = random.normal(125, 8, n)
+    return score, mass, random.uniform(0, 2, (2, n)) * [[0.01], [1]]
+
+
+def test_significances_of_two_bins_add_in_quadrature():
+    signal = Scores(np.array([0.1, 0.5, 0.9]), weight=np.array([1.0, 2, 5]))
+    background = Scores(np.array([0.2, 0.3, 0.5, 0.8]), weight=np.array([30.0, 10, 4, 3]))
+    found = binned_significance(signal, background, Bins(np.array([0.5])))
+    assert found.value == pytest.approx(np.hypot(asimov(1, 40), asimov(7, 7)))
+    found = binned_significance(signal, background, Bins(np.array([0.5, 0.85])))  # the last has S
+    assert found.value == pytest.approx(np.hypot(asimov(1, 40), asimov(2, 7)))
+
+
+def test_a_perfect_separation_leaves_the_background_to_the_lowest_bin():
+    """The others are without, and count nothing by definition."""
+    signal, background = np.arange(800) + 1000.0, np.arange(900.0)
+    bins = equal_signal_bins(signal)
+    assert np.array_equal(bins.edges, 1000 + 100 * np.arange(1, 8))
+    found = binned_significance(Scores(signal), Scores(background), bins)
+    assert found.value == pytest.approx(asimov(100, 900))
+
+
+def test_a_score_that_tells_nothing_gains_nothing_and_any_other_does():
+    score, _, weight = gaussians(0)
+    bins = equal_signal_bins(score[0], weight[0])
+    same = [Scores(score[0], weight=k * weight[0]) for k in (1, 40)]
+    inclusive = asimov(*(one.weight.sum() for one in same))
+    assert binned_significance(*same, bins).value == pytest.approx(inclusive)
+    signal, background = (Scores(*pair) for pair in zip(score, [None] * 2, weight, strict=True))
+    inclusive = asimov(signal.weight.sum(), background.weight.sum())
+    assert binned_significance(signal, background, bins).value > 1.3 * inclusive
+
+
+def test_bins_hold_equal_signal_and_windows_its_central_part():
+    score, mass, weight = (column[0] for column in gaussians(1))
+    edges, windows = equal_signal_bins(score, weight, mass)
+    place = np.searchsorted(edges, score, "right")
+    largest = weight.max()
+    for i in range(8):
+        rows, (low, high) = place == i, windows[i]
+        of_bin = weight[rows].sum()
+        assert abs(of_bin - weight.sum() / 8) < largest
+        for out in (mass[rows] < low, mass[rows] > high):
+            assert 0 <= weight[rows][out].sum() - 0.05 * of_bin < largest
+    assert (windows[:, 0] < 125).all() and (windows[:, 1] > 125).all()
+
+
+def measured(score, mass, weight, event=None, bins=None, bootstraps=100):
+    """The significance in bins and windows of the same events."""
+    bins = bins or equal_signal_bins(score[0], weight[0], mass[0])
+    event = np.arange(score.size).reshape(score.shape) if event is None else event
+    classes = [Scores(*columns) for columns in zip(score, event, weight, strict=True)]
+    return binned_significance(*classes, bins, tuple(mass), bootstraps=bootstraps)
+
+
+def test_only_the_order_of_scores_and_masses_matters():
+    score, mass, weight = gaussians(2)
+    assert measured(np.exp(score), mass**3, weight) == measured(score, mass, weight)
+
+
+def test_weight_2_is_an_event_twice_in_bins():
+    score, mass, weight = gaussians(3, 500)
+    event = np.arange(1000).reshape(2, 500)
+    copied = [np.repeat(column, 2, axis=1) for column in (score, mass, weight, event)]
+    once, twice = measured(score, mass, 2 * weight, event), measured(*copied)
+    assert twice.value == pytest.approx(once.value) and twice.error == pytest.approx(once.error)
+
+
+def test_the_error_is_the_spread_of_other_samples_in_the_same_bins():
+    score, mass, weight = gaussians(4)
+    bins = equal_signal_bins(score[0], weight[0], mass[0])
+    found = []
+    for n in np.random.default_rng(0).poisson(4000, (100, 2)):  # of each class
+        score, mass, weight = gaussians(len(found), 4500)
+        weight *= np.arange(4500) < n[:, None]
+        found.append(measured(score, mass, weight, bins=bins, bootstraps=30))
+    spread = np.std([one.value for one in found], ddof=1)
+    assert np.mean([one.error for one in found]) == pytest.approx(spread, rel=0.25)
+
+
+def test_bins_without_signal_or_background_are_defined():
+    """Few different scores leave bins empty; no mass is in the window of such a bin."""
+    edges, windows = equal_signal_bins([1.0, 1, 1, 2], mass=[125.0, 126, 126, 124], bins=4)
+    assert np.array_equal(edges, [2, 2, 2]) and np.isnan(windows[1:3]).all()
+    bins, signal = Bins(edges, windows), Scores(np.array([1.0, 2.0]))
+    for background, expected in ((1.5, asimov(1, 1)), (2.5, asimov(1, 1)), (1.0, asimov(1, 1))):
+        scores, masses = Scores(np.array([background])), (np.array([125.5, 124]), np.array([124.0]))
+        found = binned_significance(signal, scores, bins, masses).value
+        assert found == pytest.approx(expected if background > 2 else 0)
