@@ -2,7 +2,8 @@
 
 The figure of merit by which arXiv:2401.00428 chooses the epoch of a training: bins of equal signal,
 in each of which the signal is counted between two values of a mass, and the significances of the
-bins added in quadrature. Where the bins lie follows from training events only.
+bins added in quadrature. Where the bins lie follows from training events only. It says how well the bins
+separate, not which of them are full of signal: a score and its opposite have almost the same.
 """
 
 from typing import NamedTuple

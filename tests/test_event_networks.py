@@ -25,7 +25,7 @@ from models import MODELS, create_model
 from models.__main__ import parameters
 from models.event_transformer import HEADS, TokenLinear
 from physics import FOX_WOLFRAM_ORDERS
-from products import read_manifest
+from products import read_csv, read_manifest
 from sensitivity.auc import auc
 from study import Study, load_study
 from training import event_features
@@ -34,6 +34,7 @@ from training.inputs import make_sample, read_samples
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner
 from training.loop import train as train_toy
+from training.losses import LOSSES
 from training.plan import Training
 from training.scoring import read_trained, signal_probability
 
@@ -226,7 +227,10 @@ def gaussian(n: int, seed: int, **sample: int):
     for order in FOX_WOLFRAM_ORDERS:
         seen[f"h{order}"] = random.uniform(size=len(seen))
     seen["n_jets"][:n] += random.integers(0, 3, n, dtype=np.int16)
-    return found
+    picobarn = 0.05 if "m_stop" in sample else 1.0
+    of_weights = {"cross_section_pb": picobarn, "sum_of_weights": 10.0 * n}
+    found = dataclasses.replace(found, attributes=found.attributes | of_weights)
+    return dataclasses.replace(found, weight=np.full(len(seen), found.unit_weight))
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +323,37 @@ def test_a_known_separation_is_learnt(name, study, monkeypatch):
     is_signal = inputs.table["label"] == 1
     found = auc(score[is_signal], score[~is_signal])
     assert abs(found.value - AREA) < 3 * found.error < 0.05
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_and_the_epoch_of_largest_significance_is_kept(
+    loss, study, monkeypatch, capsys
+):
+    """Of 0.05 pb of signal beside 1 pb of background, decorrelated from a mass, in a scope.
+
+    Direct losses need large batches: where few events are, all that pass is as good as a cut.
+    """
+    seed = 1 + list(LOSSES).index(loss)
+    settings = {
+        "loss": loss, "by_cross_section": "true", "choose_by": "significance", "spectator": "mass",
+        "decorrelation": 0.1, "scope": "[50, 350]", "epochs": 8, "batch_size": 200,
+    }  # fmt: skip
+    changes = [f"training.{name}={value}" for name, value in settings.items()]
+    command = ["train.py", "AK14", "EventTransformer", str(seed), "--study", "tiny.toml"]
+    command += ["--device", "cpu", *(word for change in changes for word in ("--set", change))]
+    monkeypatch.setattr(sys, "argv", command)
+    train.main()
+    folder = Training("AK14", "EventTransformer", seed).directory(study)
+    found = read_manifest(folder / "manifest.json", "train.py")
+    history = read_csv(folder / "history.csv")
+    values = [float(row["significance"]) for row in history]
+    assert found["best_epoch"] == int(np.argmax(values))
+    assert max(float(row["auc"]) for row in history) > 0.65
+    said = capsys.readouterr().out
+    assert f"expected significance {max(values):.3f} ± " in said.splitlines()[-1]
+    assert "the significance is that of " in said
+    train.main()
+    assert "already finished" in capsys.readouterr().out
 
 
 def test_dropout_goes_on_bit_for_bit_after_an_interruption(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from command import InputError
-from study import PRESETS, SECTIONS, Study, load_study
+from products import is_finished, require_settings, write_manifest
+from study import PRESETS, SECTIONS, Study, TrainingSettings, load_study, to_toml
 from training.plan import Training, trainings
 
 
@@ -153,9 +154,72 @@ def test_options_of_networks_are_those_of_the_study_and_must_exist(tmp_path):
             training.create(strange, 32)
 
 
+# --- Settings that came later -------------------------------------------------------------------
+
+LATER = {
+    "decorrelation": 10.0,
+    "scope": [120.0, 130.0],
+    "by_cross_section": True,
+    "choose_by": "significance",
+}
+
+
+def test_a_setting_that_came_later_changes_the_identity_of_nothing_made_before():
+    """The hashes are those of the version before these settings."""
+    before = {
+        "readme": "807cebc0660dd864",
+        "paper": "2d5de6be3ec1466b",
+        "best": "c97285c5b0cc7bc7",
+        "demo": "8c4c44c6cc74d694",
+    }
+    for name, study in PRESETS.items():
+        assert study.settings("predict")["earlier"]["training"] == before[name]
+        training = Training("AK14", "CNN")
+        for manifest in (training.stated(study), training.decisive(study, "a hash")):
+            assert LATER.keys().isdisjoint(manifest)
+    named = {one.name for one in dataclasses.fields(TrainingSettings) if one.metadata}
+    assert named == LATER.keys()
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_setting_that_came_later_makes_another_training_wherever_it_is_stated(name, tmp_path):
+    """Of two manifests, one with it and one of the old form, neither is taken for the other."""
+    old = Study("x")
+    new = old.changed(training={name: LATER[name]})
+    training, path = Training("AK14", "CNN"), tmp_path / "manifest.json"
+    of_old, of_new = ({"training": training.stated(study)} for study in (old, new))
+    assert of_new["training"][name] == LATER[name]
+    for then, now, words in (
+        (of_old, of_new, f"made with training.{name} not stated, the study says"),
+        (of_new, of_old, f"made with training.{name} .*, the study says its default; run train.py"),
+    ):
+        write_manifest(path, then, {}, [])
+        assert is_finished(path, then, []) and not is_finished(path, now, [])
+        require_settings(path, "train.py", then, then)
+        with pytest.raises(InputError, match=words):
+            require_settings(path, "train.py", then, now)
+
+
+def test_a_scope_is_two_rising_numbers_or_none(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[training]\nscope = [120, 130.5]")
+    study = load_study(str(path))
+    assert study.training.scope == (120.0, 130.5)
+    assert load_study(str(path), ["training.scope=[]"]).training.scope == ()
+    (tmp_path / "whole.toml").write_text(to_toml(study.changed("whole")))
+    assert load_study(str(tmp_path / "whole.toml")).training == study.training
+    for bad in ("[1]", "[2, 1]", "[1, 1]", "[1, nan]", "[1, inf]", "[1, 2, 3]", "['a', 'b']", "5"):
+        with pytest.raises(InputError, match=r"training\.scope is .*, expected"):
+            load_study(str(path), [f"training.scope={bad}"])
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("decorrelation = -1", "0 or more"),
+        ("decorrelation = nan", "0 or more"),
+        ('choose_by = "AUC"', "one of loss, significance"),
+        ("by_cross_section = 1", "a value like False"),
         ("folds = 1", "2 or more"),
         ("bootstraps = 1", "2 or more"),
         ("trees = 0", "more than 0"),

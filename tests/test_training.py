@@ -360,12 +360,21 @@ def test_fewer_epochs_are_read_off_a_longer_training(trained, jets, tmp_path):
 def test_the_best_epoch_may_be_the_first():
     history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate([0.3, 0.4, 0.35])]
     assert best_epoch(history) == 0
+    for row, z in zip(history, [1.0, 1.4, 1.2], strict=True):
+        row["significance"] = z
+    assert best_epoch(history) == 1
 
 
-def test_a_foreign_checkpoint_is_refused(trained, jets):
+def test_a_foreign_checkpoint_is_refused(trained, jets, tmp_path):
     directory, *_ = trained
     with pytest.raises(InputError, match=r"epoch_03.pt: its network is 'CNN', expected 'ViT'"):
         train_toy(directory, jets, settings={"network": "ViT"})
+    named = {"network": "CNN", "decorrelation": 10.0}
+    with pytest.raises(InputError, match=r"its decorrelation is not stated, expected 10\.0"):
+        train_toy(directory, jets, settings=named)
+    train_toy(tmp_path, jets, TOY.changed(training={"epochs": 1}), settings=named)
+    with pytest.raises(InputError, match=r"its decorrelation is 10\.0, expected not stated"):
+        train_toy(tmp_path, jets)
     path = checkpoint.checkpoint_path(directory, 3)
     with pytest.raises(InputError, match="not a checkpoint of this network"):
         checkpoint.load(path, create_model("CNN", SIDE, 0.25), {"network": "CNN"})

@@ -1,14 +1,16 @@
 """Training weights: a weight counts jets, spectra become equal, classes stay balanced."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from toy_jets import SIDE, make_events, packed, write_study
 
 from command import InputError
-from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable, write_event_table
-from jets.split import relative_weights
-from jets.weights import balanced, draws, equalising, training_weights
+from jets.packed import EVENT_DTYPE, JET_DTYPE, SAMPLE_DTYPE, EventTable, write_event_table
+from jets.split import HELD_OUT, TRAIN, VALIDATION, relative_weights
+from jets.weights import balanced, draws, equalising, event_weights, training_weights
 from models import create_model
 from processes import PROCESSES
 from products import write_manifest
@@ -165,6 +167,85 @@ def test_jets_have_the_weights_of_their_events(tmp_path, monkeypatch):
     write_weighted(weight * np.where(np.arange(200) % 20 < 2, -1, 1))
     with pytest.raises(InputError, match="weights to train and to validate with are negative; set"):
         read_samples(training, TOY, CPU)
+
+
+# --- Events as they are expected ----------------------------------------------------------------
+
+EXPECTED = TOY.changed(training={"by_cross_section": True}, images={"split": (1 / 3, 1 / 3, 1 / 3)})
+
+
+def mass_points() -> EventTable:
+    """Two mass points, of 80 and 8 expected events, and two slices of background, of 900 and 3000;
+    a third of each in each split, and as many loose events that are not expected."""
+    expected, events = [80.0, 8, 900, 3000], weighted_events(np.zeros(1200))
+    events["split"] = np.arange(1200) // 4 % 3
+    events["n_jets"] = np.where(np.arange(1200) // 12 % 2, 7, 5)
+    events["split"][(events["n_jets"] == 5) & (events["split"] == 2)] = 0
+    number = events["index"]
+    full = np.bincount(number[events["n_jets"] == 7])
+    events["weight"] = np.take(expected / full, number)
+    return EventTable(events, None, np.zeros(0, SAMPLE_DTYPE), "collisions")
+
+
+def drawn_jets(table: EventTable) -> list[np.ndarray]:
+    """Some jets of each split: of the first mass point fewer, of the background more than one."""
+    found = []
+    for value in (TRAIN, VALIDATION):
+        event = np.flatnonzero(table.events["split"] == value)
+        number = table.events["index"][event]
+        copies = np.where(number == 0, np.arange(len(event)) % 3 == 0, 1 + (number > 1))
+        event = np.repeat(event, copies)
+        jets = np.zeros(len(event), JET_DTYPE)
+        jets["event"], jets["label"] = event, table.events["index"][event] < 2
+        found.append(jets)
+    return found
+
+
+def test_jets_stand_for_all_expected_events_however_many_were_drawn():
+    """A mass point for its own, over the number of mass points; held-out events decide nothing."""
+    table = mass_points()
+    jets = drawn_jets(table)
+    weights = event_weights(jets, table, EXPECTED)
+    for of_split, weight in zip(jets, weights, strict=True):
+        number = table.events["index"][of_split["event"]]
+        sums = np.bincount(number, weight)
+        np.testing.assert_allclose(sums[:2], [80 / 2, 8 / 2])
+        assert sums[2:].sum() == pytest.approx(3900)
+        for i in range(4):
+            np.testing.assert_allclose(weight[number == i], weight[number == i][0])
+    changed = table.events.copy()
+    changed["weight"] *= np.where(changed["split"] == HELD_OUT, 1 + changed["index"], 1)
+    again = event_weights(jets, dataclasses.replace(table, events=changed), EXPECTED)
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_allclose(one, other)
+
+
+def test_by_cross_section_the_classes_are_not_balanced():
+    table = mass_points()
+    jets = drawn_jets(table)
+    given = event_weights(jets, table, EXPECTED)
+    found, _ = training_weights(jets, [some["label"] for some in jets], given, EXPECTED)
+    for weight, expected in zip(found, given, strict=True):
+        np.testing.assert_allclose(weight, expected / expected.mean())
+    given[0][:50] *= -1
+    rule = EXPECTED.changed(training={"negative_weights": "leave out"})
+    found, _ = training_weights(jets, [some["label"] for some in jets], given, rule)
+    sums, expected = (np.bincount(jets[0]["label"], w) for w in (found[0], given[0]))
+    assert sums[1] / sums[0] == pytest.approx(expected[1] / expected[0])
+    assert found[0][found[0] > 0].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("settings", [{"equalise": "flat"}, {"drawn": True}])
+def test_expected_events_are_not_weighted_to_another_spectrum(settings):
+    with pytest.raises(InputError, match=r"which changes how often events are expected; leave it"):
+        weighted(EXPECTED.changed(training=settings))
+
+
+def test_events_without_weights_have_no_expectation():
+    table = mass_points()
+    table.events["weight"][table.events["index"] < 2] = 1
+    with pytest.raises(InputError, match=r"events\.h5: all events of a class have the weight 1"):
+        event_weights(drawn_jets(table), table, EXPECTED)
 
 
 # --- Classes and negative weights ---------------------------------------------------------------
