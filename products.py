@@ -303,7 +303,7 @@ def require_settings(path: Path, made_by: str, made_with: Mapping, settings: Map
     found, wanted = (_flat(_as_json(one)) for one in (made_with, settings))
     sections = {name for name, value in settings.items() if isinstance(value, dict)}
     stated_then = [name for name in found if name.partition(".")[0] in sections]
-    for name in dict.fromkeys((*wanted, *stated_then)):
+    for name in dict.fromkeys((*stated_then, *wanted)):
         then, now = found.get(name, "not stated"), wanted.get(name, "its default")
         if then != now:
             section = name.removeprefix("earlier.")

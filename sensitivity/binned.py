@@ -2,7 +2,7 @@
 
 The figure of merit by which arXiv:2401.00428 chooses the epoch of a training: bins of equal signal,
 in each of which the signal is counted between two values of a mass, and the significances of the
-bins added in quadrature. Where the bins lie follows from training events only. It is not asked in which
+bins added in quadrature. Where the bins lie follows from training events only. Nobody asks in which
 bins the signal should be: a score and its opposite have almost the same significance.
 """
 
