@@ -2,8 +2,8 @@
 
 The figure of merit by which arXiv:2401.00428 chooses the epoch of a training: bins of equal signal,
 in each of which the signal is counted between two values of a mass, and the significances of the
-bins added in quadrature. Where the bins lie follows from training events only. Nobody asks in which
-bins the signal should be: a score and its opposite have almost the same significance.
+bins added in quadrature. Where the bins lie follows from training events only. Bins of little
+background may lie at either end: a score and its opposite have almost the same significance.
 """
 
 from typing import NamedTuple
