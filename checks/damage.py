@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jets.events import LAYOUT, Events, read_events, to_arrays, write_arrays
+from jets.events import Events, read_events, to_arrays, write_arrays
 from physics import BEAM_ENERGY
 
 Damage = Callable[[Path, random.Random], object]
@@ -190,7 +190,7 @@ def rewritten(change: Callable[[Events], object], path: Path, _: random.Random) 
     """Other content, under a checksum that holds."""
     events = read_events(path)
     change(events)
-    write_arrays(path, {"layout": LAYOUT, **events.attributes}, to_arrays(path, events))
+    write_arrays(path, {"layout": events.LAYOUT, **events.attributes}, to_arrays(path, events))
 
 
 def stated(**attributes: object) -> Damage:

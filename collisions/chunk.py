@@ -7,19 +7,23 @@ import numpy as np
 
 import physics
 from collisions.clustering import Jets, anti_kt, membership, ranks
-from collisions.detector import ELECTRON, Objects, respond
+from collisions.detector import Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
-from collisions.particles import Record, heavy_hadrons, truth, visible
+from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
 from collisions.selection import Selected, has_lepton, select, unselected
+from collisions.z_gamma import has_two_leptons, select_z_gamma
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
 from jets.ragged import delta_r, offsets_from, offsets_of, table
-from processes import Process
+from processes import STOP_SEARCH, Z_GAMMA, Process
+
+# The events that may pass each selection; the others need no detector.
+CANDIDATES = {STOP_SEARCH: has_lepton, Z_GAMMA: has_two_leptons}
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The events of a chunk that pass the loose preselection, and what it took to make them.
+    """The events of a chunk that pass the selection, and what it took to make them.
 
     Attributes:
         columns: name -> array, as `jets.events` writes them; flat ones come with offsets.
@@ -63,37 +67,50 @@ def make_chunk(
 
     generator = np.random.default_rng((seed, 0))
     record = Record.of(batch.particles)
-    particles = visible(record)
-    candidate = has_lepton(particles) | process.for_training
+    particles, hadrons = visible(record), heavy_hadrons(record)
+    candidate = CANDIDATES[process.selection](particles) | process.for_training
     particles = particles.take(candidate[particles.event])
-    hadrons = heavy_hadrons(record)
     hadrons = hadrons.take(candidate[hadrons.event])
     times["record"] = time.perf_counter()
     objects = respond(particles, generator)
     times["detector"] = time.perf_counter()
+    if process.selection == Z_GAMMA:
+        kept, columns, left = select_z_gamma(objects, generator)
+    else:
+        kept, columns, left = _with_jets(process, objects, hadrons, generator, loose_share)
+    times["selection"] = time.perf_counter()
+
+    columns["truth"] = truth(record, process.truth)[kept]
+    columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
+    columns["weight"] = batch.weight[kept]
+    columns["veto_score"] = batch.veto_score[kept].astype("f4")
+    for name in physics.JET_DEFINITIONS.keys() & columns.keys():
+        large = columns[name]
+        large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
+    times["matching"] = time.perf_counter()
+    cut_flow = batch.cut_flow | {cut: int(passed.sum()) for cut, passed in left.items()}
+    weighted = batch.weighted_cut_flow | {
+        cut: float(batch.weight[passed].sum()) for cut, passed in left.items()
+    }
+    seconds = dict(zip(list(times)[1:], np.diff(list(times.values())).tolist(), strict=True))
+    return Chunk(columns, cut_flow, weighted, batch.squares, batch.cross_section, seconds)
+
+
+def _with_jets(
+    process: Process,
+    objects: Objects,
+    hadrons: Particles,
+    generator: np.random.Generator,
+    loose_share: float,
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The events of the stop search that are kept, their columns, and those left by every cut."""
     selected = (unselected if process.for_training else select)(objects, hadrons, generator)
     tight = np.diff(selected.jets.offsets) >= physics.JETS_MIN
     kept = np.flatnonzero(
         selected.passed
         & (tight | process.for_training | (generator.random(objects.n_events) < loose_share))
     )
-    times["selection"] = time.perf_counter()
-
-    columns = _columns(kept, objects, selected)
-    columns["truth"] = truth(record, process.truth)[kept]
-    columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
-    columns["weight"] = batch.weight[kept]
-    columns["veto_score"] = batch.veto_score[kept].astype("f4")
-    for name in physics.JET_DEFINITIONS:
-        large = columns[name]
-        large["delta_r"] = _nearest(large, _to_match(columns["truth"], process))
-    times["large jets"] = time.perf_counter()
-    cut_flow = batch.cut_flow | {cut: int(left.sum()) for cut, left in selected.left.items()}
-    weighted = batch.weighted_cut_flow | {
-        cut: float(batch.weight[left].sum()) for cut, left in selected.left.items()
-    }
-    seconds = dict(zip(list(times)[1:], np.diff(list(times.values())).tolist(), strict=True))
-    return Chunk(columns, cut_flow, weighted, batch.squares, batch.cross_section, seconds)
+    return kept, _columns(kept, objects, selected), selected.left
 
 
 def _to_match(truth: np.ndarray, process: Process) -> np.ndarray:
@@ -121,9 +138,8 @@ def _columns(kept: np.ndarray, objects: Objects, selected: Selected) -> dict[str
     n = len(kept)
 
     row = selected.lepton[kept]
-    own = ("pt", "eta", "phi", "mass", "charge")
+    own = ("pt", "eta", "phi", "mass", "charge", "pdg_id")
     columns = {name: np.where(row < 0, 0, getattr(objects, name)[row]) for name in own}
-    columns["pdg_id"] = -columns["charge"] * np.where(objects.type[row] == ELECTRON, 11, 13)
     lepton = table(TABLES["lepton"], n, columns)
 
     inside = np.flatnonzero(number[selected.jets.event] >= 0)

@@ -39,7 +39,7 @@ LAYERS = ((ECAL_EDGES, ECAL_RINGS, 1), (HCAL_EDGES, 19, 5))
 IDENTIFICATION_PT_MIN = 10.0
 ISOLATION_RADIUS = 0.5
 ISOLATION_OBJECT_PT_MIN = 0.5
-ISOLATION_MAX = {ELECTRON: 0.12, MUON: 0.25}
+ISOLATION_MAX = np.array([0.0, 0.0, 0.12, 0.12, 0.25])  # by type
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Objects(Rows):
         """(n,) GeV, by type."""
         return np.array([CHARGED_HADRON_MASS, 0.0, 0.0, ELECTRON_MASS, MUON_MASS])[self.type]
 
+    @property
+    def pdg_id(self) -> np.ndarray:
+        """(n,) of electrons and muons; 0 of others."""
+        return -self.charge * np.array([0, 0, 0, 11, 13])[self.type]
+
 
 def respond(
     particles: Particles,
@@ -86,7 +91,7 @@ def respond(
     tower_draws = generator.standard_normal((2, n))
     position_draws = generator.random((2, 2, n))
 
-    resolution = track_resolution(particles)
+    resolution = track_resolution(particles.pdg_id, particles.pt, particles.eta)
     tracked = tracked_draw < track_efficiency(particles)
     track_pt = particles.pt * log_normal(track_draw, resolution)
     track_energy = particles.energy * (track_pt / particles.pt)
@@ -147,9 +152,9 @@ def track_efficiency(particles: Particles) -> np.ndarray:
     return efficiency * ((particles.charge != 0) & (pt > 0.1) & (eta < TRACK_ETA_MAX))
 
 
-def track_resolution(particles: Particles) -> np.ndarray:
-    """Relative resolution (n,) of a track's pT."""
-    size, eta = np.abs(particles.pdg_id), np.abs(particles.eta)
+def track_resolution(pdg_id: np.ndarray, pt: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    """Relative resolution of a track's pT, in the shape of the arguments."""
+    size, eta = np.abs(pdg_id), np.abs(eta)
     ring = np.digitize(eta, (0.5, 1.5))
     constants = {
         11: ((0.03, 1.3e-3), (0.05, 1.7e-3), (0.15, 3.1e-3)),
@@ -157,11 +162,11 @@ def track_resolution(particles: Particles) -> np.ndarray:
         0: ((0.01, 1.5e-4), (0.015, 2.5e-4), (0.025, 5.5e-4)),
     }
     kind = np.where((size == 11) | (size == 13), size, 0)
-    resolution = np.empty(len(eta))
+    resolution = np.empty(eta.shape)
     for pdg_id, table in constants.items():
         chosen = kind == pdg_id
         constant, slope = np.array(table)[ring[chosen]].T
-        resolution[chosen] = np.hypot(constant, slope * particles.pt[chosen])
+        resolution[chosen] = np.hypot(constant, slope * pt[chosen])
     return resolution
 
 
@@ -172,6 +177,11 @@ def identification_efficiency(particles: Particles, kind: np.ndarray, pt: np.nda
     muon = np.where(eta < 2.4, 0.95, 0.0) * np.where(pt > 1000, np.exp(0.5 - 5e-4 * pt), 1.0)
     efficiency = np.select([kind == ELECTRON, kind == MUON], [electron, muon], 0.0)
     return np.where(pt > IDENTIFICATION_PT_MIN, efficiency, 0.0)
+
+
+def photon_identification(eta: np.ndarray) -> np.ndarray:
+    """Probability (n,) that a photon above 10 GeV is identified as one."""
+    return np.where(np.abs(eta) < 1.5, 0.95, 0.85)
 
 
 def tower_resolution(layer: int, eta: np.ndarray, energy: np.ndarray) -> np.ndarray:

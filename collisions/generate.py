@@ -178,7 +178,7 @@ class _Hook(pythia8mc.UserHooks):
         return step == MPI_STEP and self._is_hopeless(event)
 
     def _is_hopeless(self, event) -> bool:
-        score = veto_score(event, top_decays(self.pythia.process))
+        score = (self.process.veto_score or veto_score)(event, self.pythia.process)
         self.events[self.key] = self.share, score
         return score < self.score_min
 
@@ -219,7 +219,7 @@ def activity(event: "pythia8mc.Event") -> float:
     return total
 
 
-def veto_score(event: "pythia8mc.Event", decays: dict[int, tuple]) -> float:
+def veto_score(event: "pythia8mc.Event", hard_process: "pythia8mc.Event") -> float:
     """How likely an event at `VETO_SCALE` is to give seven jets and a lepton; a sum of sigmoids.
 
     Each parton of the shower and each quark of the top decays counts sigma((pT - 30 GeV) / 8 GeV)
@@ -227,6 +227,7 @@ def veto_score(event: "pythia8mc.Event", decays: dict[int, tuple]) -> float:
     inside 2.6. The decay products follow the recoil that their top has taken since. Found on
     49,009 events without veto; what it loses is measured on others (doc/validation.md).
     """
+    decays = top_decays(hard_process)
     score = lepton_pt = 0.0
     for i in range(event.size()):
         particle = event[i]

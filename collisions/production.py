@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from command import InputError
-from jets.events import Events, merge, of_chunk, read_events, write_events
+from jets.events import ProcessEvents, merge, of_chunk, read_events, write_events
 from processes import BACKGROUND, PROCESSES, SIGNAL, VARIATION, Process
 from products import versions
 from study import Study
@@ -58,6 +58,10 @@ class Sample:
     @property
     def _process(self) -> Process:
         return PROCESSES[self.process]
+
+    def read(self, path: Path) -> ProcessEvents:
+        """One of its files or chunks, in the layout of its process."""
+        return read_events(path, may_be_empty=True, selection=self._process.selection)
 
     @property
     def parameters(self) -> tuple[int, ...]:
@@ -200,7 +204,9 @@ def simulate_chunk(sample: Sample, chunk: int) -> tuple[int, int, dict[str, floa
     return begun, selected, made.seconds
 
 
-def normalised(sample: Sample, events: Events, weight: np.ndarray, flow: np.ndarray) -> Events:
+def normalised(
+    sample: Sample, events: ProcessEvents, weight: np.ndarray, flow: np.ndarray
+) -> ProcessEvents:
     """The events with weights that, over all events begun, add up to those that are expected.
 
     The cross section is that of the process, or Pythia's where the process states none.
@@ -249,9 +255,9 @@ def finish(sample: Sample) -> int:
     Returns:
         Fully selected events of the file.
     """
-    parts = [read_events(sample.path)] if sample.merged else []
+    parts = [sample.read(sample.path)] if sample.merged else []
     parts += [
-        read_events(sample.chunk_path(chunk), may_be_empty=True)
+        sample.read(sample.chunk_path(chunk))
         for chunk in range(sample.merged, sample.complete_chunks())
     ]
     facts = [fact for part in parts for fact in json.loads(part.attributes["chunks"])]
@@ -280,7 +286,7 @@ def chunks_of(sample: Sample, path: Path) -> list[dict]:
         InputError: they were made with other settings.
     """
     try:
-        attributes = read_events(path, may_be_empty=True).attributes
+        attributes = sample.read(path).attributes
     except InputError as error:
         raise InputError(f"{error} (delete it first)") from None
     for name, value in sample.settings().items():

@@ -7,11 +7,9 @@ import numpy as np
 import physics
 from collisions.clustering import Jets, anti_kt
 from collisions.detector import (
-    ELECTRON,
     ISOLATION_MAX,
     ISOLATION_OBJECT_PT_MIN,
     ISOLATION_RADIUS,
-    MUON,
     Objects,
 )
 from collisions.particles import Particles, Rows
@@ -35,19 +33,24 @@ def has_lepton(particles: Particles) -> np.ndarray:
 
 
 def isolated_leptons(objects: Objects) -> np.ndarray:
-    """Row numbers of identified, isolated electrons and muons inside the acceptance.
+    """Row numbers of identified, isolated electrons and muons inside the acceptance."""
+    chosen = objects.identified & (objects.pt > physics.LEPTON_PT_MIN)
+    return isolated(
+        objects, np.flatnonzero(chosen & (np.abs(objects.eta) < physics.LEPTON_ETA_MAX))
+    )
+
+
+def isolated(objects: Objects, rows: np.ndarray) -> np.ndarray:
+    """Those row numbers of leptons or photons around which there is little else.
 
     The isolation is the scalar sum of the pT of all other objects above 0.5 GeV within
-    Delta R < 0.5, over the lepton's own pT.
+    Delta R < 0.5, over the object's own pT.
     """
-    chosen = objects.identified & (objects.pt > physics.LEPTON_PT_MIN)
-    rows = np.flatnonzero(chosen & (np.abs(objects.eta) < physics.LEPTON_ETA_MAX))
     lepton, other = pairs(offsets_of(objects.event[rows], objects.n_events), objects.offsets)
     near = _distance(objects, rows[lepton], objects, other) < ISOLATION_RADIUS
     counted = near & (other != rows[lepton]) & (objects.pt[other] > ISOLATION_OBJECT_PT_MIN)
     around = np.bincount(lepton[counted], weights=objects.pt[other[counted]], minlength=len(rows))
-    limit = np.where(objects.type[rows] == ELECTRON, ISOLATION_MAX[ELECTRON], ISOLATION_MAX[MUON])
-    return rows[around < limit * objects.pt[rows]]
+    return rows[around < ISOLATION_MAX[objects.type[rows]] * objects.pt[rows]]
 
 
 def _distance(first: Rows, i: np.ndarray, second: Rows, j: np.ndarray) -> np.ndarray:

@@ -7,8 +7,10 @@ that is finer than the detector, compressed, with a checksum over everything tha
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -26,13 +28,23 @@ from physics import (
     LUMINOSITY,
     MISSING_DELTA_R,
 )
-from processes import BACKGROUND, NONE, PROCESSES, SIGNAL, STATED, of_role, unregistered
+from processes import (
+    BACKGROUND,
+    NONE,
+    PROCESSES,
+    SIGNAL,
+    STATED,
+    STOP_SEARCH,
+    Z_GAMMA,
+    of_role,
+    unregistered,
+)
 
-LAYOUT = "stop pair events 1"
 ANGLE_STEP = 2e-4  # of the objects' eta and phi
 MANTISSA_BITS = 13  # kept of other momenta: 6e-5 relative, far below any resolution
 
 FOUR_VECTOR = [(name, "<f4") for name in ("pt", "eta", "phi", "mass")]
+RESOLUTION = ("resolution", "<f4")
 LARGE_R_DTYPE = np.dtype([*FOUR_VECTOR, ("delta_r", "<f4", (2,))])
 TABLES = {
     "observables": np.dtype(
@@ -61,6 +73,7 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     "phi": (-6.2832, 6.2832),  # any turn, but no other number
     "n_jets": (JETS_MIN_LOOSE, math.inf),  # of selected events
     "n_b_tags": (0, math.inf),
+    "resolution": (0.0, math.inf),
     "charge": (-1, 1),
     "b_tag": (0, 1),
     "events": (0, math.inf),
@@ -85,41 +98,41 @@ ATTRIBUTES = {  # type and range of each, besides process, parameters and index
 # The attributes that normalise weights, and what stands for those that a file lacks.
 OF_WEIGHTS = {"normalised_to_pb": "cross_section_pb", "sum_of_weights": "generated"}
 PER_EVENT = ("observables", "lepton", "truth", "pt_hat", "veto_score")  # one row each
-FLAT = (("jets", "jet_offsets"), ("objects", "object_offsets"))
 REMEDY = "simulate or copy it again"
 
 
 @dataclass(frozen=True)
-class Events:
-    """The events of one file, all past the loose preselection; momenta in GeV.
+class ProcessEvents:
+    """The events of one file, and what every layout says of them; momenta in GeV.
 
     Attributes:
+        LAYOUT: the attribute `layout` of its files.
+        DATASETS: name -> type, as it lies in a file; weights aside.
+        ROWS: of datasets with several rows for each event: their number.
+        FLAT: datasets with any number of rows for each event, and those of their offsets.
         attributes: as doc/data-format.md lists them.
         cut_flow: structured (name, events), from all that were begun.
-        observables, lepton: structured (n,); pt_hat, veto_score (the early veto's): (n,) f4.
-        jets: the R = 0.4 jets, structured, flat; jet_offsets (n + 1,).
-        large_r: jet definition -> structured (n, 3), pT 0 where there is no such jet.
-        objects: energy-flow objects in any large-R jet, structured, flat; object_offsets (n + 1,).
-            `jet` (., 3) is the number of the jet in each definition, 3 for none.
-        truth: structured (n, slots), what the process keeps: t, tbar, W+ and 2 daughters, W- and
-            2 daughters, and of stop pairs each neutralino followed by its 3 quarks.
+        lepton: structured, (n,) or (n, leptons).
+        truth: structured (n, slots), what the process keeps: of top and stop pairs t, tbar, W+ and
+            2 daughters, W- and 2 daughters, and of stop pairs each neutralino followed by its 3
+            quarks.
+        pt_hat, veto_score: (n,) f4, of the hard process and the early veto.
         weight: (n,) f8, so many events of this kind are expected in `physics.LUMINOSITY`; None of
             a file without weights.
     """
 
+    LAYOUT: ClassVar[str]
+    DATASETS: ClassVar[dict[str, np.dtype]]
+    ROWS: ClassVar[dict[str, int]]
+    FLAT: ClassVar[tuple[tuple[str, str], ...]] = ()
+
     attributes: dict
     cut_flow: np.ndarray
-    observables: np.ndarray
     lepton: np.ndarray
     truth: np.ndarray
     pt_hat: np.ndarray
     veto_score: np.ndarray
-    jets: np.ndarray
-    jet_offsets: np.ndarray
-    large_r: dict[str, np.ndarray]
-    objects: np.ndarray
-    object_offsets: np.ndarray
-    weight: np.ndarray | None = None
+    weight: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.lepton)
@@ -144,16 +157,6 @@ class Events:
     def sample_name(self) -> str:
         """What the file should be called, without its suffix."""
         return PROCESSES[self.process].sample_name(*self.numbers)
-
-    def take(self, chosen: np.ndarray) -> "Events":
-        """The events of a mask (n,); attributes and cut flow stay those of the file."""
-        columns = {name: vars(self)[name][chosen] for name in PER_EVENT}
-        for rows, offsets in FLAT:
-            taken, columns[offsets] = take(vars(self)[offsets], chosen)
-            columns[rows] = vars(self)[rows][taken]
-        large_r = {name: table[chosen] for name, table in self.large_r.items()}
-        weight = None if self.weight is None else self.weight[chosen]
-        return replace(self, large_r=large_r, weight=weight, **columns)
 
     @property
     def sum_of_weights(self) -> float:
@@ -186,38 +189,169 @@ class Events:
 
     @property
     def fully_selected(self) -> np.ndarray:
+        """(n,) which events are: all of a layout that keeps no others."""
+        return np.ones(len(self), bool)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that has rows, weights and cut flow aside, by its name."""
+        aside = ("attributes", "cut_flow", "weight")
+        return {name: column for name, column in vars(self).items() if name not in aside}
+
+    @classmethod
+    def of_columns(cls, attributes: dict, columns: dict[str, np.ndarray]) -> "ProcessEvents":
+        """From `columns`, and with the cut flow and perhaps weights among them."""
+        return cls(attributes, **columns)
+
+    def packed(self, path: Path) -> dict[str, np.ndarray]:
+        """The tables of a file, in any type; `path` is for an InputError's sentence."""
+        return vars(self)
+
+    @staticmethod
+    def unpacked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Columns from the datasets of a file."""
+        return arrays
+
+
+@dataclass(frozen=True)
+class Events(ProcessEvents):
+    """The events of the stop search, all past the loose preselection.
+
+    Attributes:
+        observables, lepton: structured (n,).
+        jets: the R = 0.4 jets, structured, flat; jet_offsets (n + 1,).
+        large_r: jet definition -> structured (n, 3), pT 0 where there is no such jet.
+        objects: energy-flow objects in any large-R jet, structured, flat; object_offsets (n + 1,).
+            `jet` (., 3) is the number of the jet in each definition, 3 for none.
+    """
+
+    LAYOUT = "stop pair events 1"
+    DATASETS = TABLES | STORED_OBJECTS
+    ROWS = dict.fromkeys(JET_DEFINITIONS, JETS_PER_EVENT)
+    FLAT = (("jets", "jet_offsets"), ("objects", "object_offsets"))
+
+    observables: np.ndarray
+    jets: np.ndarray
+    jet_offsets: np.ndarray
+    large_r: dict[str, np.ndarray]
+    objects: np.ndarray
+    object_offsets: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Events":
+        """The events of a mask (n,); attributes and cut flow stay those of the file."""
+        columns = {name: vars(self)[name][chosen] for name in PER_EVENT}
+        for rows, offsets in self.FLAT:
+            taken, columns[offsets] = take(vars(self)[offsets], chosen)
+            columns[rows] = vars(self)[rows][taken]
+        large_r = {name: table[chosen] for name, table in self.large_r.items()}
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(self, large_r=large_r, weight=weight, **columns)
+
+    @property
+    def fully_selected(self) -> np.ndarray:
         """(n,) at least seven jets; the others have five or six, or are for training only."""
         return (self.observables["n_jets"] >= JETS_MIN) & (not self.is_for_training)
 
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """As in every layout; large-R jets by the name of their definition."""
+        columns = super().columns
+        return columns | columns.pop("large_r")
 
-def merge(parts: list[Events], attributes: dict) -> Events:
-    """The events of several files under new attributes.
+    @classmethod
+    def of_columns(cls, attributes: dict, columns: dict[str, np.ndarray]) -> "Events":
+        """As in every layout."""
+        large_r = {name: columns[name] for name in JET_DEFINITIONS}
+        rest = {name: column for name, column in columns.items() if name not in JET_DEFINITIONS}
+        return cls(attributes, large_r=large_r, **rest)
+
+    def packed(self, path: Path) -> dict[str, np.ndarray]:
+        """The tables of a file; objects in the numbers of doc/data-format.md."""
+        objects = self.objects
+        for name, high in (("type", KINDS - 1), ("jet", JETS_PER_EVENT)):  # they share a number
+            hdf5.require_range(path, f"objects/{name}", objects[name], 0, high, hdf5.UNWRITTEN)
+        phi = objects["phi"]
+        hdf5.require(path, "objects/phi", phi, np.isfinite(phi), "an angle", hdf5.UNWRITTEN)
+        # Half a step beyond pi may come back from a file: such angles stay bit for bit.
+        turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
+        phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
+        return (
+            vars(self)
+            | self.large_r
+            | {
+                "objects/pt": objects["pt"],
+                "objects/eta": np.rint(objects["eta"] / ANGLE_STEP),
+                "objects/phi": np.rint(phi / ANGLE_STEP),
+                "objects/kind": objects["type"] + KINDS * (objects["charge"] + 1),
+                "objects/jet": objects["jet"] @ 4 ** np.arange(len(JET_DEFINITIONS)),
+            }
+        )
+
+    @staticmethod
+    def unpacked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Columns from the datasets of a file."""
+        objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
+        objects["pt"] = arrays["objects/pt"]
+        for name in ("eta", "phi"):
+            objects[name] = arrays[f"objects/{name}"] * np.float32(ANGLE_STEP)
+        kind, member = arrays["objects/kind"], arrays["objects/jet"]
+        objects["type"] = kind % KINDS
+        objects["charge"] = (kind // KINDS).astype(np.int8) - 1
+        objects["jet"] = member[:, None] // 4 ** np.arange(len(JET_DEFINITIONS)) % 4
+        columns = {name: arrays[name] for name in arrays if name not in STORED_OBJECTS}
+        return columns | {"objects": objects}
+
+
+@dataclass(frozen=True)
+class ZGammaEvents(ProcessEvents):
+    """Events with two leptons and a photon, all fully selected (collisions/z_gamma.py).
+
+    The field `resolution` is the detector's relative standard deviation of pT.
+
+    Attributes:
+        lepton: structured (n, 2), of the same flavour and opposite charge, falling in pT.
+        photon: structured (n,).
+    """
+
+    LAYOUT = "dilepton and photon events 1"
+    DATASETS: ClassVar = {
+        "lepton": np.dtype([*TABLES["lepton"].descr, RESOLUTION]),
+        "photon": np.dtype([*FOUR_VECTOR, RESOLUTION]),
+        **{name: TABLES[name] for name in ("truth", "pt_hat", "veto_score", "cut_flow")},
+    }
+    ROWS: ClassVar = {"lepton": 2}
+
+    photon: np.ndarray
+
+
+LAYOUTS = {STOP_SEARCH: Events, Z_GAMMA: ZGammaEvents}  # of the selections of processes
+
+
+def merge(parts: Sequence[ProcessEvents], attributes: dict) -> ProcessEvents:
+    """The events of several files of one layout under new attributes.
 
     Without weights, because those of each file are normalised on their own.
     """
-    tables = [vars(part) | part.large_r for part in parts]
+    tables = [part.columns for part in parts]
     cut_flow = parts[0].cut_flow.copy()
     cut_flow["events"] = np.sum([part.cut_flow["events"] for part in parts], axis=0)
-    columns = {
-        name: np.concatenate([table[name] for table in tables])
-        for name in (*PER_EVENT, *JET_DEFINITIONS, "jets", "objects")
-    }
-    for _, name in FLAT:
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    for _, name in parts[0].FLAT:
         columns[name] = offsets_from(np.concatenate([np.diff(table[name]) for table in tables]))
-    return _of_columns(columns | {"cut_flow": cut_flow}, attributes)
+    return parts[0].of_columns(attributes, columns | {"cut_flow": cut_flow})
 
 
-def write_events(path: Path, events: Events) -> None:
+def write_events(path: Path, events: ProcessEvents) -> None:
     """Write one file, atomically; it may be empty, as chunks are.
 
     Raises:
         InputError: a number that the file's type cannot hold, or that `read_events` would refuse.
     """
     arrays = to_arrays(path, events)
-    attributes = {"layout": LAYOUT}
+    attributes = {"layout": events.LAYOUT}
     attributes |= {name: _plain(value) for name, value in events.attributes.items()}
     _check_attributes(path, attributes, "weight" in arrays, hdf5.UNWRITTEN)
-    _check_shapes(path, arrays, hdf5.UNWRITTEN)
+    _check_shapes(path, type(events), arrays, hdf5.UNWRITTEN)
     _check_values(path, attributes, arrays, hdf5.UNWRITTEN)
     write_arrays(path, attributes, arrays)
 
@@ -234,29 +368,14 @@ def write_arrays(path: Path, attributes: dict, arrays: dict[str, np.ndarray]) ->
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
 
 
-def to_arrays(path: Path, events: Events) -> dict[str, np.ndarray]:
+def to_arrays(path: Path, events: ProcessEvents) -> dict[str, np.ndarray]:
     """The arrays as they lie in the file.
 
     Raises:
         InputError: a number that the file's type cannot hold; `path` is for the sentence.
     """
-    objects = events.objects
-    for name, high in (("type", KINDS - 1), ("jet", JETS_PER_EVENT)):  # they share a number
-        hdf5.require_range(path, f"objects/{name}", objects[name], 0, high, hdf5.UNWRITTEN)
-    phi = objects["phi"]
-    hdf5.require(path, "objects/phi", phi, np.isfinite(phi), "an angle", hdf5.UNWRITTEN)
-    # Half a step beyond pi may come back from a file: such angles stay bit for bit.
-    turned = np.remainder(phi + np.pi, 2 * np.pi) - np.pi
-    phi = np.where(np.abs(phi) <= np.pi + ANGLE_STEP, phi, turned)
-    tables = vars(events) | events.large_r
-    tables |= {
-        "objects/pt": objects["pt"],
-        "objects/eta": np.rint(objects["eta"] / ANGLE_STEP),
-        "objects/phi": np.rint(phi / ANGLE_STEP),
-        "objects/kind": objects["type"] + KINDS * (objects["charge"] + 1),
-        "objects/jet": objects["jet"] @ 4 ** np.arange(len(JET_DEFINITIONS)),
-    }
-    types = TABLES | STORED_OBJECTS | (WEIGHT if events.weight is not None else {})
+    tables = events.packed(path)
+    types = events.DATASETS | (WEIGHT if events.weight is not None else {})
     return {name: _narrowed(path, name, tables[name], dtype) for name, dtype in types.items()}
 
 
@@ -312,46 +431,43 @@ def _plain(value: object) -> object:
 def read_attributes(path: Path) -> dict:
     """The attributes of one file, without verifying the checksum."""
     with hdf5.opened(path, REMEDY) as file:
-        return _attributes(path, file)
+        return _attributes(path, file, Events)
 
 
-def read_events(path: Path, may_be_empty: bool = False) -> Events:
+def read_events(
+    path: Path, may_be_empty: bool = False, selection: str = STOP_SEARCH
+) -> ProcessEvents:
     """Read and verify one file; only a chunk may be empty.
+
+    Args:
+        selection: what the events passed, a key of `LAYOUTS`, which says what is returned.
 
     Raises:
         InputError: what is wrong with the file, a dataset, a number, or the checksum.
     """
+    layout = LAYOUTS[selection]
     with hdf5.opened(path, REMEDY) as file:
-        attributes = _attributes(path, file)
-        types = TABLES | STORED_OBJECTS | (WEIGHT if "weight" in file else {})
+        attributes = _attributes(path, file, layout)
+        types = layout.DATASETS | (WEIGHT if "weight" in file else {})
         arrays = {
             name: hdf5.read(file, name, dtype, REMEDY, casting="no")
             for name, dtype in types.items()
         }
-    _check_shapes(path, arrays, REMEDY)
+    _check_shapes(path, layout, arrays, REMEDY)
     if not may_be_empty and not len(arrays["lepton"]):
         raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
     if attributes.pop("checksum", None) != _checksum(attributes, arrays):
         raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
     _check_values(path, attributes, arrays, REMEDY)
-    objects = np.empty(len(arrays["objects/pt"]), OBJECT_DTYPE)
-    objects["pt"] = arrays["objects/pt"]
-    for name in ("eta", "phi"):
-        objects[name] = arrays[f"objects/{name}"] * np.float32(ANGLE_STEP)
-    kind, member = arrays["objects/kind"], arrays["objects/jet"]
-    objects["type"] = kind % KINDS
-    objects["charge"] = (kind // KINDS).astype(np.int8) - 1
-    objects["jet"] = member[:, None] // 4 ** np.arange(len(JET_DEFINITIONS)) % 4
-    columns = {name: arrays[name] for name in arrays if name not in STORED_OBJECTS}
     del attributes["layout"]
-    return _of_columns(columns | {"objects": objects}, attributes)
+    return layout.of_columns(attributes, layout.unpacked(arrays))
 
 
-def _attributes(path: Path, file: h5py.File) -> dict:
+def _attributes(path: Path, file: h5py.File, layout: type[ProcessEvents]) -> dict:
     attributes = {name: _plain(value) for name, value in file.attrs.items()}
-    if attributes.get("layout") != LAYOUT:
+    if attributes.get("layout") != layout.LAYOUT:
         raise InputError(
-            f"{path}: layout is {attributes.get('layout')!r}, expected {LAYOUT!r}; "
+            f"{path}: layout is {attributes.get('layout')!r}, expected {layout.LAYOUT!r}; "
             "only files made by simulate.py belong here"
         )
     _check_attributes(path, attributes, "weight" in file, REMEDY)
@@ -395,15 +511,17 @@ def _check_attributes(path: Path, attributes: dict, weighted: bool, remedy: str)
         require(name, attributes[name] > 0, "more than 0 beside weights of events")
 
 
-def _check_shapes(path: Path, arrays: dict[str, np.ndarray], remedy: str) -> None:
+def _check_shapes(
+    path: Path, layout: type[ProcessEvents], arrays: dict[str, np.ndarray], remedy: str
+) -> None:
     """Every dataset has one row an event (or jet, or object), as the others say."""
     n = len(np.atleast_1d(arrays["lepton"]))
-    expected = dict.fromkeys((*PER_EVENT, "weight"), (n,))
-    expected |= dict.fromkeys(JET_DEFINITIONS, (n, JETS_PER_EVENT))
+    expected: dict[str, tuple[int, ...]] = dict.fromkeys(arrays, (n,))
+    expected |= {name: (n, rows) for name, rows in layout.ROWS.items()}
     expected["truth"] = (n, *arrays["truth"].shape[-1:])
     expected["cut_flow"] = (arrays["cut_flow"].size,)
-    for name, rows in (("jet_offsets", ["jets"]), ("object_offsets", STORED_OBJECTS)):
-        offsets = arrays[name]
+    for flat, name in layout.FLAT:
+        offsets, rows = arrays[name], [one for one in arrays if one.partition("/")[0] == flat]
         if offsets.shape != (n + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise InputError(
                 f"{path}: dataset {name!r} is not {n + 1} rising numbers from 0; {remedy}"
@@ -430,19 +548,17 @@ def _check_values(path: Path, attributes: dict, arrays: dict[str, np.ndarray], r
             hdf5.require_range(path, name, column, *ranges[last], remedy)
         elif column.dtype.kind == "f":
             hdf5.require(path, name, column, np.isfinite(column), "a finite number", remedy)
-    kind = arrays["objects/kind"]
+    if (kind := arrays.get("objects/kind")) is None:
+        return
     good = (kind % KINDS < N_TYPES) & (kind // KINDS < 3)
     expected = f"type + {KINDS} (charge + 1) with a type below {N_TYPES}"
     hdf5.require(path, "objects/kind", kind, good, expected, remedy)
 
 
-def of_chunk(columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict) -> Events:
-    """Events from named columns, such as `collisions` makes them."""
+def of_chunk(
+    columns: dict[str, np.ndarray], cut_flow: dict[str, int], attributes: dict
+) -> ProcessEvents:
+    """Events from named columns, such as `collisions` makes them of a process."""
     flow = np.array([(name.encode(), n) for name, n in cut_flow.items()], TABLES["cut_flow"])
-    return _of_columns(columns | {"cut_flow": flow}, attributes)
-
-
-def _of_columns(columns: dict[str, np.ndarray], attributes: dict) -> Events:
-    large_r = {name: columns[name] for name in JET_DEFINITIONS}
-    rest = {name: column for name, column in columns.items() if name not in JET_DEFINITIONS}
-    return Events(attributes, large_r=large_r, **rest)
+    layout = LAYOUTS[PROCESSES[attributes["process"]].selection]
+    return layout.of_columns(attributes, columns | {"cut_flow": flow})

@@ -28,6 +28,7 @@ from processes import (
     BACKGROUND,
     PROCESSES,
     SIGNAL,
+    STOP_SEARCH,
     VARIATION,
     Process,
     of_role,
@@ -299,8 +300,15 @@ def find_source(study: Study) -> Collisions | PublishedFiles:
     """The one source of a study: its own collisions if there are any, else the published files.
 
     Raises:
-        InputError: there is neither, or published files that do not belong together.
+        InputError: there is neither, published files that do not belong together, or a process of
+            the study has no jets.
     """
+    for process in map(PROCESSES.__getitem__, study.sample.processes):
+        if process.selection != STOP_SEARCH:
+            raise InputError(
+                f"study {study.name!r}: the events of {process.name!r} have no jets, which the "
+                "steps after simulate.py are about; event_level/higgs_to_z_gamma.py reads them"
+            )
     for folder in (study.sample_dir.parent, study.sample_dir):
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise InputError(f"{folder}: no permission to read it; mend its permissions")

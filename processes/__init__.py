@@ -16,6 +16,7 @@ from typing import Any
 from physics import BEAM_ENERGY
 
 SIGNAL, BACKGROUND, VARIATION = ROLES = ("signal", "background", "variation")
+STOP_SEARCH, Z_GAMMA = SELECTIONS = ("stop search", "Z gamma")
 PARAMETERS_MAX = 2
 STATED = ("m_stop", "m_neutralino")  # parameters whose values are settings of a study
 NONE = -1  # a parameter of a process without any; the index of one with parameters
@@ -53,7 +54,12 @@ class Process:
         resonances: the PDG ids whose decays these lines force.
         activity: GeV, the least and the first too large `collisions.generate.activity` of a
             slice. Slices that cover all numbers are together the inclusive process.
-        veto_below: the least `collisions.generate.veto_score` of an event worth finishing.
+        veto_below: the least score of an event worth finishing, when its shower has come down to
+            `collisions.generate.VETO_SCALE`.
+        veto_score: that score, of Pythia's event at this scale and its hard process; if not that of
+            top pairs, `collisions.generate.veto_score`.
+        selection: of `SELECTIONS`, that its events go through; it says what their files hold, and
+            only those of the stop search have jets and go on to setup.py.
         matches: PDG ids among `truth`; a jet of signal is one within `physics.MATCHING_RADIUS` of
             such a particle.
         cross_section: parameters -> pb. Where there is none, or it raises a ValueError, Pythia's
@@ -79,6 +85,8 @@ class Process:
     resonances: tuple[int, ...] = ()
     activity: tuple[float, float] | None = None
     veto_below: float = -math.inf
+    veto_score: Callable[[Any, Any], float] | None = None
+    selection: str = STOP_SEARCH
     matches: tuple[int, ...] = ()
     cross_section: Callable[..., float] | None = None
     for_training: bool = False
@@ -89,6 +97,7 @@ class Process:
         kept = {pdg_id for pdg_id, _ in self.truth}
         stated = len(self.values) == len(self.parameters)
         varied = self.role == VARIATION
+        has_jets = self.selection == STOP_SEARCH
         for good, rule in (
             (re.fullmatch(r"[A-Za-z]\w*(?<!_\d)", self.name), "is a word that ends in no number"),
             (self.role in ROLES, f"has one of the roles {', '.join(ROLES)}"),
@@ -97,7 +106,11 @@ class Process:
             (len(self.parameters) <= PARAMETERS_MAX, f"has up to {PARAMETERS_MAX} parameters"),
             (set(self.parameters) <= {*STATED} or stated, "states the values of its parameters"),
             (set(self.matches) <= kept, "keeps the truth that its jets are matched to"),
-            (self.matches or self.role != SIGNAL, "says what jets of signal match"),
+            (self.selection in SELECTIONS, f"has one of the selections {', '.join(SELECTIONS)}"),
+            (
+                self.matches or self.role != SIGNAL or not has_jets,
+                "says what jets of signal match",
+            ),
         ):
             if not good:
                 raise ValueError(f"process {self.name!r}: expected one that {rule}")
