@@ -124,7 +124,7 @@ class _Hook(pythia8mc.UserHooks):
         cuts += [self.slice] if process.activity else []
         self.left, self.weights = dict.fromkeys(cuts, 0), dict.fromkeys(cuts, 0.0)
         self.squares = 0.0
-        # px of the first outgoing particle, which tells the events apart -> share and score
+        # pz of the first outgoing particle, which tells the events apart -> share and score
         self.events: dict[float, tuple[float, float]] = {}
 
     def _count(self, cut: str, weight: float) -> None:
@@ -145,7 +145,7 @@ class _Hook(pythia8mc.UserHooks):
             return True
         self._count(self.process.cut, self.weight)
         self.looked_at = False
-        self.key = process[FIRST_OUTGOING].px()
+        self.key = process[FIRST_OUTGOING].pz()
         self.events[self.key] = self.share, math.nan
         return False
 
@@ -186,7 +186,7 @@ class _Hook(pythia8mc.UserHooks):
         """Weights of forced decays and scores (2, n) of finished events."""
         if len(particles) == 0 or not self.canVetoPT():
             return np.tile([[1.0], [np.nan]], len(particles))
-        keys = ak.to_numpy(particles.prt.p.px[:, FIRST_OUTGOING])
+        keys = ak.to_numpy(particles.prt.p.pz[:, FIRST_OUTGOING])
         return np.array([self.events[key] for key in keys.tolist()]).T
 
 

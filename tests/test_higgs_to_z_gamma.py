@@ -224,7 +224,7 @@ def test_the_mass_error_is_a_derivative():
 
 
 def test_ptt_is_the_pt_across_the_thrust_axis():
-    """A Z of 50 GeV along x and a photon of 30 GeV along -y: |(50, -30) x (50, 30)| / |(50, 30)|."""
+    """A Z with 50 GeV along x, a photon with 30 along -y: |(50, -30) x (50, 30)| / |(50, 30)|."""
     half = np.array([[HIGGS, 25.0, 0.0, 0.0]])
     photon = np.array([[30.0, 0.0, -30.0, 0.0]])
     found = features(events_of(half, half, photon))[0, NUMBER["llg_ptt"]]
@@ -292,14 +292,45 @@ def test_weights_are_cross_section_times_luminosity_over_events(sample):
     assert found.weight[~signal].sum() > 10 * found.weight[signal].sum()
 
 
-def test_truth_is_the_decay(sample):
-    """Pythia decays H -> Z gamma flat in cosTheta, and its Z with 1 + cos2(theta)."""
+def test_the_truth_is_the_decay(sample):
     study, _ = sample
     events = read_events(study.sample_dir / "higgs_to_z_gamma_0.h5", selection=Z_GAMMA)
     ids = np.abs(events.truth["pdg_id"][:, :4])
     assert (np.sort(ids[:, 1:3]) == [22, 23]).all() and (ids[:, [0, 3]] == [25, 23]).all()
     momenta = momenta_of(events.truth)
     np.testing.assert_allclose(momenta[:, 0], momenta[:, 1] + momenta[:, 2], rtol=0.01, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "production", "decay"),
+    [("higgs_to_z_gamma", 1 / 3, 2 / 5), ("z_gamma", None, None)],
+)
+def test_pythia_decays_a_scalar_to_a_transverse_z(name, production, decay):
+    """Mean cos2: 1/3 of a flat cosTheta, 2/5 of 1 + cos2(theta); those of the continuum differ."""
+    pytest.importorskip("pythia8mc", reason="no wheel of pythia8mc for this system")
+    from collisions.generate import generate
+    from collisions.particles import Record
+
+    off = [f"PartonLevel:{level} = off" for level in ("MPI", "ISR", "FSR")]
+    bare = dataclasses.replace(
+        PROCESSES[name],
+        settings=lambda: (*PROCESSES[name].settings(), *off, "HadronLevel:all = off"),
+        veto_below=-np.inf,
+    )
+    record = Record.of(generate(bare, (), 3_000, 3).particles)
+    momenta = np.column_stack([record.energy, record.px, record.py, record.pz])
+    of_kind = ((11, 13), (-11, -13), (22,))
+    cosines = decay_angles(
+        *(momenta[(record.status > 0) & np.isin(record.pdg_id, ids)] for ids in of_kind)
+    )[:2]
+    means, errors = (
+        np.mean(np.square(cosines), axis=1),
+        np.std(np.square(cosines), axis=1) / 3e3**0.5,
+    )
+    if production:
+        np.testing.assert_array_less(np.abs(means - [production, decay]), 3.5 * errors)
+    else:
+        assert means[0] - 1 / 3 > 5 * errors[0] and 2 / 5 - means[1] > 5 * errors[1]
 
 
 def test_a_second_reading_of_chunks_gives_the_same_events(sample, tmp_path):
