@@ -13,13 +13,15 @@ from processes import BACKGROUND, SIGNAL, Z_GAMMA, Process
 GLUON_FUSION = 48.58  # pb at 13 TeV
 BRANCHING_FRACTION = 1.533e-3 * 0.0673
 HIGGS_MASS = 125.0  # GeV
-# What Pythia begins, GeV; wider than the selection by more than the detector can move an event.
-PHOTON_PT_HAT_MIN = 10.0
-MASSES = (90.0, 220.0)  # of Z gamma
+# What Pythia begins, GeV, wider than the selection: of 241 selected events 1 % had a pT-hat below
+# 8.7 GeV, 1 in 1,000 of 920 an m(Z gamma) above 258 GeV.
+PHOTON_PT_HAT_MIN = 7.0
+MASSES = (90.0, 260.0)  # of Z gamma
 DILEPTON_MASS_MIN = 40.0
 LEPTONS_OF_Z = ("23:onMode = off", "23:onIfAny = 11 13")
 FIRST_OUTGOING = 5  # entry of both event records
-VETO_SCORE_MIN = 0.6
+# Keeps 589 of 591 selected signal events (80 % of the tries), 238 of 241 of the continuum (47 %).
+VETO_SCORE_MIN = 0.7
 
 
 def acceptance(event: Any, hard_process: Any) -> float:
@@ -63,9 +65,15 @@ def signal() -> tuple[str, ...]:
 
 
 def continuum() -> tuple[str, ...]:
-    """Quark annihilation to a photon and a Z or virtual photon, with their interference."""
+    """Quark annihilation to a photon and a Z or virtual photon, with their interference.
+
+    Initial-state radiation goes up to the kinematic limit, as Pythia has it for H and for pairs of
+    massive bosons; by default a photon in the final state limits it to the factorisation scale,
+    and hardly any Z gamma system had a pT above half its mass.
+    """
     return (
         "WeakBosonAndParton:ffbar2gmZgm = on",
+        "SpaceShower:pTmaxMatch = 2",
         f"PhaseSpace:pTHatMin = {PHOTON_PT_HAT_MIN}",
         f"PhaseSpace:mHatMin = {MASSES[0]}",
         f"PhaseSpace:mHatMax = {MASSES[1]}",

@@ -356,4 +356,4 @@ def test_setup_ends_with_a_sentence(tmp_path):
     command = [sys.executable, ROOT / "setup.py", "--study", ROOT / "studies/higgs_to_z_gamma.toml"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
-    assert "the events of 'z_gamma' have no jets" in result.stderr
+    assert "the events of 'higgs_to_z_gamma' have no jets" in result.stderr
