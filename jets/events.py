@@ -7,7 +7,7 @@ that is finer than the detector, compressed, with a checksum over everything tha
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -461,6 +461,12 @@ def read_events(
     _check_values(path, attributes, arrays, REMEDY)
     del attributes["layout"]
     return layout.of_columns(attributes, layout.unpacked(arrays))
+
+
+def read_tables(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Some of `TABLES`, from a file that setup.py has verified and that has not changed since."""
+    with hdf5.opened(path, REMEDY) as file:
+        return {name: hdf5.read(file, name, TABLES[name], REMEDY, casting="no") for name in names}
 
 
 def _attributes(path: Path, file: h5py.File, layout: type[ProcessEvents]) -> dict:

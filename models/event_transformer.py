@@ -54,9 +54,17 @@ class EncoderBlock(nn.Module):
             nn.LayerNorm(channels), first, nn.GELU(), second, nn.Dropout(DROPOUT)
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        padding: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """To attention are added `padding` (n, tokens), -inf where there is no token and else 0, and
+        `bias` (n · heads, tokens, tokens) of pairs."""
         y = self.norm(x)
-        x = x + self.dropout(self.attention(y, y, y, need_weights=False)[0])
+        masks = {"key_padding_mask": padding, "attn_mask": bias, "need_weights": False}
+        x = x + self.dropout(self.attention(y, y, y, **masks)[0])
         return x + self.perceptron(x)
 
 
@@ -71,10 +79,15 @@ class ClassAttention(nn.Module):
         self.attention = nn.MultiheadAttention(channels, HEADS, DROPOUT, batch_first=True)
         self.dropout = nn.Dropout(DROPOUT)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, padding: torch.Tensor | None = None) -> torch.Tensor:
+        """`padding` as in `EncoderBlock`."""
         token = self.token.expand(len(x), 1, -1)
         y = self.norm(torch.cat([token, x], dim=1))
-        return (token + self.dropout(self.attention(token, y, y, need_weights=False)[0]))[:, 0]
+        masks = {
+            "key_padding_mask": None if padding is None else functional.pad(padding, (1, 0)),
+            "need_weights": False,
+        }
+        return (token + self.dropout(self.attention(token, y, y, **masks)[0]))[:, 0]
 
 
 def event_transformer(features: int, width: float = 1.0) -> EventClassifier:
