@@ -53,7 +53,7 @@ class EventSet(nn.Module):
         large_jets_mask: torch.Tensor,
         momenta: torch.Tensor,
     ) -> torch.Tensor:
-        """Logits (b, 2) of background and signal; those of a background are 0.
+        """Logits (b, 2) of background and signal, (0, z) as of an `EventClassifier`.
 
         Args:
             lepton, missing: features (b, f) of each kind.
@@ -63,10 +63,10 @@ class EventSet(nn.Module):
         """
         given = {"lepton": lepton[:, None], "missing": missing[:, None]}
         given |= {"jets": jets, "large_jets": large_jets}
-        x = torch.cat([embed(given[kind]) for kind, embed in self.embeddings.items()], dim=1)
+        x = torch.cat([self.embeddings[kind](one) for kind, one in given.items()], dim=1)
         exists = torch.cat([jets_mask, large_jets_mask], dim=1)
         exists = functional.pad(exists, (2, 0), value=True)
-        padding = torch.zeros_like(momenta[..., 0]).masked_fill(~exists, -torch.inf)
+        padding = x.new_zeros(exists.shape).masked_fill(~exists, -torch.inf)
         bias = None
         if self.of_pairs is not None:
             bias = self.of_pairs(pairs(momenta)).permute(0, 3, 1, 2).flatten(0, 1)

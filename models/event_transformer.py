@@ -60,8 +60,8 @@ class EncoderBlock(nn.Module):
         padding: torch.Tensor | None = None,
         bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """To attention are added `padding` (n, tokens), -inf where there is no token and else 0, and
-        `bias` (n · heads, tokens, tokens) of pairs."""
+        """Attention gets two more terms: `padding` (n, tokens), -inf where there is no token and
+        else 0; `bias` (n · heads, tokens, tokens), of pairs of tokens."""
         y = self.norm(x)
         masks = {"key_padding_mask": padding, "attn_mask": bias, "need_weights": False}
         x = x + self.dropout(self.attention(y, y, y, **masks)[0])

@@ -38,11 +38,16 @@ class EventSets:
         for kind, objects in found.objects.items():
             exists = ~np.isnan(objects[..., 0])
             seen = objects[known][exists[known]].astype(float)
-            if len(seen) == 0 or (constant := np.ptp(seen, axis=0) == 0).any():
-                names = np.array(found.columns[kind])[constant] if len(seen) else found.columns[kind]
+            if not len(seen):
                 raise InputError(
-                    f"{np.count_nonzero(known)} events to train on with {len(seen)} {kind}: the "
-                    f"same {', '.join(names)} in all, expected several values; take more events"
+                    f"no {kind} in {np.count_nonzero(known)} events to train on, expected at least "
+                    "two; take other events"
+                )
+            if (constant := np.ptp(seen, axis=0) == 0).any():
+                names = ", ".join(np.array(found.columns[kind])[constant])
+                raise InputError(
+                    f"all {len(seen)} {kind} of the events to train on have the same {names}, "
+                    "expected values that differ; take other events"
                 )
             scaled = (objects - seen.mean(axis=0)) / seen.std(axis=0)
             scaled = np.where(exists[..., None], scaled, 0).astype(np.float32)
