@@ -53,6 +53,11 @@ class EventSet:
     def __len__(self) -> int:
         return len(self.event)
 
+    def take(self, rows: np.ndarray) -> "EventSet":
+        """The events of a mask (m,) or of numbers."""
+        objects = {kind: found[rows] for kind, found in self.objects.items()}
+        return EventSet(self.event[rows], objects, self.columns, self.momenta[rows])
+
     @property
     def features(self) -> np.ndarray:
         """The same facts as one row (m, f) an event, for trees; NaN where there is no object."""

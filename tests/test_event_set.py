@@ -26,7 +26,7 @@ from models.event_set import event_set as make
 from models.event_set import pairs
 from physics import FOX_WOLFRAM_ORDERS
 from study import Study, load_study
-from training.event_set import EventSets
+from training.event_set import EventSets, moments
 from training.inputs import make_sample
 from training.interruption import Watch
 from training.learner import Learner
@@ -106,8 +106,8 @@ def as_set(given: dict[str, np.ndarray], **options) -> EventSet:
 
 def inputs_of(found: EventSet) -> dict[str, torch.Tensor]:
     """As the network takes them, of all events, in float64."""
-    known = np.arange(len(found)) % 2 == 0
-    inputs = EventSets(found, known, np.zeros(len(found), JET_DTYPE), CPU)
+    known = found.take(np.arange(len(found)) % 2 == 0)
+    inputs = EventSets(found, moments(known), np.zeros(len(found), JET_DTYPE), CPU)
     [(_, named)] = inputs.batches(np.arange(len(found)), np.array([len(found)]))
     return {k: x if x.dtype == torch.bool else x.double() for k, x in named.items()}
 
@@ -164,10 +164,10 @@ def test_the_fox_wolfram_moments_are_those_of_the_jets_in_the_frame(study, found
     ln_pt, eta, cosine, sine = found.objects["jets"][few, :, :4].transpose(2, 0, 1).astype(float)
     exists = ~np.isnan(ln_pt)
     pt, eta, phi = np.exp(ln_pt)[exists], eta[exists], np.arctan2(sine, cosine)[exists]
-    moments = fox_wolfram(pt, eta, phi, offsets_from(exists.sum(axis=1)), FOX_WOLFRAM_ORDERS)
+    seen = fox_wolfram(pt, eta, phi, offsets_from(exists.sum(axis=1)), FOX_WOLFRAM_ORDERS)
     first = OBSERVABLES.index("H1")
     expected = known[few, first : first + len(FOX_WOLFRAM_ORDERS)]
-    np.testing.assert_allclose(moments, expected, atol=3e-4)
+    np.testing.assert_allclose(seen, expected, atol=3e-4)
 
 
 def test_published_files_and_missing_collisions_are_refused(study, scores, monkeypatch):
@@ -329,7 +329,8 @@ def test_products_in_half_precision_agree_and_the_network_is_one_graph(given):
 def test_the_one_loop_trains_it_and_it_sees_every_input(given, tmp_path):
     table = np.zeros(len(given["event"]), JET_DTYPE)
     table["event"], table["label"] = given["event"], given["event"] % 2
-    sample = make_sample(EventSets(as_set(given), table["label"] == 1, table, CPU))
+    seen = as_set(given)
+    sample = make_sample(EventSets(seen, moments(seen), table, CPU))
     toy = Study("toy").changed(
         training={"epochs": 1, "batch_size": 64}, figures={"background_jets_min": 1}
     )
@@ -358,10 +359,12 @@ def test_objects_are_standardised_to_those_of_known_events(given):
             assert np.array_equal(inputs[f"{kind}_mask"], exists)
 
 
-def test_a_constant_column_is_refused(given):
-    given["jets"]["b_tag"] = 0
-    seen, none = as_set(given), np.zeros(len(given["event"]), bool)
-    with pytest.raises(InputError, match="jets of the events to train on have the same b tag"):
-        EventSets(seen, ~none, np.zeros(len(seen), JET_DTYPE), CPU)
-    with pytest.raises(InputError, match="no lepton in 0 events to train on"):
-        EventSets(seen, none, np.zeros(len(seen), JET_DTYPE), CPU)
+def test_a_constant_column_becomes_0_and_a_kind_without_objects_is_refused(given):
+    given["jets"]["b_tag"] = 1
+    inputs = inputs_of(as_set(given))
+    column = as_set(given).columns["jets"].index("b tag")
+    assert (inputs["jets"][..., column] == 0).all()
+    with pytest.raises(
+        InputError, match="no lepton in 0 events to train on, expected at least one"
+    ):
+        moments(as_set(given).take(np.zeros(0, int)))

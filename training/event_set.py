@@ -1,6 +1,6 @@
 """The input of networks of whole events: their objects as a set (jets/event_set.py)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,51 +12,55 @@ from training.jet_images import GEV_PER_TEV
 MANY = ("jets", "large_jets")  # kinds of which there are several
 
 
-class EventSets:
-    """Events as a network of their objects sees them (an `Inputs`, but not of a split).
+def moments(found: EventSet) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Kind -> mean and standard deviation (c,) of its columns over all objects of the events to
+    train on; the deviation 1 of a column that is constant, which becomes 0 by that.
 
-    The inputs are `lepton` and `missing` (b, c), `jets` (b, 12, c) and `large_jets` (b, 3, c) less
-    the mean of all objects of their kind in the events to train on, in units of their standard
-    deviation, and 0 where there is none; `jets_mask` and `large_jets_mask` (b, n), where there is
-    one; and `momenta` (b, tokens, 4): pT, rapidity, phi and mass, in TeV.
+    Raises:
+        InputError: no object of a kind.
+    """
+    of_kind = {}
+    for kind, objects in found.objects.items():
+        seen = objects[~np.isnan(objects[..., 0])].astype(float)
+        if not len(seen):
+            raise InputError(
+                f"no {kind} in {len(found)} events to train on, expected at least one; take other "
+                "events"
+            )
+        std = np.where(np.ptp(seen, axis=0) > 0, seen.std(axis=0), 1.0)
+        of_kind[kind] = seen.mean(axis=0), std
+    return of_kind
+
+
+class EventSets:
+    """Events as a network of their objects sees them (an `Inputs`, but for what reads a split).
+
+    The inputs are `lepton` and `missing` (b, c), `jets` (b, 12, c) and `large_jets` (b, 3, c), less
+    the mean of their kind, in units of its standard deviation, and 0 where there is none;
+    `jets_mask` and `large_jets_mask` (b, n), where there is one; and `momenta` (b, tokens, 4): pT,
+    rapidity, phi and mass, in TeV.
     """
 
     unit, at_once = "events", 1024
 
     def __init__(
-        self, found: EventSet, known: np.ndarray, table: np.ndarray, device: torch.device
+        self,
+        found: EventSet,
+        moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        table: np.ndarray,
+        device: torch.device,
     ) -> None:
-        """From m events, which of them are known before the test (m,), and their table (m,)
-        `JET_DTYPE`.
-
-        Raises:
-            InputError: a column is constant in the known events.
-        """
+        """From m events, the `moments` of those to train on, and the table (m,) of these m."""
         self.table, self.device = table, device
         self.size = {kind: len(columns) for kind, columns in found.columns.items()}
-        self._inputs = {"momenta": found.momenta / np.float32([GEV_PER_TEV, 1, 1, GEV_PER_TEV])}
+        made = {"momenta": found.momenta / np.float32([GEV_PER_TEV, 1, 1, GEV_PER_TEV])}
         for kind, objects in found.objects.items():
-            exists = ~np.isnan(objects[..., 0])
-            seen = objects[known][exists[known]].astype(float)
-            if not len(seen):
-                raise InputError(
-                    f"no {kind} in {np.count_nonzero(known)} events to train on, expected at least "
-                    "two; take other events"
-                )
-            if (constant := np.ptp(seen, axis=0) == 0).any():
-                names = ", ".join(np.array(found.columns[kind])[constant])
-                raise InputError(
-                    f"all {len(seen)} {kind} of the events to train on have the same {names}, "
-                    "expected values that differ; take other events"
-                )
-            scaled = (objects - seen.mean(axis=0)) / seen.std(axis=0)
-            scaled = np.where(exists[..., None], scaled, 0).astype(np.float32)
-            self._inputs[kind] = scaled if kind in MANY else scaled[:, 0]
+            mean, std = moments[kind]
+            scaled = np.nan_to_num((objects - mean) / std).astype(np.float32)
+            made[kind] = scaled if kind in MANY else scaled[:, 0]
             if kind in MANY:
-                self._inputs[f"{kind}_mask"] = exists
-        self._inputs = {
-            name: torch.from_numpy(column).to(device) for name, column in self._inputs.items()
-        }
+                made[f"{kind}_mask"] = ~np.isnan(objects[..., 0])
+        self._inputs = {name: torch.from_numpy(one).to(device) for name, one in made.items()}
 
     def __len__(self) -> int:
         return len(self.table)
