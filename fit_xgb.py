@@ -14,6 +14,10 @@ with: trees on mass, pT and angularities of the three jets and of one jet alone,
 grown on the very jets that train the networks, and trees grown and tested on permuted labels.
 Fits whose inputs do not exist are left out, each with its reason.
 
+If the study's section `event_networks` names networks, they are trained on the inputs of some of
+the trees, with the same folds and weights, and their scores stand beside those of the trees
+(doc/networks.md). An interrupted training goes on in Data/<study>/event_networks/.
+
     python fit_xgb.py --study demo            # 35 s on two cores
     python fit_xgb.py --device cuda           # study readme
 """
@@ -29,7 +33,7 @@ import argparse
 
 import products
 from command import run
-from event_level.fits import fits
+from event_level.fits import event_networks, fits
 from event_level.trees import grow_all
 from jets.scores import write_trees
 from study import add_study_options, study_of
@@ -61,8 +65,8 @@ def main() -> None:
     )
     require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
-    wanted = fits(study.classifiers.networks)
-    settings = study.settings("fit") | {"fits": wanted}
+    wanted = [*fits(study.classifiers.networks), *event_networks(study)]
+    settings = study.settings("fit") | {"fits": [one.stated for one in wanted]}
     if products.is_finished(manifest, settings, inputs):
         print(f"{output} is finished already")
         return

@@ -336,7 +336,7 @@ def is_finished(path: Path, settings: Mapping, inputs: Iterable[Path | str]) -> 
         record = json.loads(path.read_text(encoding="utf-8"))
         files = [*record["inputs"].items(), *record["outputs"].items()]
         return (
-            record["settings"] == _as_json(settings)
+            _flat(record["settings"]) == _flat(_as_json(settings))  # an empty section says nothing
             and set(record["inputs"]) == {str(file) for file in inputs}
             and all(_unchanged(Path(file), facts) for file, facts in files)
         )

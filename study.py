@@ -1,6 +1,6 @@
 """What a study is: the settings in which studies differ.
 
-A study is seven frozen sections, each of which decides one step of the pipeline (`SECTIONS`). When
+A study is eight frozen sections, each of which decides one step of the pipeline (`SECTIONS`). When
 a setting changes, its step is to be done again and all later ones with it; each refuses what an
 earlier one made with other settings. The presets are `demo`, `readme`, `paper` and `best`; a TOML
 file can state a study of your own, with a table for each section:
@@ -49,6 +49,7 @@ EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
 EQUALISE_IN = ("pt", "mass")  # columns of whatever is trained on
 NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
 CHOOSE_BY = ("loss", "significance")  # the epoch of a training
+SPECTATORS = ("MJ", "AK14 mass")  # of events
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
 
@@ -165,6 +166,24 @@ class TreeSettings:
 
 
 @dataclass(frozen=True)
+class EventNetworkSettings:
+    """The networks that fit_xgb.py trains on what trees see: each with each loss, strength, seed.
+
+    By default there are none. The learning rate follows the cosine schedule.
+    """
+
+    networks: tuple[str, ...] = later(())  # of event features: EventTransformer, FeedForward
+    losses: tuple[str, ...] = later(("cross entropy",))  # keys of training.losses.LOSSES
+    decorrelations: tuple[float, ...] = later((0.0,))  # strengths, away from the spectator
+    spectator: str = later("")  # of an event: MJ, or the mean mass of its AK14 jets
+    seeds: tuple[int, ...] = later((0,))
+    choose_by: str = later("loss")  # of the epochs, as of jet networks
+    epochs: int = later(30)
+    batch_size: int = later(256)
+    learning_rate: float = later(1e-3)
+
+
+@dataclass(frozen=True)
 class FigureSettings:
     """Figures of merit.
 
@@ -186,7 +205,7 @@ SECTIONS = {  # step -> the sections that decide it, besides those of the steps 
     "setup": ("sample", "images"),
     "train": ("training",),
     "predict": ("classifiers",),
-    "fit": ("trees",),
+    "fit": ("trees", "event_networks"),
     "plots": ("figures",),
 }
 
@@ -202,6 +221,7 @@ class Study:
     training: TrainingSettings = TrainingSettings()
     classifiers: ClassifierSettings = ClassifierSettings()
     trees: TreeSettings = TreeSettings()
+    event_networks: EventNetworkSettings = EventNetworkSettings()
     figures: FigureSettings = FigureSettings()
 
     def changed(self, name: str | None = None, **sections: Mapping[str, Any]) -> "Study":
@@ -222,7 +242,8 @@ class Study:
     def settings(self, step: str) -> dict[str, dict[str, Any]]:
         """What a step's manifest holds: its own sections whole, those before it by their hash.
 
-        The sample may be any: how it was simulated is no part of it.
+        The sample may be any: how it was simulated is no part of it. A section all of which came
+        later has no hash where it has its defaults (see `later`).
 
         >>> found = PRESETS["readme"].settings("fit")
         >>> found["trees"]["folds"], list(found["earlier"])
@@ -230,6 +251,7 @@ class Study:
         """
         steps = list(SECTIONS)
         before = [name for one in steps[1 : steps.index(step)] for name in SECTIONS[one]]
+        before = [name for name in before if stated(getattr(self, name))]
         earlier = {"earlier": {name: self._hash(name) for name in before}} if before else {}
         return earlier | {name: stated(getattr(self, name)) for name in SECTIONS[step]}
 
@@ -360,6 +382,7 @@ CHOICES = {
     "negative_weights": NEGATIVE_WEIGHTS,
     "spectator": ("", *EQUALISE_IN),
     "choose_by": CHOOSE_BY,
+    "event_networks.spectator": ("", *SPECTATORS),
 }
 KNOWN = {  # of which there are several, each once
     "processes": PROCESSES,
@@ -367,10 +390,15 @@ KNOWN = {  # of which there are several, each once
     "seeds": range(INTEGER_MAX),
     "equalise_in": EQUALISE_IN,
 }
+MAY_BE_EMPTY = {"training.scope": 0.0, "event_networks.networks": ""}  # place -> such a value
 
 
 def _is_scope(ends: Sequence[float]) -> bool:
     return not ends or (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf)
+
+
+def _are_strengths(values: Sequence[float]) -> bool:
+    return len(set(values)) == len(values) and all(0 <= value < INTEGER_MAX for value in values)
 
 
 _SHARE = (lambda value: 0 <= value <= 1), "0 to 1"
@@ -384,6 +412,7 @@ INTERVALS = {
     "width": ((lambda value: 0 < value <= WIDTH_MAX), f"more than 0, at most {WIDTH_MAX:g}"),
     "decorrelation": ((lambda value: 0 <= value < INTEGER_MAX), f"0 or more, below {INTEGER_MAX}"),
     "scope": (_is_scope, "[] or two rising numbers"),
+    "decorrelations": (_are_strengths, f"each once, 0 or more, below {INTEGER_MAX}"),
 }
 
 
@@ -559,9 +588,9 @@ def _check(source: Path | str, study: Study) -> None:
                 rising = all(low < high for low, high in itertools.pairwise(value))
                 good = rising and value[0] > 0 and value[-1] < BEAM_ENERGY / 2
                 require(place, value, good, f"rising masses in GeV, below {BEAM_ENERGY / 2:g}")
-            elif key in CHOICES:
-                expected = f"one of {', '.join(map(str, CHOICES[key]))}"
-                require(place, value, value in CHOICES[key], expected)
+            elif choices := CHOICES.get(place, CHOICES.get(key)):
+                expected = f"one of {', '.join(map(str, choices))}"
+                require(place, value, value in choices, expected)
             elif key in KNOWN:
                 good = len(set(value)) == len(value) and all(one in KNOWN[key] for one in value)
                 expected = "each once, 0 or more" if key == "seeds" else ", ".join(KNOWN[key])
@@ -586,9 +615,8 @@ def _same_type(source: Path | str, place: str, value: Any, default: Any) -> Any:
         if isinstance(value, dict) and all(type(inner) is kind for inner in value.values()):
             return value
     elif isinstance(default, tuple):
-        may_be_empty = place == "training.scope"
-        if isinstance(value, list) and (value or may_be_empty):
-            kind = 0.0 if may_be_empty else default[0]
+        if isinstance(value, list) and (value or place in MAY_BE_EMPTY):
+            kind = MAY_BE_EMPTY[place] if place in MAY_BE_EMPTY else default[0]
             return tuple(_same_type(source, place, item, kind) for item in value)
     elif isinstance(default, float) and type(value) is int and abs(value) < INTEGER_MAX:
         return float(value)

@@ -1,15 +1,23 @@
 """Which classifiers there are besides the networks, and what the trees of each see."""
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
 
 from jets import packed
 from jets.angularities import ANGULARITIES
-from jets.classifier import HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS, Classifier
+from jets.classifier import (
+    HELD_OUT_EVENTS,
+    HELD_OUT_JETS,
+    TRAINING_JETS,
+    Classifier,
+    EventNetwork,
+)
 from jets.packed import OBSERVABLES, EventTable
 from jets.scores import BaseScores
 from physics import JET_DEFINITIONS
+from study import Study
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
@@ -78,6 +86,20 @@ def with_all_known(networks: Iterable[str]) -> list[Classifier]:
     """Trees on AK14 scores and all that takes no network, and on the latter alone."""
     known = Classifier(("AK14",), (), KNOWN, HELD_OUT_EVENTS)
     return [*(known._replace(networks=(network,)) for network in networks), known]
+
+
+def beside_event_networks(networks: Iterable[str]) -> list[Classifier]:
+    """The trees beside which networks of events are trained, on the same inputs."""
+    return [*with_all_known(networks), DS2]
+
+
+def event_networks(study: Study) -> list[Classifier]:
+    """All networks of events of a study."""
+    asked = study.event_networks
+    made = itertools.product(asked.networks, asked.losses, asked.decorrelations, asked.seeds)
+    every = [EventNetwork(*one) for one in made]
+    trees = beside_event_networks(study.classifiers.networks)
+    return [fit._replace(event_network=one) for fit in trees for one in every]
 
 
 def fits(networks: Iterable[str]) -> list[Classifier]:
@@ -150,3 +172,17 @@ def columns(fit: Classifier, scores: BaseScores, table: EventTable) -> np.ndarra
         wanted = [OBSERVABLES.index(column) for column in EVENT_FEATURES.get(name, ())]
         seen += [table.observables[scores.event][:, wanted]] if wanted else []
     return np.concatenate(seen, axis=1)
+
+
+def spectator(name: str, scores: BaseScores, table: EventTable) -> np.ndarray:
+    """What networks of events are decorrelated from, (m,) GeV: MJ, or the mean mass of the AK14
+    jets that exist.
+
+    Args:
+        name: one of `study.SPECTATORS`.
+    """
+    if name == "MJ":
+        return table.observables[scores.event, OBSERVABLES.index(name)]
+    jets = scores.jets["AK14"]
+    mass, exists = jets["mass"], jets["pt"] > 0
+    return np.sum(mass, axis=1, where=exists) / np.maximum(exists.sum(axis=1), 1)

@@ -171,7 +171,8 @@ def _stacked(columns: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str
 def grow_all(
     study: Study, wanted: Sequence[Classifier], device: str
 ) -> tuple[TreeScores, dict[str, str]]:
-    """All trees whose inputs exist, and by their labels why others of `wanted` are left out."""
+    """All trees, and networks of events, whose inputs exist; by their labels why others of `wanted`
+    are left out."""
     table = read_event_table(study.data_dir / "events.h5")
     scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
     events = table.events[scores.event]
@@ -183,6 +184,11 @@ def grow_all(
     shuffled = np.random.default_rng(0).permutation(labels)
     reasons = {one: reason_against(one, scores, table) for one in (*wanted, *repeats(scores))}
     chosen = [one for one, reason in reasons.items() if not reason]
+    networks_of = None
+    if any(one.event_network for one in chosen):
+        from event_level.networks import fitting  # PyTorch, which trees do not need
+
+        networks_of = fitting(study, table, scores, device)
     print(
         f"{len(events)} held-out events, {study.trees.folds} folds, "
         f"{len(chosen)} of {len(reasons)} fits"
@@ -200,7 +206,9 @@ def grow_all(
     found, every = {}, np.arange(len(events))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
     for one in chosen:
-        if one.level == "events":
+        if one.event_network:
+            found[one] = networks_of(one, columns(one, scores, table), labels, weight, fold)
+        elif one.level == "events":
             found[one] = fit(columns(one, scores, table), every)
         else:
             (definition,), names = one.jet_definitions, jet_columns(one)

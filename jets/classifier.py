@@ -1,5 +1,6 @@
 """Which classifier a score or a number is of: the key of every table, and its names for people."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
@@ -9,7 +10,11 @@ HELD_OUT_EVENTS, HELD_OUT_JETS, TRAINING_JETS = "held-out events", "held-out jet
 
 
 class Key(NamedTuple):
-    """The columns of a table that say which classifier a row is of; empty if there is none."""
+    """The columns of a table that say which classifier a row is of; empty if there is none.
+
+    An event network has those of the trees that see the same, in a table of its own
+    (`evaluation.event_networks`).
+    """
 
     jet_definition: str
     network: str
@@ -22,6 +27,27 @@ class Key(NamedTuple):
         return cls(*(row[name] for name in cls._fields))
 
 
+class EventNetwork(NamedTuple):
+    """A network of events, trained on what trees see.
+
+    Attributes:
+        network: a key of `models.MODELS`.
+        loss: a key of `training.losses.LOSSES`.
+        decorrelation: times the distance correlation with the study's spectator.
+        seed: of its training.
+    """
+
+    network: str
+    loss: str
+    decorrelation: float
+    seed: int
+
+    def __str__(self) -> str:
+        """Without the seed."""
+        away = [f"decorrelated {self.decorrelation:g}"] if self.decorrelation else []
+        return ", ".join([self.network, self.loss, *away])
+
+
 class Classifier(NamedTuple):
     """Which classifier a score or a number is of. Its names are for people, and never read back.
 
@@ -30,9 +56,10 @@ class Classifier(NamedTuple):
         networks: whose scores of these jets it is, or sees.
         features: what else it sees: `mass`, `pt`, `angularities` of jets; `DS1`, `DS2` of an event;
             `classical` of both.
-        trees: what its trees were grown on, "" without trees.
+        trees: what its trees were grown on, or its network of events was trained on; else "".
         seed: of the training; None: the one that stands for a network, of the study's first seed.
         permuted: trained and to be tested on permuted labels, a null check.
+        event_network: in place of trees; None: it is none.
     """
 
     jet_definitions: tuple[str, ...] = ()
@@ -41,6 +68,16 @@ class Classifier(NamedTuple):
     trees: str = ""
     seed: int | None = None
     permuted: bool = False
+    event_network: EventNetwork | None = None
+
+    @property
+    def stated(self) -> tuple:
+        """As files hold it: event networks came later, and nothing else names that there is none.
+
+        >>> Classifier(("AK14",), ("CNN",), seed=0).stated
+        (('AK14',), ('CNN',), (), '', 0, False)
+        """
+        return tuple(self if self.event_network else self[:-1])
 
     @property
     def level(self) -> str:
@@ -56,6 +93,8 @@ class Classifier(NamedTuple):
         >>> Classifier(("AK14",), (), ("mass", "pt"), HELD_OUT_JETS).words
         'trees on (mass, pT)'
         """
+        if self.event_network:
+            return f"{self._replace(event_network=None).words}, {self.event_network}"
         seen = ["pT" if name == "pt" else name for name in self.features]
         if len(self.networks) > 2:
             definition, *others = self.jet_definitions
@@ -84,6 +123,8 @@ class Classifier(NamedTuple):
         features = (*self.features, *(["training_jets"] if self.trees == TRAINING_JETS else []))
         seed = "" if self.seed is None else str(self.seed)
         names = [*map("_".join, (self.jet_definitions, self.networks, features)), seed]
+        if made := self.event_network:
+            names += [re.sub(r"\W+", "_", str(made)).strip("_"), str(made.seed)]
         between = "_" if self.level == "events" else "/"
         return between.join(filter(None, names)) + SHUFFLED * self.permuted
 

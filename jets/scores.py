@@ -11,7 +11,7 @@ import numpy as np
 
 from command import InputError
 from jets import hdf5
-from jets.classifier import Classifier
+from jets.classifier import Classifier, EventNetwork
 from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
 
 # Of the jets, besides their angularities.
@@ -87,7 +87,7 @@ def write_scores(path: Path, arrays: Mapping[str | Classifier, np.ndarray]) -> N
             _check(path, name, array, hdf5.UNWRITTEN)
             file[name] = array
             if isinstance(key, Classifier):
-                file[name].attrs["classifier"] = json.dumps(key)
+                file[name].attrs["classifier"] = json.dumps(key.stated)
 
 
 def write_trees(path: Path, trees: TreeScores) -> None:
@@ -149,8 +149,9 @@ def _read(
         for name in dict.fromkeys((*needed, *names)):
             array, of_jets = _array(path, file, name, remedy), name.endswith("/jets")
             if stated := file[name].attrs.get("classifier"):
-                *seen, trees, seed, permuted = json.loads(stated)
-                one = Classifier(*map(tuple, seen), trees, seed, permuted)
+                definitions, networks, features, trees, seed, permuted, *made = json.loads(stated)
+                seen = map(tuple, (definitions, networks, features))
+                one = Classifier(*seen, trees, seed, permuted, *(EventNetwork(*m) for m in made))
                 scores[one], of_jets = array, one.level == "jets"
             else:
                 arrays[name] = array
