@@ -3,7 +3,8 @@
 
 Reads Data/<study>/ (events, packed jets, scores, trees; two events of the sample are drawn whole),
 writes plots/<study>/: each figure as PNG with the CSV of its points beside it, summary.csv and
-summary.txt (also in Data/<study>/), and plots.json. Figures that the inputs cannot give are left
+summary.txt (also in Data/<study>/), event_networks.csv and .txt if there are such networks, and
+plots.json. Figures that the inputs cannot give are left
 out, each with its reason.
 
     python plots.py --study demo              # 37 s on two cores
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 import products
 from command import run
+from evaluation import event_networks
 from evaluation.exclusions import exclusions
 from evaluation.results import Results, read_results
 from evaluation.summary import summarise
@@ -150,11 +152,16 @@ def draw_all(
     summary = summarise(results, points)
     missing = results.left_out | reasons
     summary.sentences.extend(f"Left out: {name}: {reason}." for name, reason in missing.items())
+    tables = {"summary": (summary.rows, summary.text())}
+    beside_trees = event_networks.compare(results, with_masses="gain" not in reasons)
+    if beside_trees.rows:
+        rows = event_networks.tidy(beside_trees)
+        tables["event_networks"] = rows, beside_trees.text()
     for place in (study.data_dir, folder):
-        style.write_table(place / "summary.csv", summary.rows)
-        with products.atomic_write(place / "summary.txt") as temporary:
-            temporary.write_text(summary.text(), encoding="utf-8")
-        written += [place / "summary.csv", place / "summary.txt"]
+        for name, (rows, text) in tables.items():
+            style.write_table(place / f"{name}.csv", rows)
+            products.write_text(place / f"{name}.txt", text)
+            written += [place / f"{name}.csv", place / f"{name}.txt"]
     return summary, written, reasons
 
 

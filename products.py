@@ -21,6 +21,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -197,6 +198,7 @@ def unchanged(inputs: Mapping[str, Mapping]) -> Iterator[None]:
     check()
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
     packages = "numpy scipy h5py torch timm xgboost scikit-learn pythia8mc fastjet"

@@ -249,7 +249,11 @@ class Results:
     def of_events(self) -> Classifiers:
         """All trees over the held-out events but those of further seeds."""
         every = [one for one in fits(self.study.classifiers.networks) if one.level == "events"]
-        found = {one: self.trees.fits[one] for one in every if one in self.trees.fits}
+        return self.of_fits(every)
+
+    def of_fits(self, wanted: Iterable[Classifier]) -> Classifiers:
+        """Those of these fits over the held-out events that exist."""
+        found = {one: self.trees.fits[one] for one in wanted if one in self.trees.fits}
         return self._on_events(found, is_signal(self.events))
 
     @property

@@ -228,6 +228,15 @@ CHANGES = {
     "trees.learning_rate": (0.2, "fit"),
     "trees.events_per_mass_point": (21, "fit"),
     "trees.negative_weights": ("absolute", "fit"),
+    "event_networks.networks": (["FeedForward"], "fit"),
+    "event_networks.losses": (["extreme"], "fit"),
+    "event_networks.decorrelations": ([0.0, 10.0], "fit"),
+    "event_networks.spectator": ("MJ", "fit"),
+    "event_networks.seeds": ([0, 1], "fit"),
+    "event_networks.choose_by": ("significance", "fit"),
+    "event_networks.epochs": (7, "fit"),
+    "event_networks.batch_size": (32, "fit"),
+    "event_networks.learning_rate": (1e-2, "fit"),
 }
 SCRIPTS = {  # what says that it is stale in the steps after it, and the script
     "setup": ("setup.py", setup),

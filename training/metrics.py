@@ -11,7 +11,7 @@ from sensitivity.bootstrap import Estimate, Scores, poisson_counts
 from sensitivity.sic import max_sic
 from study import Study
 from training.inputs import Sample
-from training.losses import loss_of
+from training.losses import distance_correlation, loss_of
 
 DECORRELATED_BOOTSTRAPS = 10  # the error of a loss with a distance correlation: to a quarter
 
@@ -74,6 +74,25 @@ def evaluate(
             bootstraps=bootstraps,
         ),
     }
+
+
+def distance_correlation_of(
+    score: np.ndarray, spectator: np.ndarray, weight: np.ndarray, event: np.ndarray
+) -> Estimate:
+    """Squared distance correlation of a score with a spectator, of events (n,) and their weights.
+
+    Of negative weights it is not defined: such events are left out. The error is that of
+    `DECORRELATED_BOOTSTRAPS` resamplings.
+    """
+    weight = np.maximum(weight, 0)
+    x, y = (torch.from_numpy(column.astype(float)) for column in (spectator, score))
+
+    def measured(weight: np.ndarray) -> float:
+        return float(distance_correlation(x, y, torch.from_numpy(weight.astype(float))))
+
+    counts = poisson_counts(event.astype(np.int64), DECORRELATED_BOOTSTRAPS, seed=0)
+    resampled = [measured(n * weight) for n in counts]
+    return Estimate(measured(weight), float(np.std(resampled, ddof=1)))
 
 
 def expected_significance(

@@ -1,0 +1,150 @@
+"""Networks of events beside the trees that see the same: figures of merit, paired differences.
+
+A number of a network is the mean over its seeds. Its error holds the test events, which all seeds
+share, and the spread of the seeds.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from evaluation.exclusions import exclusions, gain_over
+from evaluation.results import Classifiers, Results
+from evaluation.table import MEASURED, NONE, Summary
+from event_level.fits import beside_event_networks, event_networks, spectator
+from jets.classifier import Classifier
+from sensitivity.bootstrap import Estimate, mean_of_seeds
+from sensitivity.exclusion import EXCLUSION_LEVEL
+from sensitivity.sic import ratio_of_means
+from study import Study
+
+# A network, as its first seed, or the trees -> all its seeds.
+_Groups = Mapping[Classifier, Sequence[Classifier]]
+
+
+def compare(results: Results, with_masses: bool) -> Summary:
+    """All networks of events beside their trees; no rows if the study has no such networks.
+
+    Args:
+        with_masses: excluded stop masses too, which not every study has.
+    """
+    study, found = results.study, Summary(_titles(results.study))
+    for trees in beside_event_networks(study.classifiers.networks):
+        groups: dict[Classifier, list[Classifier]] = {}
+        for one in event_networks(study):
+            if one._replace(event_network=None) == trees and one in results.trees.fits:
+                first = one.event_network._replace(seed=study.event_networks.seeds[0])
+                groups.setdefault(one._replace(event_network=first), []).append(one)
+        if not groups:
+            continue
+        groups = {trees: [trees]} | groups
+        classifiers = results.of_fits(one for seeds in groups.values() for one in seeds)
+        _merits(found, classifiers, groups)
+        if study.event_networks.spectator:
+            _correlations(found, results, classifiers, groups)
+        if with_masses:
+            _excluded(found, results, classifiers, groups)
+    return found
+
+
+def tidy(found: Summary) -> list[dict[str, object]]:
+    """Its rows for a file, with columns that say which network of events; empty of trees."""
+    rows = []
+    for row in found.rows:
+        made = row["classifier"].event_network
+        names = ("event_network", "loss", "decorrelation")
+        rows.append(dict(zip(names, made[:3] if made else ("", "", ""), strict=True)) | row)
+    return rows
+
+
+def _titles(study: Study) -> dict[str, str]:
+    away = study.event_networks.spectator
+    return {
+        "merits": "networks of events beside trees on the same inputs, means over seeds (trainings)"
+        + f"; distance correlation of the background's score with {away}" * bool(away),
+        "excluded": f"excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV",
+        "gain": "gain in excluded stop mass over the trees in GeV by neutralino mass in GeV",
+    }
+
+
+def _merits(found: Summary, classifiers: Classifiers, groups: _Groups) -> None:
+    """AUC and SIC at the working point, and what of them is gained over the trees."""
+    place = {one: i for i, one in enumerate(classifiers.score)}
+    sic = {one: classifiers.sic_at(one) for one in place}
+    (trees, *_), point = groups, classifiers.study.figures.working_point
+    for one, seeds in groups.items():
+        rows, several = [place[seed] for seed in seeds], {"trainings": len(seeds)}
+        auc = mean_of_seeds([classifiers.aucs[i] for i in rows])
+        n = classifiers.effective_background
+        found.add("merits", one, "AUC", auc, effective_background=n, **several)
+        points, cut = [sic[seed] for seed in seeds], {"signal_efficiency": point}
+        is_limit = any(of_seed.is_lower_limit for of_seed in points)
+        errors = [Estimate(x.value, (x.high - x.low) / 2) for x in points]
+        number = Estimate(np.nan, np.nan) if is_limit else mean_of_seeds(errors)
+        n = np.mean([of_seed.effective_background for of_seed in points])
+        found.add("merits", one, "SIC", number, effective_background=n, **cut, **several)
+        if one == trees:
+            continue
+        several["reference_trainings"] = 1
+        gained = classifiers.aucs.difference_of_means(rows, [place[trees]])
+        found.add("merits", one, "AUC difference", gained, trees, **several)
+        if not (is_limit or sic[trees].is_lower_limit):
+            ratio = ratio_of_means(points, [sic[trees]])
+            found.add("merits", one, "ratio of SIC", ratio, trees, **cut, **several)
+
+
+def _correlations(
+    found: Summary, results: Results, classifiers: Classifiers, groups: _Groups
+) -> None:
+    """How far the scores of the background follow the study's spectator."""
+    from training.metrics import distance_correlation_of  # PyTorch, which no other table needs
+
+    seen = spectator(results.study.event_networks.spectator, results.scores, results.table)
+    background = ~classifiers.is_signal
+    columns = [c[background] for c in (seen, classifiers.weight, classifiers.event)]
+    for one, seeds in groups.items():
+        scores = (classifiers.score[seed][background] for seed in seeds)
+        mean = mean_of_seeds([distance_correlation_of(score, *columns) for score in scores])
+        found.add("merits", one, "distance correlation", mean, trainings=len(seeds))
+
+
+def _excluded(found: Summary, results: Results, classifiers: Classifiers, groups: _Groups) -> None:
+    """Excluded stop masses, and the gain over the trees."""
+    known = {one.classifier: one for one in exclusions(results, classifiers)}
+    trees = known[next(iter(groups))]
+    for one, seeds in groups.items():
+        of_seeds = [known[seed] for seed in seeds]
+        masses = [(exclusion.interval, exclusion.limit) for exclusion in of_seeds]
+        gains = [gain_over(exclusion, trees) for exclusion in of_seeds]
+        for table, quantity, numbers, reference in (
+            ("excluded", "excluded stop mass", masses, NONE),
+            ("gain", "gain in excluded stop mass", gains, trees.classifier),
+        ):
+            if one == reference:
+                continue
+            for mass, (number, status) in zip(trees.neutralino_mass, _mean(numbers), strict=True):
+                found.add(
+                    table, one, quantity, number, reference, neutralino_mass=mass, status=status,
+                    trainings=len(seeds), reference_trainings=1 if reference != NONE else "",
+                )  # fmt: skip
+
+
+def _mean(numbers: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, str]]:
+    """The mean over seeds of masses at each neutralino mass, and whether it is a limit.
+
+    Args:
+        numbers: of each seed (3, q) value, lower and upper end; (q,) 1 for a lower limit, -1 for an
+            upper limit.
+    """
+    (value, low, high), limit = (np.stack(part, axis=-1) for part in zip(*numbers, strict=True))
+    n = value.shape[-1]
+    of_seeds = value.std(axis=-1, ddof=1) / n**0.5 if n > 1 else 0.0
+    mean = value.mean(axis=-1)
+    below, above = (np.hypot(np.mean(d, axis=-1), of_seeds) for d in (value - low, high - value))
+    status = []
+    for number, signs in zip(mean, limit, strict=True):
+        is_mixed = np.isnan(number) or {-1, 1} <= set(signs)
+        largest = max(signs, key=abs)
+        words = {0: MEASURED, 1: "lower limit", -1: "upper limit"}
+        status.append("undefined" if is_mixed else words[int(largest)])
+    return list(zip(np.stack([mean, mean - below, mean + above], axis=1), status, strict=True))
