@@ -68,7 +68,7 @@ def area(score: np.ndarray, label: np.ndarray) -> float:
 
 def test_a_network_comes_near_the_likelihood_ratio_and_trees_do_not_beat_it():
     """Whose AUC is Phi(d / sqrt 2)."""
-    given = gaussian(3000)
+    given = gaussian(2000)
     label, best = given[1], stats.norm.cdf(np.linalg.norm(DISTANCES) / np.sqrt(2))
     scores = np.stack([cross_fit(network(), *given, TOY, CPU), trees.cross_fit(*given, TOY, "cpu")])
     aucs = correlated_aucs(scores[:, label], scores[:, ~label])
@@ -88,7 +88,7 @@ def test_no_event_is_scored_by_a_network_that_saw_it(name):
     assert abs(area(score, label) - 0.5) < 4 * without_information
     changed = label ^ (fold == 0)
     again = cross_fit(fit, features, changed, weight, fold, study.changed("other"), CPU)
-    for number in range(3):  # the network that scores fold 2 is chosen by fold 0
+    for number in (0, 1):
         is_same = np.array_equal(score[fold == number], again[fold == number])
         assert is_same == (number == 0)
 
@@ -130,7 +130,7 @@ def test_other_settings_or_events_set_a_training_aside(capsys):
     cross_fit(network(), *given, WHOLE.changed(event_networks={"learning_rate": 1e-2}), CPU)
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3 and all(
-        "made with learning_rate 0.003, now 0.01; moved" in x for x in said
+        "made with learning_rate 0.005, now 0.01; moved" in x for x in said
     )
     cross_fit(network(), -given[0], *given[1:], WHOLE, CPU)
     assert len(list(Path("Data/toy/set_aside").iterdir())) == 6
@@ -263,7 +263,7 @@ NETWORKS = """
 [event_networks]
 networks = ["FeedForward"]
 losses = ["cross entropy", "extreme"]
-decorrelations = [0.0, 1.0]
+decorrelations = [1.0]
 spectator = "AK14 mass"
 seeds = [0, 1]
 epochs = 1
@@ -301,7 +301,7 @@ def test_scores_of_networks_stand_beside_those_of_trees(both):
     added = having.keys() - without.keys()
     inputs = fits.beside_event_networks(["CNN"])
     assert {one._replace(event_network=None) for one in added} == set(inputs)
-    assert len(added) == len(inputs) * 2 * 2 * 2
+    assert len(added) == len(inputs) * 2 * 2
     assert len({one.dataset for one in having}) == len(having)
     for one in added:
         assert ((having[one] > 0) & (having[one] < 1)).all() and one.level == "events"
