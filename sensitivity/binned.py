@@ -91,6 +91,23 @@ def binned_significance(
         >>> f"{z.value:.4f} {expected:.4f}"
         '1.0364 1.0364'
     """
+    value, *resampled = significances(signal, background, bins, masses, bootstraps=bootstraps)
+    return Estimate(float(value), float(np.std(resampled, ddof=1)))
+
+
+def significances(
+    signal: Scores,
+    background: Scores,
+    bins: Bins,
+    masses: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    bootstraps: int = 100,
+) -> np.ndarray:
+    """The value of `binned_significance`, then those of its resamplings: (1 + bootstraps,).
+
+    Classifiers of the same events have the same resamplings, so their differences may be taken one
+    by one.
+    """
     classes = completed(signal, background)
     places = [np.searchsorted(bins.edges, scores.score, "right") for scores in classes]
     inside = [np.ones(len(place), bool) for place in places]
@@ -111,8 +128,7 @@ def binned_significance(
         return float(np.sqrt(2 * kl_div(s + b, b).sum()))
 
     counts = zip(*(poisson_counts(scores.event, bootstraps) for scores in classes), strict=True)
-    resampled = [significance(*pair) for pair in counts]
-    return Estimate(significance(1, 1), float(np.std(resampled, ddof=1)))
+    return np.array([significance(1, 1), *(significance(*pair) for pair in counts)])
 
 
 def _quantiles(values: np.ndarray, weight: np.ndarray, shares: ArrayLike) -> np.ndarray:
