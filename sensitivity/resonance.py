@@ -15,7 +15,7 @@ from sensitivity.bootstrap import Estimate
 
 ORDERS = range(1, 7)  # of polynomials among which `best_order` chooses
 LARGEST = 50.0  # logarithm: where there are no events, a polynomial may fall without end
-STEPS = 100  # of a fit; few need more than 10
+STEPS = 30  # of a fit; most need less than 10
 
 
 class Fit(NamedTuple):
@@ -68,7 +68,7 @@ def fit(counts: ArrayLike, shapes: np.ndarray, background: ArrayLike = 1.0) -> F
         method="trust-exact",
         jac=lambda a: (expected(a) - counts) @ shapes,
         hess=lambda a: shapes.T @ (shapes * expected(a)[:, None]),
-        options={"gtol": 1e-7 * np.sqrt(counts.sum()), "maxiter": STEPS},
+        options={"gtol": 1e-5 * np.sqrt(counts.sum()), "maxiter": STEPS},
     )
     found = expected(best.x)
     return Fit(found, 2 * float(best.fun), float(((counts - found) ** 2 / found).sum()))

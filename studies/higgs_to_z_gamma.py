@@ -291,7 +291,7 @@ def write_page(table: ZGammaTable, study: Study, found: Sequence[Trained]) -> Pa
     def put(name: str, rows: Rows, words: Callable[[Rows], Rows] = list, mark: str = "") -> Path:
         return publish(study, name, rows, words, mark, PAGE)
 
-    put("trainings", rows, merits)
+    put("trainings", rows, merits, "results")
     put("trainings", rows, merits, "windows")
     put("trainings", rows, partial(printed, COSTS), "costs")
     for setting in KEYS:
