@@ -294,8 +294,8 @@ def write_page(table: ZGammaTable, study: Study, found: Sequence[Trained]) -> Pa
     put("trainings", rows, merits, "results")
     put("trainings", rows, merits, "windows")
     put("trainings", rows, partial(printed, COSTS), "costs")
-    for setting in KEYS:
-        put("comparisons", compared, printed_comparisons, setting)
+    for mark in (*KEYS, "network_by_features"):
+        put("comparisons", compared, printed_comparisons, mark)
     put("bins", bins, printed_bins)
     put("sample", sample_rows(table))
     put("settings", settings_rows(study, rows))

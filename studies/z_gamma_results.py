@@ -56,19 +56,19 @@ def measured(table: ZGammaTable, study: Study, trained: Trained) -> Measured:
     of_bins = fits_of(table, events, score, bins)
     pulls = np.array([row["pull"] for row in of_bins])
     shuffled = np.random.default_rng(0).permutation(masses[1])
-    correlations = [
-        distance_correlation(*(torch.from_numpy(x) for x in (mass, expit(score[background]), w)))
-        for w in [events[background]]
+    probability, weight = (torch.from_numpy(x[background]) for x in (expit(score), events))
+    correlation, zero = (
+        distance_correlation(torch.from_numpy(mass), probability, weight).item()
         for mass in (masses[1], shuffled)
-    ]
+    )
     row = trained.way._asdict() | {
         "seed": trained.seed, "chosen_by": trained.chosen_by, "epoch": trained.epoch,
         "parameters": trained.parameters, "seconds": trained.seconds,
         "z": z[0], "z_error": z[1:].std(ddof=1),
         "z_fit": sum(row["z_fit"] ** 2 for row in of_bins) ** 0.5,
         "auc": area.value, "auc_error": area.error,
-        "correlation": correlations[0].item(), "correlation_zero": correlations[1].item(),
-        "pull": np.mean(pulls**2) ** 0.5,
+        "correlation": correlation, "correlation_zero": zero,
+        "pull": np.nanmean(pulls**2) ** 0.5,
     }  # fmt: skip
     return Measured(row, z, of_bins)
 
@@ -93,10 +93,10 @@ def fits_of(table: ZGammaTable, events: np.ndarray, score: np.ndarray, bins: Bin
         )  # fmt: skip
         row = {"bin": i + 1, "signal": events[signal].sum(), "background": events[background].sum()}
         inside = (window[0] <= table.mass) & (table.mass <= window[1])
-        s, b = (events[rows & inside].sum() for rows in (signal, background))
+        s, b = (events[of_class & inside].sum() for of_class in (signal, background))
         row |= {"low": window[0], "high": window[1]}
         if not (s > 0 and b > 0 and known.any()):
-            blank = dict.fromkeys(("z", "z_fit", "order", "chi2", "freedom", "pull"), 0.0)
+            blank = {"z": 0.0, "z_fit": 0.0, "order": 0, "chi2": 0.0, "freedom": 0, "pull": np.nan}
             rows.append(row | blank | {"spectra": np.zeros((4, len(EDGES) - 1))})
             continue
         template = mass_counts(table, events, known)[0]
