@@ -68,7 +68,7 @@ def fit(counts: ArrayLike, shapes: np.ndarray, background: ArrayLike = 1.0) -> F
         method="trust-exact",
         jac=lambda a: (expected(a) - counts) @ shapes,
         hess=lambda a: shapes.T @ (shapes * expected(a)[:, None]),
-        options={"gtol": 1e-5 * np.sqrt(counts.sum()), "maxiter": STEPS},
+        options={"gtol": 1e-7 * np.sqrt(counts.sum()), "maxiter": STEPS},
     )
     found = expected(best.x)
     return Fit(found, 2 * float(best.fun), float(((counts - found) ** 2 / found).sum()))
