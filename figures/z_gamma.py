@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
@@ -31,11 +32,14 @@ def curves(
         here = [row for row in rows if choice.items() <= row.items()]
         for network, (colour, line) in LOOKS.items():
             line_of = [row for row in here if row["network"] == network]
+            if not line_of:
+                continue
             names = (x, "value", "low", "high")
             at, value, low, high = (np.array([row[name] for row in line_of]) for name in names)
             axis.plot(at, value, line, color=colour, marker=marker, label=network)
             axis.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set(**settings)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend(figure, axes)
     return style.Drawing(figure, rows)
 

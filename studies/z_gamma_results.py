@@ -78,7 +78,8 @@ def fits_of(table: ZGammaTable, events: np.ndarray, score: np.ndarray, bins: Bin
 
     The signal's shape is that of the training events. The order of the polynomial has the least
     Akaike criterion for the background that is not tested on. The fitted test background and the
-    expected signal are the expected counts, whose fit gives `z_fit`. `pull` is the signal that a
+    expected signal are the expected counts, whose fit gives `z_fit`; one simulated event, spread
+    evenly, is added to the background. `pull` is the signal that a
     fit finds in the simulated background alone, in its standard errors: 1 in the root mean square,
     if the polynomials describe the background. `z` is counted in the mass window of the bin.
     """
@@ -106,14 +107,16 @@ def fits_of(table: ZGammaTable, events: np.ndarray, score: np.ndarray, bins: Bin
         order = best_order(mass_counts(table, events, others)[0] / unit, EDGES)
         shapes = polynomials(EDGES, order)
         smooth = fit(counts / unit, shapes)
+        # Where the fit has less than one simulated event, spread evenly, it knows nothing.
+        smoothed = unit * (smooth.background + 1 / len(template))
         size = row["signal"] * template
         rows.append(
             row | {
                 "z": np.sqrt(2 * kl_div(s + b, b)),
-                "z_fit": discovery_significance(size, unit * smooth.background, shapes),
+                "z_fit": discovery_significance(size, smoothed, shapes),
                 "order": order, "chi2": smooth.chi2, "freedom": len(template) - order - 1,
                 "pull": excess(counts / unit, smooth.background, shapes, template).deviations,
-                "spectra": np.stack([counts, error, unit * smooth.background, size]),
+                "spectra": np.stack([counts, error, smoothed, size]),
             }
         )  # fmt: skip
     return rows
