@@ -43,6 +43,7 @@ from figures.added import added
 from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import OBSERVABLES
 from jets.split import HELD_OUT, TRAIN, is_signal
+from processes import parsed
 from products import read_csv, write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, ratio_of_means
@@ -349,6 +350,23 @@ def printed(rows: Rows) -> Rows:
     return pivot(rows, line, cells)
 
 
+def printed_sample(rows: Rows) -> Rows:
+    """One line a process; those without selection keep whatever passes the early veto."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        name, _ = parsed(Path(row["file"]).stem)
+        groups.setdefault(name, []).append(row)
+    return [
+        {
+            "process": name,
+            "files": len(some),
+            "begun": f"{sum(int(row['begun']) for row in some):,}",
+            "kept": f"{sum(int(row['at least 7 jets'] or row['early veto']) for row in some):,}",
+        }
+        for name, some in groups.items()
+    ]
+
+
 def modelling(results: Results) -> Rows:
     """What other showers do to the background behind the cut, from the study's summary."""
     rows = read_csv(results.study.data_dir / "summary.csv")
@@ -384,7 +402,7 @@ def main() -> None:
         ("scaling", of_sizes, printed_scaling),
         ("power_law", fitted(of_sizes), printed_law),
         ("modelling", modelling(found[EQUAL_PT]), table),
-        ("sample", sample(study), list),
+        ("sample", sample(study), printed_sample),
         ("settings", settings(study), list),
         ("environment", environment(), list),
     ):

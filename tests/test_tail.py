@@ -130,3 +130,14 @@ def test_the_figure_shows_single_jets_at_equal_pt_the_working_point_and_each_see
     assert len(drawn.more_points["losses"]) == 4
     shown = [text.get_text() for axis in drawn.figure.axes for text in axis.get_yticklabels()]
     assert "CNN" in shown and "jet mass" in shown
+
+
+def test_files_of_a_sample_add_up_to_their_process():
+    files = {"ttbar_hard_0": 5, "ttbar_hard_1": 7, "stop_900_300": 2, "stop_jets_900_300": ""}
+    rows = [
+        {"file": f"{name}.h5", "begun": "100", "early veto": "50", "at least 7 jets": str(n)}
+        for name, n in files.items()
+    ]
+    assert [tuple(row.values()) for row in tail.printed_sample(rows)] == [
+        ("ttbar_hard", 2, "200", "12"), ("stop", 1, "100", "2"), ("stop_jets", 1, "100", "50")
+    ]  # fmt: skip
