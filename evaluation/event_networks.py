@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evaluation.exclusions import exclusions, gain_over
+from evaluation.exclusions import exclusions, gain_over, masses_of_seeds
 from evaluation.results import Classifiers, Results
-from evaluation.table import MEASURED, NONE, Summary
+from evaluation.table import NONE, Summary
 from event_level.fits import beside_event_networks, event_networks, spectator
 from jets.classifier import Classifier
-from sensitivity.bootstrap import Estimate, mean_of_seeds
+from sensitivity.bootstrap import mean_of_seeds
 from sensitivity.exclusion import EXCLUSION_LEVEL
-from sensitivity.sic import ratio_of_means
+from sensitivity.sic import sic_of_seeds
 from study import Study
 
 # A network, as its first seed, or the trees -> all its seeds.
@@ -78,18 +78,14 @@ def _merits(found: Summary, classifiers: Classifiers, groups: _Groups) -> None:
         n = classifiers.effective_background
         found.add("merits", one, "AUC", auc, effective_background=n, **several)
         points, cut = [sic[seed] for seed in seeds], {"signal_efficiency": point}
-        is_limit = any(of_seed.is_lower_limit for of_seed in points)
-        errors = [Estimate(x.value, (x.high - x.low) / 2) for x in points]
-        number = Estimate(np.nan, np.nan) if is_limit else mean_of_seeds(errors)
-        n = np.mean([of_seed.effective_background for of_seed in points])
+        number, n, ratio = sic_of_seeds(points, [sic[trees]])
         found.add("merits", one, "SIC", number, effective_background=n, **cut, **several)
         if one == trees:
             continue
         several["reference_trainings"] = 1
         gained = classifiers.aucs.difference_of_means(rows, [place[trees]])
         found.add("merits", one, "AUC difference", gained, trees, **several)
-        if not (is_limit or sic[trees].is_lower_limit):
-            ratio = ratio_of_means(points, [sic[trees]])
+        if np.isfinite(ratio.value):
             found.add("merits", one, "ratio of SIC", ratio, trees, **cut, **several)
 
 
@@ -122,29 +118,10 @@ def _excluded(found: Summary, results: Results, classifiers: Classifiers, groups
         ):
             if one == reference:
                 continue
-            for mass, (number, status) in zip(trees.neutralino_mass, _mean(numbers), strict=True):
+            for mass, (number, status) in zip(
+                trees.neutralino_mass, masses_of_seeds(numbers), strict=True
+            ):
                 found.add(
                     table, one, quantity, number, reference, neutralino_mass=mass, status=status,
                     trainings=len(seeds), reference_trainings=1 if reference != NONE else "",
                 )  # fmt: skip
-
-
-def _mean(numbers: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, str]]:
-    """The mean over seeds of masses at each neutralino mass, and whether it is a limit.
-
-    Args:
-        numbers: of each seed (3, q) value, lower and upper end; (q,) 1 for a lower limit, -1 for an
-            upper limit.
-    """
-    (value, low, high), limit = (np.stack(part, axis=-1) for part in zip(*numbers, strict=True))
-    n = value.shape[-1]
-    of_seeds = value.std(axis=-1, ddof=1) / n**0.5 if n > 1 else 0.0
-    mean = value.mean(axis=-1)
-    below, above = (np.hypot(np.mean(d, axis=-1), of_seeds) for d in (value - low, high - value))
-    status = []
-    for number, signs in zip(mean, limit, strict=True):
-        is_mixed = np.isnan(number) or {-1, 1} <= set(signs)
-        largest = max(signs, key=abs)
-        words = {0: MEASURED, 1: "lower limit", -1: "upper limit"}
-        status.append("undefined" if is_mixed else words[int(largest)])
-    return list(zip(np.stack([mean, mean - below, mean + above], axis=1), status, strict=True))

@@ -8,6 +8,7 @@ points adds, in quadrature, what straight lines in its place would change. The u
 cross section and of the selection efficiency are not in the errors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from command import InputError
 from evaluation.results import Classifiers, Results
+from evaluation.table import MEASURED
 from event_level.fits import with_observables
 from jets.classifier import Classifier
 from physics import EXPECTED_BACKGROUND
@@ -192,6 +194,31 @@ def gain_over(one: Exclusion, reference: Exclusion) -> tuple[np.ndarray, np.ndar
     unknown = (one.limit != 0) & (one.limit == reference.limit)
     sign = np.where(unknown, 0, np.sign(one.limit - reference.limit))
     return np.where(unknown, np.nan, gained), sign
+
+
+def masses_of_seeds(
+    numbers: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> list[tuple[np.ndarray, str]]:
+    """The mean over seeds of masses at each neutralino mass, and its status: measured, a limit.
+
+    The error holds the spread of the seeds beside the mean of their own.
+
+    Args:
+        numbers: of each seed (3, q) value, lower and upper end; (q,) 1 for a lower limit, -1 for an
+            upper limit.
+    """
+    (value, low, high), limit = (np.stack(part, axis=-1) for part in zip(*numbers, strict=True))
+    n = value.shape[-1]
+    of_seeds = value.std(axis=-1, ddof=1) / n**0.5 if n > 1 else 0.0
+    mean = value.mean(axis=-1)
+    below, above = (np.hypot(np.mean(d, axis=-1), of_seeds) for d in (value - low, high - value))
+    status = []
+    for number, signs in zip(mean, limit, strict=True):
+        is_mixed = np.isnan(number) or {-1, 1} <= set(signs)
+        largest = max(signs, key=abs)
+        words = {0: MEASURED, 1: "lower limit", -1: "upper limit"}
+        status.append("undefined" if is_mixed else words[int(largest)])
+    return list(zip(np.stack([mean, mean - below, mean + above], axis=1), status, strict=True))
 
 
 def _interval(mass: np.ndarray, systematic: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

@@ -40,7 +40,8 @@ def added(
     axes[1].set(title="events", xlabel=rf"SIC ratio at $\epsilon_S={WORKING_POINT:g}$")
     losses = _against_jets(axes[2], scaling, laws)
     style.legend(figure, axes[:2])
-    style.heading(figure, "SIC ratio: to trees on all that takes no network. Lines: power laws.")
+    lines = " Lines: power laws." if laws else ""
+    style.heading(figure, f"SIC ratio: to trees on all that takes no network.{lines}")
     return style.Drawing(figure, of_jets, "", {"events": of_events, "losses": losses})
 
 

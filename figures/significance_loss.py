@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
@@ -71,6 +72,8 @@ def curves(
         for line in dict.fromkeys(row["line"] for row in here):
             _band(axis, line, x, [row for row in here if row["line"] == line])
         axis.set(**settings)
+        if x == "epoch":
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend(figure, axes)
     return style.Drawing(figure, rows)
 

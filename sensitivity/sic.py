@@ -32,6 +32,7 @@ from sensitivity.bootstrap import (
     cumulative,
     effective_count,
     is_fewer,
+    mean_of_seeds,
     poisson_counts,
 )
 
@@ -103,6 +104,24 @@ def ratio_of_means(
     of_seeds = [v.var(ddof=1) / len(v) / v.mean() ** 2 if len(v) > 1 else 0.0 for v in values]
     spread = _spread(resampled[0][there] / resampled[1][there])
     return Estimate(ratio, float(np.hypot(spread, ratio * sum(of_seeds) ** 0.5)))
+
+
+def sic_of_seeds(
+    points: Sequence[SICPoint], reference: Sequence[SICPoint]
+) -> tuple[Estimate, float, Estimate]:
+    """Mean SIC of a working point, the effective background behind it, and its ratio to that of
+    `reference`, see `ratio_of_means`.
+
+    NaN where too little background passes.
+    """
+    unknown = Estimate(np.nan, np.nan)
+    limits = [any(point.is_lower_limit for point in some) for some in (points, reference)]
+    errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
+    return (
+        unknown if limits[0] else mean_of_seeds(errors),
+        float(np.mean([one.effective_background for one in points])),
+        unknown if any(limits) else ratio_of_means(points, reference),
+    )
 
 
 def _spread(values: np.ndarray) -> float:

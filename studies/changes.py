@@ -37,7 +37,7 @@ from jets.split import TRAIN, VALIDATION
 from products import read_csv, write_text
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds
-from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means
+from sensitivity.sic import MaximumSIC, SICPoint, ratio_of_means, sic_of_seeds
 from studies.pages import call_with, options_of, publish
 from study import Study, load_study, to_toml
 from training.jet_images import JetImages, read_split
@@ -317,26 +317,6 @@ def printed_ordering(rows: Rows) -> Rows:
 def titled(row: Mapping) -> dict[str, str]:
     """The first cell of a step."""
     return {"step": STEPS[row["step"]].title}
-
-
-def sic_of_seeds(
-    points: Sequence[SICPoint], before: Sequence[SICPoint]
-) -> tuple[Estimate, float, Estimate]:
-    """Mean SIC of a working point, the background behind it, and its ratio to that of `before`.
-
-    NaN where too little background passes.
-    """
-    limits = [any(point.is_lower_limit for point in some) for some in (points, before)]
-    errors = [Estimate(one.value, (one.high - one.low) / 2) for one in points]
-    none, count = (
-        Estimate(math.nan, math.nan),
-        np.mean([one.effective_background for one in points]),
-    )
-    return (
-        none if limits[0] else mean_of_seeds(errors),
-        float(count),
-        none if any(limits) else ratio_of_means(points, before),
-    )
 
 
 def gains(outcomes: Mapping[str, Outcome], study: Study) -> Rows:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from command import InputError, run
-from evaluation.exclusions import Exclusion, exclusions
+from evaluation.exclusions import Exclusion, exclusions, masses_of_seeds
 from evaluation.pages import Rows, environment
 from evaluation.results import Classifiers, Results, read_results
 from evaluation.table import (
@@ -46,7 +46,7 @@ from jets.split import HELD_OUT, TRAIN, is_signal
 from processes import parsed
 from products import read_csv, write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
-from sensitivity.sic import SICPoint, ratio_of_means
+from sensitivity.sic import SICPoint, sic_of_seeds
 from studies.ordering import sample, settings, table
 from studies.pages import call_with, options_of, page_of, publish
 from studies.scaling import fitted, laws, loss, printed_law, printed_scaling
@@ -165,12 +165,14 @@ def measure(
             difference = aucs.difference_of_means(some, groups[reference])
             numbers.append(("AUC difference", "", difference, ""))
         for at, found in points.items():
-            mine = [found[i] for i in some]
-            numbers.append(("SIC", at, *_mean(mine)))
-            if reference in groups:
-                others = [found[i] for i in groups[reference]]
-                if not any(point.is_lower_limit for point in (*mine, *others)):
-                    numbers.append(("ratio of SIC", at, ratio_of_means(mine, others), ""))
+            mine, others = ([found[i] for i in groups.get(key, [])] for key in (one, reference))
+            sic, count, ratio = sic_of_seeds(mine, others or mine)
+            if limits := [point for point in mine if point.is_lower_limit]:
+                sic = min(limits, key=lambda point: point.value)
+                count = sic.effective_background
+            numbers.append(("SIC", at, sic, count))
+            if others and np.isfinite(ratio.value):
+                numbers.append(("ratio of SIC", at, ratio, ""))
         for quantity, at, number, count in numbers:
             row = _row(table, one, len(some), quantity, number, reference)
             rows.append(row | keys | {"signal_efficiency": at, "effective_background": count})
@@ -180,16 +182,6 @@ def measure(
 def _at(classifiers: Classifiers, working_point: float) -> Classifiers:
     study = classifiers.study.changed(figures={"working_point": working_point})
     return replace(classifiers, study=study)
-
-
-def _mean(points: Sequence[SICPoint]) -> tuple[Estimate | SICPoint, float]:
-    """The mean of trainings, or the lowest of limits, and the background behind it."""
-    limits = [point for point in points if point.is_lower_limit]
-    if limits:
-        lowest = min(limits, key=lambda point: point.value)
-        return lowest, lowest.effective_background
-    errors = [Estimate(point.value, (point.high - point.low) / 2) for point in points]
-    return mean_of_seeds(errors), float(np.mean([point.effective_background for point in points]))
 
 
 def _row(
@@ -287,23 +279,15 @@ def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -
         for one, some in groups.items():
             if not one.networks and way != next(iter(found)):
                 continue
-            for q, mass in enumerate(some[0].neutralino_mass):
-                intervals = np.array([limit.interval[:, q] for limit in some])
-                value = intervals[:, 0].mean()
-                spread = intervals[:, 0].std(ddof=1) / len(some) ** 0.5 if len(some) > 1 else 0.0
-                low, high = np.abs(intervals[:, 1:] - intervals[:, :1]).mean(axis=0)
-                number = value, value - np.hypot(low, spread), value + np.hypot(high, spread)
-                key = (way if one.networks else "", one)
+            means = masses_of_seeds([(limit.interval, limit.limit) for limit in some])
+            key = (way if one.networks else "", one)
+            for q, (number, status) in enumerate(means):
                 row = _row("excluded", key, len(some), "excluded stop mass", number)
                 cuts = [cut for limit in some for cut in limit.cuts[q] if cut]
                 row["effective_background"] = min(cut.effective_background for cut in cuts)
-                for status, is_so in (
-                    (LOOSENED, any(limit.loosened[q] for limit in some)),
-                    ("lower limit", any(limit.limit[q] > 0 for limit in some)),
-                    ("upper limit", any(limit.limit[q] < 0 for limit in some)),
-                ):
-                    row["status"] = status if is_so else row["status"]
-                rows.append(row | {"neutralino_mass": mass})
+                if status == MEASURED and any(limit.loosened[q] for limit in some):
+                    status = LOOSENED
+                rows.append(row | {"neutralino_mass": some[0].neutralino_mass[q], "status": status})
     return rows
 
 

@@ -25,7 +25,8 @@ from jets.classifier import HELD_OUT_EVENTS
 from jets.split import HELD_OUT
 from products import write_text
 from sensitivity.bootstrap import mean_of_seeds
-from studies.changes import AS_IT_STANDS, sic_of_seeds, variant
+from sensitivity.sic import sic_of_seeds
+from studies.changes import AS_IT_STANDS, variant
 from studies.pages import call_with, options_of, publish
 from study import Study, load_study, to_toml
 from training.learner import choose_device
