@@ -16,7 +16,8 @@ Fits whose inputs do not exist are left out, each with its reason.
 
 If the study's section `event_networks` names networks, they are trained on the inputs of some of
 the trees, with the same folds and weights, and their scores stand beside those of the trees
-(doc/networks.md). An interrupted training goes on in Data/<study>/event_networks/.
+(doc/networks.md); EventSet brings trees on all objects of the event, which it sees. An interrupted
+training goes on in Data/<study>/event_networks/.
 
     python fit_xgb.py --study demo            # 35 s on two cores
     python fit_xgb.py --device cuda           # study readme
@@ -30,10 +31,11 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
 import argparse
+import itertools
 
 import products
 from command import run
-from event_level.fits import event_networks, fits
+from event_level.fits import beside_event_networks, fits
 from event_level.trees import grow_all
 from jets.scores import write_trees
 from study import add_study_options, study_of
@@ -65,7 +67,9 @@ def main() -> None:
     )
     require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
-    wanted = [*fits(study.classifiers.networks), *event_networks(study)]
+    networks = beside_event_networks(study)
+    wanted = [*fits(study.classifiers.networks), *networks, *itertools.chain(*networks.values())]
+    wanted = list(dict.fromkeys(wanted))
     settings = study.settings("fit") | {"fits": [one.stated for one in wanted]}
     if products.is_finished(manifest, settings, inputs):
         print(f"{output} is finished already")

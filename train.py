@@ -48,7 +48,7 @@ from sensitivity.bootstrap import Estimate, effective_count
 from study import Study, add_study_options, study_of
 from training import checkpoint
 from training.distributed import Processes, joined
-from training.inputs import INPUTS, read_samples, settings_of
+from training.inputs import input_of, read_samples, settings_of
 from training.interruption import TimeIsUp, Watch
 from training.learner import Learner, choose_device
 from training.loop import best_epoch, train, unseen_inputs
@@ -102,7 +102,7 @@ def main() -> None:
     wanted = trainings(study) if options.all else [Training(*asked)]
     with torch.device("meta"):  # no weights: a network that cannot be made is told before the first
         for training in wanted:
-            size = INPUTS[training.input].size_in(study, training.jet_definition)
+            size = input_of(training).size_in(study, training.jet_definition)
             training.create(study, size)
     made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
     jobs = options.jobs or (cores() if device.type == "cpu" else 1)
@@ -120,10 +120,15 @@ def main() -> None:
                 except BeingMade:
                     if processes.number > 1 or not options.all:
                         raise
-                    print(f"{training}: another run is making it")
+                    tell(f"{training}: another run is making it")
         except TimeIsUp:
             if processes.rank == 0:
-                print(f"{training}: time is up, and all is saved; run the same command to go on")
+                tell(f"{training}: time is up, and all is saved; run the same command to go on")
+
+
+def tell(line: str) -> None:
+    """Print a line in one write, however Python buffers: other trainings print meanwhile."""
+    print(f"{line}\n", end="", flush=True)
 
 
 @contextlib.contextmanager
@@ -184,7 +189,7 @@ def train_one(
     """
     directory, is_first = training.directory(study), processes.rank == 0
     if not processes.largest(not is_trained(training, study)):
-        print(f"{training}: already finished, see {directory}")
+        tell(f"{training}: already finished, see {directory}")
         return
 
     def say(line: str) -> None:
@@ -192,7 +197,7 @@ def train_one(
             log = directory / "log.txt"
             with naming(log), log.open("a", encoding="utf-8") as file:
                 print(line, file=file)
-            print(f"{training}: {line}", flush=True)  # other trainings may print meanwhile
+            tell(f"{training}: {line}")
 
     loss_of(study.training)  # refuses before anything is read
     with alone(directory) if is_first else contextlib.nullcontext():

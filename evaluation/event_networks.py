@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.exclusions import exclusions, gain_over, masses_of_seeds
 from evaluation.results import Classifiers, Results
 from evaluation.table import NONE, Summary
-from event_level.fits import beside_event_networks, event_networks, spectator
+from event_level.fits import beside_event_networks, spectator
 from jets.classifier import Classifier
 from sensitivity.bootstrap import mean_of_seeds
 from sensitivity.exclusion import EXCLUSION_LEVEL
@@ -29,10 +29,10 @@ def compare(results: Results, with_masses: bool) -> Summary:
         with_masses: excluded stop masses too, which not every study has.
     """
     study, found = results.study, Summary(_titles(results.study))
-    for trees in beside_event_networks(study.classifiers.networks):
+    for trees, networks in beside_event_networks(study).items():
         groups: dict[Classifier, list[Classifier]] = {}
-        for one in event_networks(study):
-            if one._replace(event_network=None) == trees and one in results.trees.fits:
+        for one in networks:
+            if one in results.trees.fits:
                 first = one.event_network._replace(seed=study.event_networks.seeds[0])
                 groups.setdefault(one._replace(event_network=first), []).append(one)
         if not groups:

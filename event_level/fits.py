@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from command import InputError
 from jets import packed
 from jets.angularities import ANGULARITIES
 from jets.classifier import (
@@ -16,6 +17,7 @@ from jets.classifier import (
 )
 from jets.packed import OBSERVABLES, EventTable
 from jets.scores import BaseScores
+from models import MODELS
 from physics import JET_DEFINITIONS
 from study import Study
 
@@ -36,7 +38,8 @@ JET_FEATURES = {
 # What trees see of a jet in place of a network's score; the last is all that is known of it.
 CLASSICAL = (("mass",), ("pt",), ("mass", "pt"), ("mass", "pt", "angularities"))
 DS1, DS2 = (Classifier(features=(name,), trees=HELD_OUT_EVENTS) for name in ("DS1", "DS2"))
-KNOWN = ("DS2", "classical")  # everything that takes no network
+KNOWN = ("DS2", "classical")  # all features of the event and its AK14 jets that take no network
+OBJECTS = "objects"  # the whole event: what jets.event_set has of it, in place of features
 
 
 def jet_mass(jet_definition: str) -> Classifier:
@@ -88,18 +91,36 @@ def with_all_known(networks: Iterable[str]) -> list[Classifier]:
     return [*(known._replace(networks=(network,)) for network in networks), known]
 
 
-def beside_event_networks(networks: Iterable[str]) -> list[Classifier]:
-    """The trees beside which networks of events are trained, on the same inputs."""
-    return [*with_all_known(networks), DS2]
+def of_objects(networks: Iterable[str]) -> list[Classifier]:
+    """Trees on the whole event, whose AK14 jets have the scores of a network, or none."""
+    alone = Classifier(("AK14",), (), (OBJECTS,), HELD_OUT_EVENTS)
+    return [*(alone._replace(networks=(network,)) for network in networks), alone]
 
 
-def event_networks(study: Study) -> list[Classifier]:
-    """All networks of events of a study."""
-    asked = study.event_networks
-    made = itertools.product(asked.networks, asked.losses, asked.decorrelations, asked.seeds)
-    every = [EventNetwork(*one) for one in made]
-    trees = beside_event_networks(study.classifiers.networks)
-    return [fit._replace(event_network=one) for fit in trees for one in every]
+def beside_event_networks(study: Study) -> dict[Classifier, list[Classifier]]:
+    """Trees -> the networks of events of a study on the same inputs: features, or objects.
+
+    Raises:
+        InputError: a network that does not exist, sees neither, or is named twice.
+    """
+    asked, networks = study.event_networks, study.classifiers.networks
+    of_input = {
+        "event features": [*with_all_known(networks), DS2],
+        "event objects": of_objects(networks),
+    }
+    known = [name for name in MODELS if MODELS[name].input in of_input]
+    named = asked.networks
+    if strange := [one for one in named if one not in known or named.count(one) > 1]:
+        raise InputError(
+            f"study {study.name!r}: event_networks.networks names {strange[0]!r}, expected each "
+            f"once and among {', '.join(known)}; correct the study"
+        )
+    found: dict[Classifier, list[Classifier]] = {}
+    for made in itertools.product(asked.networks, asked.losses, asked.decorrelations, asked.seeds):
+        for trees in of_input[MODELS[made[0]].input]:
+            one = trees._replace(event_network=EventNetwork(*made))
+            found.setdefault(trees, []).append(one)
+    return found
 
 
 def fits(networks: Iterable[str]) -> list[Classifier]:
@@ -153,7 +174,8 @@ def reason_against(fit: Classifier, scores: BaseScores, table: EventTable) -> st
         return f"scores.h5 holds no scores of {', '.join(absent)}"
     if absent := [name for name in fit.jet_definitions if name not in scores.jets]:
         return f"scores.h5 holds no jets of {', '.join(absent)}"
-    if table.observables is None and not EVENT_FEATURES.keys().isdisjoint(fit.features):
+    of_event = {*EVENT_FEATURES, OBJECTS}
+    if table.observables is None and not of_event.isdisjoint(fit.features):
         return "the published files hold no event observables"
     return ""
 

@@ -19,24 +19,24 @@ from torch import nn
 from command import InputError
 from event_level.fits import spectator
 from jets.classifier import Classifier, EventNetwork
+from jets.event_set import EventSet
 from jets.packed import EventTable
 from jets.scores import BaseScores
 from jets.split import is_signal, population
 from jets.weights import balanced, expected_yields, is_weighted
-from models import MODELS
 from physics import MISSING_SCORE
 from sensitivity.bootstrap import cumulative
 from study import SPECTATORS, Study, TrainingSettings
 from training import checkpoint
 from training.event_features import EventFeatures
-from training.inputs import Sample, make_sample
+from training.event_set import EventSets, moments
+from training.inputs import Inputs, Sample, make_sample
 from training.interruption import Watch
 from training.learner import Learner, choose_device
 from training.loop import best_epoch, logits_of, train
 from training.losses import LOSSES, OF_EXPECTED_EVENTS
 from training.plan import Training
 
-INPUT = "event features"  # of the networks that may be asked for, a key of training.inputs.INPUTS
 FOLDS_MIN = 3  # one is scored, one chooses the epoch, the others train
 USES = ("to train on", "to choose the epoch by")
 BOOTSTRAPS = 10  # of the metrics of an epoch: their errors, to a quarter, decide nothing
@@ -47,22 +47,17 @@ def fitting(
     study: Study, table: EventTable, scores: BaseScores, device: str
 ) -> Callable[..., np.ndarray]:
     """`cross_fit` for the held-out events of a study: what is left to give are the classifier, and
-    features, labels, weights and folds of these events.
+    features or objects, labels, weights and folds of these events.
 
     Raises:
         InputError: settings that exclude each other, or lack something of the events.
     """
     asked, name = study.event_networks, f"study {study.name!r}"
-    of_events = [one for one in MODELS if MODELS[one].input == INPUT]
-    for place, named, known in (
-        ("networks", asked.networks, of_events),
-        ("losses", asked.losses, LOSSES),
-    ):
-        if strange := [one for one in named if one not in known or named.count(one) > 1]:
-            raise InputError(
-                f"{name}: event_networks.{place} names {strange[0]!r}, expected each once and "
-                f"among {', '.join(known)}; correct the study"
-            )
+    if strange := [one for one in asked.losses if one not in LOSSES or asked.losses.count(one) > 1]:
+        raise InputError(
+            f"{name}: event_networks.losses names {strange[0]!r}, expected each once and among "
+            f"{', '.join(LOSSES)}; correct the study"
+        )
     if study.trees.folds < FOLDS_MIN:
         raise InputError(
             f"{name}: trees.folds is {study.trees.folds}, expected {FOLDS_MIN} or more for event "
@@ -103,7 +98,7 @@ def expected_of_classes(table: EventTable, study: Study) -> np.ndarray:
 
 def cross_fit(
     fit: Classifier,
-    features: np.ndarray,
+    seen: np.ndarray | EventSet,
     is_signal: np.ndarray,
     weight: np.ndarray,
     fold: np.ndarray,
@@ -112,7 +107,7 @@ def cross_fit(
     spectator: np.ndarray | None = None,
     expected: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Out-of-fold probability of signal (n,) of rows of features (n, f).
+    """Out-of-fold probability of signal (n,) of n events: rows of features (n, f), or objects.
 
     As in `event_level.trees.cross_fit`, both classes weigh the same, and rows of weight 0 are
     scored only. A loss of expected events has the same weights within a class, and the classes as
@@ -120,6 +115,7 @@ def cross_fit(
 
     Args:
         fit: what is fitted, by its `event_network`.
+        seen: of the events; features are standardised by rank, objects by mean and deviation.
         spectator: (n,) that the loss sees.
         expected: (2,) events of background and of signal that are expected, if that is known.
 
@@ -129,16 +125,22 @@ def cross_fit(
     made, label = fit.event_network, is_signal.astype(np.int64)
     of_training = _training_settings(study, made)
     classes = expected if of_training.training.by_cross_section else np.ones(2)
-    seen = np.zeros(len(fold)) if spectator is None else spectator
-    table = np.rec.fromarrays([np.arange(len(fold)), label, seen], names="event,label,spectator")
+    beside = np.zeros(len(fold)) if spectator is None else spectator
+    table = np.rec.fromarrays([np.arange(len(fold)), label, beside], names="event,label,spectator")
 
-    def inputs(rows: np.ndarray, standardised: Callable) -> EventFeatures:
-        return EventFeatures(standardised(features[rows]), table[rows], device)
+    def inputs_after(known: np.ndarray) -> Callable[[np.ndarray], Inputs]:
+        """What makes the inputs of rows, standardised to the known ones."""
+        if isinstance(seen, EventSet):
+            of_kind = moments(seen.take(known))
+            return lambda rows: EventSets(seen.take(rows), of_kind, table[rows], device)
+        by_rank = balanced(weight[known], label[known], np.ones(2))
+        standardised = normal_scores(seen[known], by_rank)
+        return lambda rows: EventFeatures(standardised(seen[rows]), table[rows], device)
 
-    def sample(rows: np.ndarray, standardised: Callable) -> Sample:
+    def sample(inputs: Inputs, rows: np.ndarray) -> Sample:
         balance = partial(balanced, weight[rows], label[rows])
         named = "spectator" if of_training.training.spectator else ""
-        of_rows = make_sample(inputs(rows, standardised), "label", balance(classes), named)
+        of_rows = make_sample(inputs, "label", balance(classes), named)
         if expected is None:
             return of_rows
         events = balance(expected) * (expected.sum() / np.count_nonzero(rows))
@@ -154,12 +156,11 @@ def cross_fit(
                     f"{fit.label}, fold {number}: {np.count_nonzero(rows)} events {use} are all of "
                     "one class; add files of the other, or lower trees.folds"
                 )
-        by_rank = balanced(weight[parts[0]], label[parts[0]], np.ones(2))
-        standardised = normal_scores(features[parts[0]], by_rank)
-        samples = [sample(rows, standardised) for rows in parts]
+        inputs = inputs_after(parts[0])
+        samples = [sample(inputs(rows), rows) for rows in parts]
         directory = study.data_dir / "event_networks" / f"{fit.dataset}_{number}"
         network = _trained(made, samples, of_training, directory)
-        logits = logits_of(network, inputs(tested, standardised), fit.label).astype(float)
+        logits = logits_of(network, inputs(tested), fit.label).astype(float)
         score[tested] = expit(logits[:, 1] - logits[:, 0])
     return score
 

@@ -9,9 +9,18 @@ import xgboost
 from tqdm import tqdm
 
 from command import InputError
-from event_level.fits import columns, jet_columns, null_check, reason_against, repeats
+from event_level.fits import (
+    OBJECTS,
+    columns,
+    jet_columns,
+    null_check,
+    reason_against,
+    repeats,
+    sources,
+)
 from jets.angularities import ANGULARITIES, angularities
 from jets.classifier import TRAINING_JETS, Classifier
+from jets.event_set import read_event_set
 from jets.packed import EventTable, PackedJets, read_event_table, read_jets
 from jets.scores import TreeScores, read_scores
 from jets.split import (
@@ -203,13 +212,19 @@ def grow_all(
         return cross_fit(features, label[event], weight[event] * usable, fold[event], study, device)
 
     of_definition = cache(lambda name: training_jets(study, name, table))
+    of_objects = cache(lambda networks: read_event_set(study, scores, networks, "AK14"))
     found, every = {}, np.arange(len(events))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
     for one in chosen:
-        if one.event_network:
-            found[one] = networks_of(one, columns(one, scores, table), labels, weight, fold)
+        if OBJECTS in one.features:
+            objects = of_objects(tuple(sources(one)))
+            seen = objects if one.event_network else objects.features
         elif one.level == "events":
-            found[one] = fit(columns(one, scores, table), every)
+            seen = columns(one, scores, table)
+        if one.event_network:
+            found[one] = networks_of(one, seen, labels, weight, fold)
+        elif one.level == "events":
+            found[one] = fit(seen, every)
         else:
             (definition,), names = one.jet_definitions, jet_columns(one)
             jets = scores.jets[definition]

@@ -55,7 +55,7 @@ class Classifier(NamedTuple):
         jet_definitions: of the jets that it sees.
         networks: whose scores of these jets it is, or sees.
         features: what else it sees: `mass`, `pt`, `angularities` of jets; `DS1`, `DS2` of an event;
-            `classical` of both.
+            `classical` of both; `objects`, the whole event (jets/event_set.py).
         trees: what its trees were grown on, or its network of events was trained on; else "".
         seed: of the training; None: the one that stands for a network, of the study's first seed.
         permuted: trained and to be tested on permuted labels, a null check.
@@ -99,7 +99,7 @@ class Classifier(NamedTuple):
         if len(self.networks) > 2:
             definition, *others = self.jet_definitions
             return "all scores" if others else f"{definition}, all networks"
-        if self.networks or not self.jet_definitions or "DS2" in seen:
+        if self.networks or not self.jet_definitions or seen[0] in ("DS2", "objects"):
             return " + ".join([*filter(None, [" and ".join(self.networks)]), *seen])
         if not self.trees:
             return f"jet {seen[0]}"

@@ -3,12 +3,13 @@
 Without options those of one jet compute what the published code computes, to the last digit.
 
 Adding a network is one file with a factory, and one line in `MODELS` that names the input it takes.
-The factory takes the size of the input (`pixels` of an image, `features` of an event), `width` and
-options of its own; what it returns is called with its inputs by name. `python -m models` prints
-what each network of one jet costs.
+The factory takes the size of the input (`pixels` of an image, `features` of an event or of each
+kind of its objects), `width` and options of its own; what it returns is called with its inputs by
+name. `python -m models` prints what each network of one jet costs.
 """
 
 import inspect
+from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ class Network(NamedTuple):
     """A registered network."""
 
     factory: str  # imported when a network is made: the Snakefile names networks without PyTorch
-    input: str = "jet image"  # a key of `training.inputs.INPUTS`
+    input: str = "jet image"  # a key of `training.inputs.INPUTS`, or one that step 4 makes
     of_events: bool = False  # it classifies events, not jets
 
 
@@ -37,6 +38,7 @@ MODELS = {
     "FeedForward": Network(
         "models.event_transformer:feed_forward", "event features", of_events=True
     ),
+    "EventSet": Network("models.event_set:event_set", "event objects", of_events=True),
 }
 
 
@@ -52,12 +54,15 @@ def model_name(name: str) -> str:
     raise ValueError(f"unknown network {name!r}; known are {', '.join(MODELS)}")
 
 
-def create_model(name: str, size: int, width: float = 1.0, **options) -> "nn.Module":
+def create_model(
+    name: str, size: int | Mapping[str, int], width: float = 1.0, **options
+) -> "nn.Module":
     """A freshly initialised network; `torch.manual_seed` before the call fixes its weights.
 
     Args:
         name: a key of `MODELS`, in any case.
-        size: of its input; of images the side p in pixels, a multiple of 32.
+        size: of its input; of images the side p in pixels, a multiple of 32; of an event's objects
+            the number of features of each kind.
         width: of every layer, relative to the published network.
         options: of this network alone, the keyword arguments of its factory (doc/networks.md);
             without any, it is the published one.

@@ -303,7 +303,7 @@ def test_scores_of_networks_stand_beside_those_of_trees(both):
     without, having = (read_trees(folder / "Data/synthetic/trees.h5").fits for folder in both)
     assert all(np.array_equal(having[one], score) for one, score in without.items())
     added = having.keys() - without.keys()
-    inputs = fits.beside_event_networks(["CNN"])
+    inputs = fits.beside_event_networks(load_study(both[1] / "synthetic.toml"))
     assert {one._replace(event_network=None) for one in added} == set(inputs)
     assert len(added) == len(inputs) * 2 * 2
     assert len({one.dataset for one in having}) == len(having)
@@ -338,7 +338,7 @@ def test_a_study_without_event_networks_is_what_it_was(both):
     assert all(len(one) == 6 for one in record["settings"]["fits"])
     for preset in PRESETS.values():
         assert "event_networks" not in preset.settings("plots")["earlier"]
-        assert not fits.event_networks(preset)
+        assert not fits.beside_event_networks(preset)
     other = study.changed(event_networks={"networks": ("FeedForward",)})
     assert "event_networks" in other.settings("plots")["earlier"]
 
@@ -394,7 +394,7 @@ def test_the_printed_table_names_networks_and_losses(results):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("networks=['CNN']", r"networks names 'CNN', expected each once .* FeedForward; correct"),
+        ("networks=['CNN']", r"networks names 'CNN', expected each once .* EventSet; correct"),
         (
             "networks=['FeedForward', 'FeedForward']",
             "networks names 'FeedForward', expected each once",

@@ -12,6 +12,9 @@ from torch import nn
 import setup
 from collisions.observables import fox_wolfram
 from command import InputError
+from event_level.fits import beside_event_networks
+from event_level.networks import cross_fit
+from event_level.trees import grow_all
 from jets.angularities import ANGULARITIES
 from jets.classifier import Classifier
 from jets.event_set import JETS_MAX, EventSet, event_set, read_event_set
@@ -20,17 +23,19 @@ from jets.four_momenta import invariant_mass, momenta_of
 from jets.packed import JET_DTYPE, OBSERVABLES, read_event_table, read_jet_table
 from jets.ragged import events_of, offsets_from, table
 from jets.scores import BaseScores
-from jets.split import HELD_OUT
+from jets.split import HELD_OUT, is_signal
 from models.__main__ import parameters
 from models.event_set import event_set as make
 from models.event_set import pairs
 from physics import FOX_WOLFRAM_ORDERS
+from sensitivity.auc import correlated_aucs
 from study import Study, load_study
 from training.event_set import EventSets, moments
-from training.inputs import make_sample
+from training.inputs import input_of, make_sample
 from training.interruption import Watch
 from training.learner import Learner
 from training.loop import train, unseen_inputs
+from training.plan import Training
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -338,6 +343,43 @@ def test_the_one_loop_trains_it_and_it_sees_every_input(given, tmp_path):
     [row] = train(learner, [sample, sample], 0, tmp_path, {}, Watch(), lambda row: None)
     assert 0.5 < row["loss"] < 0.9  # the labels are chance
     assert unseen_inputs(learner.network, sample.inputs) == []
+
+
+# --- Step 4 ---------------------------------------------------------------------------------------
+
+
+def test_step_4_trains_it_beside_trees_on_the_same_objects(study, scores, found, monkeypatch):
+    """The networks' scores tell nothing here, the objects do: most top pairs have less pT."""
+    asked = study.changed(
+        classifiers={"networks": ("CNN",)},
+        trees={"folds": 3, "number": 40},
+        event_networks={"networks": ("EventSet",), "epochs": 2, "batch_size": 100},
+    )
+    beside = beside_event_networks(asked)
+    assert [one.label for one in beside] == ["AK14 CNN + objects", "AK14 objects"]
+    wanted = [one for trees, networks in beside.items() for one in (trees, *networks)]
+    monkeypatch.setattr("event_level.trees.read_scores", lambda path, seeds: scores)
+    monkeypatch.setattr("event_level.trees.repeats", lambda scores: [])
+    grown, left_out = grow_all(asked, wanted, "cpu")
+    label = is_signal(read_event_table(study.data_dir / "events.h5").events[scores.event])
+    assert not left_out
+    for one in wanted:
+        score = grown.fits[one]
+        area = correlated_aucs(score[label], score[~label], bootstraps=2).value[0]
+        assert area > 0.85, one.label
+    with_scores, without = (grown.fits[trees] for trees in beside)
+    assert not np.array_equal(with_scores, without)
+
+    weight = np.ones(len(label))
+    again = cross_fit(wanted[1], found, label, weight, grown.fold, asked.changed("again"), CPU)
+    assert np.array_equal(again, grown.fits[wanted[1]])
+
+
+def test_step_2_leaves_it_to_step_4():
+    with pytest.raises(
+        InputError, match=r"AK14 EventSet 0: .* step 4 trains it; name it in event_"
+    ):
+        input_of(Training("AK14", "EventSet"))
 
 
 # --- Input ----------------------------------------------------------------------------------------

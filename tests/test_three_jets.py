@@ -114,6 +114,6 @@ def test_it_is_trained_as_any_network_and_scores_all_held_out_events(study, monk
 def test_a_network_of_events_is_none_of_the_networks_of_jets(study):
     """Whose scores, three an event, are what trees grow on."""
     of_events = [name for name, network in MODELS.items() if network.of_events]
-    assert of_events == ["CNN3", "MaxViT3", "EventTransformer", "FeedForward"]
+    assert of_events == ["CNN3", "MaxViT3", "EventTransformer", "FeedForward", "EventSet"]
     with pytest.raises(InputError, match="names 'MaxViT3', expected each once and among CNN"):
         trainings(study.changed(classifiers={"networks": ("CNN", "MaxViT3")}))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from command import InputError
 from jets.packed import read_event_table
 from jets.split import TRAIN, VALIDATION
 from jets.weights import (
@@ -98,6 +99,20 @@ INPUTS: dict[str, type[Inputs]] = {
 }
 
 
+def input_of(training: Training) -> type[Inputs]:
+    """What its network sees.
+
+    Raises:
+        InputError: step 4 alone can make that.
+    """
+    if training.input not in INPUTS:
+        raise InputError(
+            f"{training}: the input of {training.network} holds scores of jet networks, so step 4 "
+            "trains it; name it in event_networks.networks of a study, and run fit_xgb.py"
+        )
+    return INPUTS[training.input]
+
+
 @dataclass(frozen=True)
 class Sample:
     """One split, and what is to be learnt from it.
@@ -173,7 +188,7 @@ def read_samples(
     Raises:
         InputError: as `Inputs.read` and `training_weights`.
     """
-    read = INPUTS[training.input].read
+    read = input_of(training).read
     label = "shuffled_label" if training.shuffled_labels else "label"
     splits = [read(study, training.jet_definition, s, device) for s in (TRAIN, VALIDATION)]
     tables = [inputs.table for inputs in splits]
@@ -209,7 +224,7 @@ def read_samples(
 def settings_of(training: Training, study: Study) -> dict:
     """What the manifest of a training holds: which it is, its settings, the hash of its jets, and,
     if it asks how many events are expected, of that."""
-    asked, of_input = study.training, INPUTS[training.input]
+    asked, of_input = study.training, input_of(training)
     sha256 = of_input.sha256(study, training.jet_definition, training.shuffled_labels)
     if asked.by_cross_section or asked.choose_by == "significance":
         yields = expected_yields(read_event_table(study.data_dir / "events.h5"), study)

@@ -66,7 +66,7 @@ class Training:
 
     @property
     def input(self) -> str:
-        """What its network sees, a key of `training.inputs.INPUTS`."""
+        """What its network sees, see `models.Network`."""
         return MODELS[self.network].input
 
     def create(self, study: Study, size: int) -> "nn.Module":
