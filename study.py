@@ -48,7 +48,7 @@ PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by t
 EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
 EQUALISE_IN = ("pt", "mass")  # columns of whatever is trained on
 NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
-CHOOSE_BY = ("loss", "significance")  # the epoch of a training
+CHOOSE_BY = ("loss", "AUC", "significance")  # the epoch of a training
 SPECTATORS = ("MJ", "AK14 mass")  # of events
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
@@ -128,7 +128,7 @@ class TrainingSettings:
     decorrelation: float = later(0.0)  # times the distance correlation with the spectator
     scope: tuple[float, ...] = later(())  # the spectator's [low, high] where events are classified
     by_cross_section: bool = later(False)  # events weigh as they are expected (jets/weights.py)
-    choose_by: str = later("loss")  # of the epochs: the least, or the largest expected significance
+    choose_by: str = later("loss")  # of the epochs: the least; the largest AUC or significance
     # The spectra that training and validation jets are weighted to (jets/weights.py): "signal",
     # the background has the signal's (weaver: ref); "flat", both are flat (weaver: flat).
     equalise: str = "none"

@@ -3,8 +3,8 @@
 Reads   Data/<study>/{AK08,AK10,AK14}.h5, which setup.py packed: training and validation jets.
 Writes  Data/<study>/models/<jet definition>_<network>_<seed>/: history.csv with one row per epoch,
         epoch_NN.pt with everything to go on from there, log.txt, and manifest.json, which names
-        the epoch of lowest validation loss, or of largest expected significance where the study
-        chooses by that; predict_base_model_mass.py uses that one.
+        the epoch of lowest validation loss, or, where the study chooses by that, of largest AUC or
+        expected significance; predict_base_model_mass.py uses that one.
 
 An interrupted training, even a killed one, goes on from its newest checkpoint; a finished one says
 so and ends. More epochs go on from fewer, except with a cosine schedule. A training made with other
@@ -236,7 +236,7 @@ def train_one(
         if not is_first:
             return
         checkpoint.tidy(directory, kept=0)
-        best = best_epoch(history)
+        best = best_epoch(history, study.training.choose_by)
         checkpoint.load(checkpoint.checkpoint_path(directory, best), network, decisive)
         unseen = unseen_inputs(network, validation.inputs)
         kept = [checkpoint.checkpoint_path(directory, row["epoch"]) for row in history]

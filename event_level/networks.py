@@ -236,7 +236,7 @@ def _trained(
     directory.mkdir(parents=True, exist_ok=True)
     watch = Watch()
     history = train(learner, samples, made.seed, directory, settings, watch, lambda row: None)
-    best = best_epoch(history)
+    best = best_epoch(history, study.training.choose_by)
     for row in history[:-1]:
         if row["epoch"] != best:
             checkpoint.checkpoint_path(directory, row["epoch"]).unlink(missing_ok=True)

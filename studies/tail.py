@@ -74,10 +74,9 @@ class Way(NamedTuple):
 def _fewer(jets: int, study: Study) -> Study:
     """Fewer jets, each seen more often: as many are seen in all."""
     times = study.images.training_jets_per_mass_point / jets
-    decay = study.training.learning_rate_decay ** (1 / times)
     return study.changed(
         images={"training_jets_per_mass_point": jets},
-        training={"epochs": round(study.training.epochs * times), "learning_rate_decay": decay},
+        training={"epochs": round(study.training.epochs * times)},
         classifiers={"networks": ("CNN",)},
     )
 

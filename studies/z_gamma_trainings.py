@@ -287,10 +287,7 @@ def grow_trees(study: Study, way: Way, table: ZGammaTable, samples: Sequence[Sam
 
 def epoch_of(history: Sequence[Mapping], chosen_by: str) -> int:
     """The epoch, from 0, of the largest significance or the least loss of validation events."""
-    rows = [with_numbers(row) for row in history]
-    if chosen_by == LOSS:
-        rows = [{name: x for name, x in row.items() if name != "significance"} for row in rows]
-    return int(best_epoch(rows))
+    return int(best_epoch([with_numbers(row) for row in history], chosen_by))
 
 
 def read_trainings(study: Study) -> list[Trained]:

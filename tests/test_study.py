@@ -218,7 +218,7 @@ def test_a_scope_is_two_rising_numbers_or_none(tmp_path):
     [
         ("decorrelation = -1", "0 or more"),
         ("decorrelation = nan", "0 or more"),
-        ('choose_by = "AUC"', "one of loss, significance"),
+        ('choose_by = "accuracy"', "one of loss, AUC, significance"),
         ("by_cross_section = 1", "a value like False"),
         ("folds = 1", "2 or more"),
         ("bootstraps = 1", "2 or more"),

@@ -17,7 +17,7 @@ from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import create_model
 from physics import JET_DEFINITIONS
 from products import write_manifest
-from study import PRESETS, Study
+from study import CHOOSE_BY, PRESETS, Study
 from training import checkpoint
 from training.inputs import make_sample
 from training.interruption import PATIENCE, TimeIsUp, Watch, Wish
@@ -165,7 +165,7 @@ def test_separable_jets_are_separated(trained):
 
 def test_permuted_labels_cannot_be_learnt(jets, tmp_path):
     _, history = train_toy(tmp_path, jets, label="shuffled_label")
-    best = history[best_epoch(history)]
+    best = history[best_epoch(history, "loss")]
     assert abs(best["auc"] - 0.5) < 3 * best["auc_error"]
 
 
@@ -358,11 +358,10 @@ def test_fewer_epochs_are_read_off_a_longer_training(trained, jets, tmp_path):
 
 
 def test_the_best_epoch_may_be_the_first():
-    history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate([0.3, 0.4, 0.35])]
-    assert best_epoch(history) == 0
-    for row, z in zip(history, [1.0, 1.4, 1.2], strict=True):
-        row["significance"] = z
-    assert best_epoch(history) == 1
+    columns = enumerate(zip([0.3, 0.4, 0.35], [0.7, 0.8, 0.9], [1.0, 1.4, 1.2], strict=True))
+    history = [{"epoch": i, "loss": a, "auc": b, "significance": c} for i, (a, b, c) in columns]
+    chosen = [best_epoch(history, choose_by) for choose_by in CHOOSE_BY]
+    assert dict(zip(CHOOSE_BY, chosen, strict=True)) == {"loss": 0, "AUC": 2, "significance": 1}
 
 
 def test_a_foreign_checkpoint_is_refused(trained, jets, tmp_path):

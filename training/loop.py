@@ -3,7 +3,7 @@
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +217,9 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
     return asked.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
-def best_epoch(history: list[dict[str, float]]) -> int:
-    """The epoch of largest expected significance, or of lowest validation loss if the study did not
-    ask for that; the first epoch (0) included."""
-    return max(history, key=lambda row: row.get("significance", -row["loss"]))["epoch"]
+def best_epoch(history: Sequence[Mapping[str, float]], choose_by: str) -> int:
+    """The epoch of lowest validation loss, largest AUC or largest expected significance, as the
+    study's `training.choose_by` says; the first epoch (0) included."""
+    if choose_by == "loss":
+        return min(history, key=lambda row: row["loss"])["epoch"]
+    return max(history, key=lambda row: row[choose_by.lower()])["epoch"]
