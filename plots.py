@@ -3,9 +3,9 @@
 
 Reads Data/<study>/ (events, packed jets, scores, trees; two events of the sample are drawn whole),
 writes plots/<study>/: each figure as PNG with the CSV of its points beside it, summary.csv and
-summary.txt (also in Data/<study>/), event_networks.csv and .txt if there are such networks, and
-plots.json. Figures that the inputs cannot give are left
-out, each with its reason.
+summary.txt (also in Data/<study>/), event_networks.csv and .txt if there are such networks,
+events.csv (the features of all held-out events, for `python -m studies.events` or any other tool),
+and plots.json. Figures that the inputs cannot give are left out, each with its reason.
 
     python plots.py --study demo              # 37 s on two cores
     python plots.py --format pdf              # study readme, every figure as PDF too
@@ -28,6 +28,7 @@ import products
 from command import run
 from evaluation import event_networks
 from evaluation.exclusions import exclusions
+from evaluation.held_out import held_out_events
 from evaluation.results import Results, read_results
 from evaluation.summary import summarise
 from evaluation.table import Summary
@@ -157,6 +158,9 @@ def draw_all(
     if beside_trees.rows:
         rows = event_networks.tidy(beside_trees)
         tables["event_networks"] = rows, beside_trees.text()
+    if events := held_out_events(results):
+        written.append(folder / "events.csv")
+        style.write_table(written[-1], events)
     for place in (study.data_dir, folder):
         for name, (rows, text) in tables.items():
             style.write_table(place / f"{name}.csv", rows)

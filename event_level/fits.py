@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from command import InputError
 from jets import packed
 from jets.angularities import ANGULARITIES
 from jets.classifier import (
@@ -18,8 +17,9 @@ from jets.classifier import (
 from jets.packed import OBSERVABLES, EventTable
 from jets.scores import BaseScores
 from models import MODELS
-from physics import JET_DEFINITIONS
+from physics import JET_DEFINITIONS, JETS_PER_EVENT
 from study import Study
+from training.plan import require_known
 
 PUBLISHED_NETWORKS = ("CNN", "CoAtNet", "MaxViT")
 TRANSFORMERS = ("CoAtNet", "MaxViT")
@@ -109,12 +109,7 @@ def beside_event_networks(study: Study) -> dict[Classifier, list[Classifier]]:
         "event objects": of_objects(networks),
     }
     known = [name for name in MODELS if MODELS[name].input in of_input]
-    named = asked.networks
-    if strange := [one for one in named if one not in known or named.count(one) > 1]:
-        raise InputError(
-            f"study {study.name!r}: event_networks.networks names {strange[0]!r}, expected each "
-            f"once and among {', '.join(known)}; correct the study"
-        )
+    require_known(study, "event_networks.networks", asked.networks, known)
     found: dict[Classifier, list[Classifier]] = {}
     for made in itertools.product(asked.networks, asked.losses, asked.decorrelations, asked.seeds):
         for trees in of_input[MODELS[made[0]].input]:
@@ -194,6 +189,12 @@ def columns(fit: Classifier, scores: BaseScores, table: EventTable) -> np.ndarra
         wanted = [OBSERVABLES.index(column) for column in EVENT_FEATURES.get(name, ())]
         seen += [table.observables[scores.event][:, wanted]] if wanted else []
     return np.concatenate(seen, axis=1)
+
+
+def column_names(fit: Classifier) -> list[str]:
+    """The names of `columns` of trees that see no network; jets count from 1."""
+    of_jets = [f"{name} {k + 1}" for name in jet_columns(fit) for k in range(JETS_PER_EVENT)]
+    return of_jets + [column for name in fit.features for column in EVENT_FEATURES.get(name, ())]
 
 
 def spectator(name: str, scores: BaseScores, table: EventTable) -> np.ndarray:

@@ -35,7 +35,7 @@ from training.interruption import Watch
 from training.learner import Learner, choose_device
 from training.loop import best_epoch, logits_of, train
 from training.losses import LOSSES, OF_EXPECTED_EVENTS
-from training.plan import Training
+from training.plan import Training, require_known
 
 FOLDS_MIN = 3  # one is scored, one chooses the epoch, the others train
 USES = ("to train on", "to choose the epoch by")
@@ -52,22 +52,8 @@ def fitting(
     Raises:
         InputError: settings that exclude each other, or lack something of the events.
     """
-    asked, name = study.event_networks, f"study {study.name!r}"
-    if strange := [one for one in asked.losses if one not in LOSSES or asked.losses.count(one) > 1]:
-        raise InputError(
-            f"{name}: event_networks.losses names {strange[0]!r}, expected each once and among "
-            f"{', '.join(LOSSES)}; correct the study"
-        )
-    if study.trees.folds < FOLDS_MIN:
-        raise InputError(
-            f"{name}: trees.folds is {study.trees.folds}, expected {FOLDS_MIN} or more for event "
-            "networks: one to score, one to choose the epoch by, the others to train on"
-        )
-    if any(asked.decorrelations) and not asked.spectator:
-        raise InputError(
-            f"{name}: event_networks.decorrelations are {list(asked.decorrelations)}, but "
-            f"event_networks.spectator is empty; set it to {' or '.join(SPECTATORS)}"
-        )
+    require_settings(study, f"set it to {' or '.join(SPECTATORS)}")
+    asked = study.event_networks
     if asked.spectator == "AK14 mass" and "AK14" not in scores.jets:
         raise InputError(
             f"{study.data_dir / 'scores.h5'}: holds no jets of AK14, whose mass is "
@@ -86,6 +72,26 @@ def fitting(
     torch.set_num_threads(1)  # as the trees of a fold: no result depends on the number of cores
 
     return partial(cross_fit, study=study, device=chosen, spectator=seen, expected=expected)
+
+
+def require_settings(study: Study, remedy: str) -> None:
+    """Refuse losses that do not exist, too few folds, and strengths without a spectator.
+
+    Args:
+        remedy: how a spectator is named.
+    """
+    asked, name = study.event_networks, f"study {study.name!r}"
+    require_known(study, "event_networks.losses", asked.losses, LOSSES)
+    if study.trees.folds < FOLDS_MIN:
+        raise InputError(
+            f"{name}: trees.folds is {study.trees.folds}, expected {FOLDS_MIN} or more for event "
+            "networks: one to score, one to choose the epoch by, the others to train on"
+        )
+    if any(asked.decorrelations) and not asked.spectator:
+        raise InputError(
+            f"{name}: event_networks.decorrelations are {list(asked.decorrelations)}, but "
+            f"event_networks.spectator is empty; {remedy}"
+        )
 
 
 def expected_of_classes(table: EventTable, study: Study) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import xgboost
@@ -64,8 +65,11 @@ def folds_and_offered(
     return fold, background | (labels & chosen)
 
 
-def weights_to_grow_with(weight: np.ndarray, study: Study) -> np.ndarray:
+def weights_to_grow_with(weight: np.ndarray, study: Study, source: Path) -> np.ndarray:
     """Weights (n,) without negative ones, by the study's `trees.negative_weights`; 0 leaves out.
+
+    Args:
+        source: the file that has them.
 
     Raises:
         InputError: the study refuses them.
@@ -73,7 +77,7 @@ def weights_to_grow_with(weight: np.ndarray, study: Study) -> np.ndarray:
     negative = np.count_nonzero(weight < 0)
     if negative and study.trees.negative_weights == "refuse":
         raise InputError(
-            f"{study.data_dir}/events.h5: {negative} of {len(weight)} weights to grow trees with "
+            f"{source}: {negative} of {len(weight)} weights to grow trees with "
             "are negative; set trees.negative_weights to 'leave out' or to 'absolute', which takes "
             "|w|"
         )
@@ -182,14 +186,15 @@ def grow_all(
 ) -> tuple[TreeScores, dict[str, str]]:
     """All trees, and networks of events, whose inputs exist; by their labels why others of `wanted`
     are left out."""
-    table = read_event_table(study.data_dir / "events.h5")
+    path = study.data_dir / "events.h5"
+    table = read_event_table(path)
     scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
     events = table.events[scores.event]
     assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
     labels = is_signal(events)
     fold, offered = folds_and_offered(events, labels, study)
     weight = np.zeros(len(events))
-    weight[offered] = weights_to_grow_with(relative_weights(events)[offered], study)
+    weight[offered] = weights_to_grow_with(relative_weights(events)[offered], study, path)
     shuffled = np.random.default_rng(0).permutation(labels)
     reasons = {one: reason_against(one, scores, table) for one in (*wanted, *repeats(scores))}
     chosen = [one for one, reason in reasons.items() if not reason]

@@ -44,21 +44,26 @@ def curves(
     return style.Drawing(figure, rows)
 
 
-def shapes(rows: Rows, titles: Mapping[str, str]) -> style.Drawing:
-    """The mass spectrum of background in each bin of a score, over that of all background.
+def shapes(rows: Rows, titles: Mapping[str, str], label: str = MASS) -> style.Drawing:
+    """The spectrum of a mass of background in each bin of a score, over that of all background.
 
     Args:
         rows: `panel`, `bin`, `mass`, `ratio` and its `error`.
         titles: panel -> its words.
+        label: of the mass.
     """
-    figure, axes = style.panels(len(titles), height=2.8, sharey=True)
+    columns = min(len(titles), 3)
+    figure, axes = style.panels(columns, -(-len(titles) // columns), height=2.8, sharey=True)
     bins = sorted({row["bin"] for row in rows})
-    for axis, (panel, title) in zip(axes, titles.items(), strict=True):
+    width = np.diff(sorted({row["mass"] for row in rows})).min()
+    for axis in axes[len(titles) :]:
+        axis.set_axis_off()
+    for axis, (panel, title) in zip(axes, titles.items(), strict=False):
         for i, number in enumerate(bins):
             here = [row for row in rows if (row["panel"], row["bin"]) == (panel, number)]
             at, ratio, error = (np.array([r[n] for r in here]) for n in ("mass", "ratio", "error"))
             colour = matplotlib.colormaps["viridis"](i / len(bins))
-            spread = (i - len(bins) / 2) * 0.3  # GeV
+            spread = (i - len(bins) / 2) * 0.06 * width
             points = {
                 "color": colour,
                 "marker": ".",
@@ -68,8 +73,9 @@ def shapes(rows: Rows, titles: Mapping[str, str]) -> style.Drawing:
             }
             axis.errorbar(at + spread, ratio, error, label=f"bin {number}", **points)
         axis.axhline(1, color=style.BLACK, linewidth=0.7, zorder=0)
-        axis.set(title=title, xlabel=MASS, ylim=(0, 3))
-    axes[0].set(ylabel="background in the bin / all background")
+        axis.set(title=title, xlabel=label, ylim=(0, 3))
+    for axis in axes[::columns]:
+        axis.set(ylabel="background in the bin / all background")
     style.legend(figure, axes)
     return style.Drawing(figure, rows)
 

@@ -6,6 +6,7 @@ bins added in quadrature. Where the bins lie follows from training events only. 
 background may lie at either end: a score and its opposite have almost the same significance.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,18 @@ class Bins(NamedTuple):
 
     edges: np.ndarray
     windows: np.ndarray | None = None
+
+    def place(self, score: np.ndarray, mass: np.ndarray | None = None) -> np.ndarray:
+        """The number of the bin of each score (n,), -1 where its mass (n,) is not counted.
+
+        >>> Bins(np.array([0.5]), np.array([[1, 2], [1, 3]])).place([0.2, 0.6], [2.5, 2.5])
+        array([-1,  1])
+        """
+        found = np.searchsorted(self.edges, score, "right")
+        if self.windows is None:
+            return found
+        low, high = self.windows[found].T
+        return np.where((low <= mass) & (mass <= high), found, -1)
 
 
 def equal_signal_bins(
@@ -74,9 +87,11 @@ def binned_significance(
 ) -> Estimate:
     """Expected significance sqrt(sum of Z_i^2), Z_i^2 = 2 [(S + B) ln(1 + S / B) - S] in bin i.
 
-    Bins without signal or background add nothing. The error is that of a bootstrap over the events
-    of both classes in given bins, so it holds the statistics of a simulated background; a bin where
-    few of its events are left is overestimated.
+    Bins without signal add nothing. A bin without background counts as if it held one simulated
+    event, of the mean weight sum w^2 / sum w in the nearest bin below that has any, or else above:
+    without that, a classifier would lose significance by rejecting the last of them. The error is
+    that of a bootstrap over the events of both classes in given bins, so it holds the statistics of
+    a simulated background; a bin where few of its events are left is overestimated.
 
     Args:
         signal, background: whose weights are expected events; a common factor c makes the
@@ -108,27 +123,64 @@ def significances(
     Classifiers of the same events have the same resamplings, so their differences may be taken one
     by one.
     """
-    classes = completed(signal, background)
-    places = [np.searchsorted(bins.edges, scores.score, "right") for scores in classes]
-    inside = [np.ones(len(place), bool) for place in places]
-    if bins.windows is not None:
-        low, high = bins.windows.T
-        inside = [
-            (low[place] <= mass) & (mass <= high[place])
-            for place, mass in zip(places, masses, strict=True)
-        ]
-    n = len(bins.edges) + 1
+    classes = signal, background
+    places = [
+        bins.place(scores.score, mass)
+        for scores, mass in zip(classes, masses or (None, None), strict=True)
+    ]
+    return significances_of(*classes, places, bootstraps=bootstraps)
+
+
+def significances_of(
+    signal: Scores,
+    background: Scores,
+    places: Sequence[np.ndarray],
+    *,
+    bootstraps: int = 100,
+) -> np.ndarray:
+    """The same of events whose bins, (n,) of signal and (m,) of background, are known (`place`)."""
+    classes = signal, background = completed(signal, background)
+    n = 1 + max(place.max() for place in places)
+    least = simulated_event(places[1], background, n)
 
     def significance(*counts: ArrayLike) -> float:
         s, b = (
-            np.bincount(place, scores.weight * is_inside * count, n)
-            for place, scores, is_inside, count in zip(places, classes, inside, counts, strict=True)
+            np.bincount(place + 1, scores.weight * count, n + 1)[1:]
+            for place, scores, count in zip(places, classes, counts, strict=True)
         )
-        s, b = (found[(s > 0) & (b > 0)] for found in (s, b))
-        return float(np.sqrt(2 * kl_div(s + b, b).sum()))
+        return float(np.sqrt((significance_of(s, np.maximum(b, least)) ** 2).sum()))
 
     counts = zip(*(poisson_counts(scores.event, bootstraps) for scores in classes), strict=True)
     return np.array([significance(1, 1), *(significance(*pair) for pair in counts)])
+
+
+def simulated_event(place: np.ndarray, scores: Scores, n: int) -> np.ndarray:
+    """The weight (n,) of one event in each bin, see `binned_significance`; 0 if all are empty.
+
+    Args:
+        place: the bins of the scores, which have events and weights.
+    """
+    _, event = np.unique(scores.event, return_inverse=True)
+    parts, part = np.unique(event * (n + 1) + place + 1, return_inverse=True)  # of one event
+    weight = np.bincount(part, scores.weight)
+    sums, squares = (np.bincount(parts % (n + 1), weight**power, n + 1)[1:] for power in (1, 2))
+    known = np.flatnonzero(sums > 0)
+    if not len(known):
+        return np.zeros(n)
+    nearest = known[np.maximum(np.searchsorted(known, np.arange(n), "right") - 1, 0)]
+    return squares[nearest] / sums[nearest]
+
+
+def significance_of(signal: ArrayLike, background: ArrayLike) -> np.ndarray:
+    """sqrt(2 [(S + B) ln(1 + S / B) - S]) of expected events; 0 where either is not above 0.
+
+    >>> significance_of([10, 10], [100, 0])
+    array([0.98399164, 0.        ])
+    """
+    s, b = np.broadcast_arrays(np.asarray(signal, float), np.asarray(background, float))
+    seen = (s > 0) & (b > 0)
+    s, b = np.where(seen, s, 0.0), np.where(seen, b, 1.0)
+    return np.sqrt(2 * np.maximum(kl_div(s + b, b), 0))
 
 
 def _quantiles(values: np.ndarray, weight: np.ndarray, shares: ArrayLike) -> np.ndarray:

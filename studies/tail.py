@@ -245,8 +245,9 @@ def with_three_jets(results: Results, device: torch.device) -> dict[Classifier, 
     if not manifests:
         return {}
     known = columns(ALL_KNOWN, results.scores, results.table)
+    source = study.data_dir / "events.h5"
     fold, offered = folds_and_offered(results.events, labels, study)
-    weight = np.where(offered, weights_to_grow_with(results.weight, study), 0.0)
+    weight = np.where(offered, weights_to_grow_with(results.weight, study, source), 0.0)
     images = ThreeJetImages.read(study, DEFINITION, HELD_OUT, device)
     assert np.array_equal(images.table["event"], results.scores.event), "the same held-out events"
     for training, manifest in manifests.items():

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import expit, kl_div
+from scipy.special import expit
 
 from evaluation.pages import Rows
 from event_level.higgs_to_z_gamma import ZGammaTable
 from jets.split import HELD_OUT, TRAIN
 from sensitivity.auc import auc
-from sensitivity.binned import Bins, equal_signal_bins, significances
+from sensitivity.binned import Bins, equal_signal_bins, significance_of, significances
 from sensitivity.bootstrap import Estimate, Scores
 from sensitivity.resonance import best_order, discovery_significance, excess, fit, polynomials
 from studies.z_gamma_trainings import NETWORKS, SIGNIFICANCE, TREES, Trained, Way, expected
@@ -112,7 +112,7 @@ def fits_of(table: ZGammaTable, events: np.ndarray, score: np.ndarray, bins: Bin
         size = row["signal"] * template
         rows.append(
             row | {
-                "z": np.sqrt(2 * kl_div(s + b, b)),
+                "z": float(significance_of(s, b)),
                 "z_fit": discovery_significance(size, smoothed, shapes),
                 "order": order, "chi2": smooth.chi2, "freedom": len(template) - order - 1,
                 "pull": excess(counts / unit, smooth.background, shapes, template).deviations,

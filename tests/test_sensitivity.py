@@ -378,16 +378,28 @@ def test_significances_of_two_bins_add_in_quadrature():
     found = binned_significance(signal, background, Bins(np.array([0.5])))
     assert found.value == pytest.approx(np.hypot(asimov(1, 40), asimov(7, 7)))
     found = binned_significance(signal, background, Bins(np.array([0.5, 0.85])))  # the last has S
-    assert found.value == pytest.approx(np.hypot(asimov(1, 40), asimov(2, 7)))
+    of_last = asimov(5, (16 + 9) / 7)  # no background: one event of those of the bin below
+    known = np.hypot(asimov(1, 40), asimov(2, 7))
+    assert found.value == pytest.approx(np.hypot(known, of_last))
 
 
 def test_a_perfect_separation_leaves_the_background_to_the_lowest_bin():
-    """The others are without, and count nothing by definition."""
+    """The others are without, and count as if each held one simulated event."""
     signal, background = np.arange(800) + 1000.0, np.arange(900.0)
     bins = equal_signal_bins(signal)
     assert np.array_equal(bins.edges, 1000 + 100 * np.arange(1, 8))
     found = binned_significance(Scores(signal), Scores(background), bins)
-    assert found.value == pytest.approx(asimov(100, 900))
+    assert found.value == pytest.approx(np.hypot(asimov(100, 900), asimov(100, 1) * 7**0.5))
+
+
+def test_to_reject_the_last_background_of_a_bin_loses_nothing():
+    signal, bins = Scores(np.linspace(0, 1, 100)), Bins(np.array([0.5]))
+    found = [
+        binned_significance(signal, Scores(np.array([*[0.1] * 50, last])), bins)
+        for last in (0.9, 0.1)  # the same number in the upper bin, one more in the lower
+    ]
+    assert found[0].value == pytest.approx(np.hypot(asimov(50, 50), asimov(50, 1)))
+    assert found[1].value == pytest.approx(np.hypot(asimov(50, 51), asimov(50, 1)))
 
 
 def test_a_score_that_tells_nothing_gains_nothing_and_any_other_does():
@@ -453,7 +465,7 @@ def test_bins_without_signal_or_background_are_defined():
     edges, windows = equal_signal_bins([1.0, 1, 1, 2], mass=[125.0, 126, 126, 124], bins=4)
     assert np.array_equal(edges, [2, 2, 2]) and np.isnan(windows[1:3]).all()
     bins, signal = Bins(edges, windows), Scores(np.array([1.0, 2.0]))
-    for background, expected in ((1.5, asimov(1, 1)), (2.5, asimov(1, 1)), (1.0, asimov(1, 1))):
+    for background in (1.5, 2.5, 1.0):
         scores, masses = Scores(np.array([background])), (np.array([125.5, 124]), np.array([124.0]))
         found = binned_significance(signal, scores, bins, masses).value
-        assert found == pytest.approx(expected if background > 2 else 0)
+        assert found == pytest.approx(asimov(1, 1) if background > 2 else 0)

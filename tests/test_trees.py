@@ -247,10 +247,10 @@ def test_a_tree_takes_weight_2_as_an_event_twice():
 def test_negative_weights_are_refused_or_handled_as_the_study_says():
     weight = np.array([1.0, -0.5, 2.0])
     with pytest.raises(InputError, match=r"1 of 3 weights .* 'leave out' or to 'absolute'"):
-        weights_to_grow_with(weight, Study("x"))
+        weights_to_grow_with(weight, Study("x"), Path("events.h5"))
     for way, expected in (("leave out", [1, 0, 2]), ("absolute", [1, 0.5, 2])):
         study = Study("x").changed(trees={"negative_weights": way})
-        assert weights_to_grow_with(weight, study).tolist() == expected
+        assert weights_to_grow_with(weight, study, Path("events.h5")).tolist() == expected
 
 
 def test_no_tree_grows_on_a_weight_of_0():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,11 +112,7 @@ def trainings(study: Study) -> list[Training]:
         ("classifiers.networks", asked.networks, of_jets),
         ("training.network_options", tuple(study.training.network_options), MODELS),
     ):
-        if strange := [one for one in named if one not in known or named.count(one) > 1]:
-            raise InputError(
-                f"study {study.name!r}: {place} names {strange[0]!r}, expected each once and among "
-                f"{', '.join(known)}; correct the study"
-            )
+        require_known(study, place, named, known)
     return [
         *(
             Training(jet_definition, network, seed)
@@ -126,6 +122,16 @@ def trainings(study: Study) -> list[Training]:
         ),
         Training(asked.jet_definitions[-1], asked.networks[0], asked.seeds[0], True),
     ]
+
+
+def require_known(study: Study, place: str, named: Sequence[str], known: Iterable[str]) -> None:
+    """Refuse a setting that names what is not known, or something twice."""
+    known = list(known)
+    if strange := [one for one in named if one not in known or named.count(one) > 1]:
+        raise InputError(
+            f"study {study.name!r}: {place} names {strange[0]!r}, expected each once and among "
+            f"{', '.join(known)}; correct the study"
+        )
 
 
 def require_scored(study: Study, scores: Mapping) -> None:
