@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from event_level.fits import fits, reason_against, trees_on_one_jet
 from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
 from jets.classifier import Classifier
 from jets.images import dense
-from jets.packed import read_jets
+from jets.packed import OBSERVABLES, read_event_table, read_jets
 from jets.split import HELD_OUT, events_in_two_splits, is_signal
 from physics import EXPECTED_BACKGROUND, JET_DEFINITIONS, LUMINOSITY
 from processes import variations_of
@@ -131,13 +132,27 @@ def test_every_figure_is_there_with_its_points(finished):
     folder = finished / "plots/synthetic"
     assert {path.stem for path in folder.glob("*.png")} == FIGURES
     assert {path.stem for path in folder.glob("*.csv")} == (
-        FIGURES | {"exclusion_plane_contours", "exclusion_plane_band", "summary"}
+        FIGURES | {"exclusion_plane_contours", "exclusion_plane_band", "summary", "events"}
     )
     for name in FIGURES:
         image = matplotlib.image.imread(folder / f"{name}.png")
         width = image.shape[1] / style.DOTS_PER_INCH
         assert width == pytest.approx(style.TWO_COLUMNS) or width == pytest.approx(style.ONE_COLUMN)
         assert image.std() > 0.01  # something is drawn
+
+
+def test_the_table_of_events_holds_what_is_known_of_the_held_out_ones(finished):
+    """A mass point is a process; nothing in it names the class but that."""
+    rows = read(finished, "events")
+    found = Counter(row["process"] for row in rows)
+    assert found.pop("ttbar") == BACKGROUND and set(found.values()) == {SIGNAL}
+    assert len(found) == len(STOP_MASSES) * len(NEUTRALINO_MASSES) and "stop_700_100" in found
+    table = read_event_table(finished / "Data/synthetic/events.h5")
+    held_out = np.flatnonzero(table.events["split"] == HELD_OUT)
+    for name in ("HT", "Nb"):
+        expected = table.observables[held_out, OBSERVABLES.index(name)]
+        np.testing.assert_allclose([row[name] for row in rows], expected, rtol=1e-5)
+    assert {"mass 3", "width 1"} < rows[0].keys() and "m_stop" not in rows[0]
 
 
 def _expected_error(efficiency: float, distance: float, n_signal: int, n_background: int) -> float:
