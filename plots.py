@@ -3,7 +3,8 @@
 
 Reads Data/<study>/ (events, packed jets, scores, trees; two events of the sample are drawn whole),
 writes plots/<study>/: each figure as PNG with the CSV of its points beside it, summary.csv and
-summary.txt (also in Data/<study>/), event_networks.csv and .txt if there are such networks,
+summary.txt (also in Data/<study>/), event_networks.csv and .txt if there are such networks (and
+decorrelation.png, if there are several strengths of that),
 events.csv (the features of all held-out events, for `python -m studies.events` or any other tool),
 and plots.json. Figures that the inputs cannot give are left out, each with its reason.
 
@@ -34,6 +35,7 @@ from evaluation.summary import summarise
 from evaluation.table import Summary
 from event_level.fits import PUBLISHED_NETWORKS, all_definitions, all_networks, sources
 from figures import diagram, distributions, jet_images, limits, performance, style, training_curves
+from figures.event_networks import against_strength
 from physics import JET_DEFINITIONS
 from processes.stop import STOP_MASSES
 from study import Study, add_study_options, study_of
@@ -157,6 +159,8 @@ def draw_all(
     beside_trees = event_networks.compare(results, with_masses="gain" not in reasons)
     if beside_trees.rows:
         rows = event_networks.tidy(beside_trees)
+        if drawing := against_strength(rows, study.event_networks.spectator):
+            written += style.save(drawing, folder / "decorrelation.png", formats)
         tables["event_networks"] = rows, beside_trees.text()
     if events := held_out_events(results):
         written.append(folder / "events.csv")

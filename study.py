@@ -48,7 +48,8 @@ PIXEL_SCALES = ("linear", "sqrt", "log")  # of pixel values, after division by t
 EQUALISE = ("none", "signal", "flat")  # spectra of the classes in training
 EQUALISE_IN = ("pt", "mass")  # columns of whatever is trained on
 NEGATIVE_WEIGHTS = ("refuse", "leave out", "absolute")  # in training
-CHOOSE_BY = ("loss", "AUC", "significance")  # the epoch of a training
+# The epoch of a training: the largest value of a column of its history, times a sign.
+CHOOSE_BY = {"loss": ("loss", -1), "AUC": ("auc", 1), "significance": ("significance", 1)}
 SPECTATORS = ("MJ", "AK14 mass")  # of events
 INTEGER_MAX = 2**31  # larger ones are no settings
 WIDTH_MAX = 10.0  # a hundred times the published weights
@@ -381,7 +382,7 @@ CHOICES = {
     "equalise": EQUALISE,
     "negative_weights": NEGATIVE_WEIGHTS,
     "spectator": ("", *EQUALISE_IN),
-    "choose_by": CHOOSE_BY,
+    "choose_by": tuple(CHOOSE_BY),
     "event_networks.spectator": ("", *SPECTATORS),
 }
 KNOWN = {  # of which there are several, each once

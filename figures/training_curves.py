@@ -10,6 +10,7 @@ from evaluation.results import Results
 from figures import style
 from jets.classifier import Classifier
 from products import read_csv
+from study import CHOOSE_BY
 
 
 def histories(results: Results) -> dict[Classifier, Path]:
@@ -22,8 +23,7 @@ def histories(results: Results) -> dict[Classifier, Path]:
 def training_curves(results: Results) -> style.Drawing:
     """Loss by epoch, of every seed, one column per jet definition; the best epoch is marked.
 
-    The best epoch, whose weights are used, is the one of the lowest validation loss, or of the
-    largest expected significance where the study chose by that.
+    The best epoch, whose weights are used, is the one that the study's `training.choose_by` says.
 
     Raises:
         InputError: a history that train.py did not write.
@@ -34,7 +34,9 @@ def training_curves(results: Results) -> style.Drawing:
     points = []
     for training, path in histories(results).items():
         (definition,), (network,), seed = training.jet_definitions, training.networks, training.seed
-        epoch, of_training, validation, error, merit = _history(path)
+        epoch, of_training, validation, error, merit = _history(
+            path, results.study.training.choose_by
+        )
         axis, look = panel[definition], style.look(training)
         best = merit.argmax()
         alpha = 1 if seed == results.study.classifiers.seeds[0] else 0.35
@@ -71,14 +73,15 @@ def training_curves(results: Results) -> style.Drawing:
     return style.Drawing(figure, points, f"{len(histories(results))} trainings, {epochs} epochs")
 
 
-def _history(path: Path) -> np.ndarray:
+def _history(path: Path, choose_by: str) -> np.ndarray:
     """Epochs, counted from 1, losses of training and of validation, its errors, and what is largest
     in the best epoch: (5, epochs)."""
     columns = ("epoch", "training_loss", "loss", "loss_error")
     try:
         rows = read_csv(path)
         history = np.array([[float(row[name]) for name in columns] for row in rows])
-        merit = [float(row.get("significance", -float(row["loss"]))) for row in rows]
+        column, sign = CHOOSE_BY[choose_by]
+        merit = [sign * float(row[column]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a history that train.py wrote ({error!r})") from None
     if not len(history):

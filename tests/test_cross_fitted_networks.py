@@ -17,6 +17,7 @@ from evaluation import event_networks as table_of
 from evaluation.results import Results, read_results
 from event_level import fits, trees
 from event_level.networks import REACH, cross_fit, expected_of_classes, normal_scores
+from figures.event_networks import against_strength
 from jets.classifier import HELD_OUT_EVENTS, Classifier, EventNetwork
 from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable
 from jets.scores import read_trees
@@ -389,6 +390,27 @@ def test_the_table_has_means_over_seeds_paired_with_the_trees(results):
 def test_the_printed_table_names_networks_and_losses(results):
     printed = table_of.compare(results, with_masses=False).text()
     assert "DS2, FeedForward, extreme, decorrelated 1 (2)" in printed and "ratio of SIC" in printed
+
+
+def test_the_figure_shows_networks_against_the_strength_beside_their_trees(results):
+    rows = table_of.tidy(table_of.compare(results, with_masses=False))
+    assert against_strength(rows, "MJ") is None  # one strength
+    more = [
+        row | {"decorrelation": 0.0} | {end: row[end] + 0.1 for end in ("value", "low", "high")}
+        for row in rows
+        if row["event_network"]
+    ]
+    drawing = against_strength([*rows, *more], "MJ")
+    titles = [axis.get_title() for axis in drawing.figure.axes[:3]]
+    assert sorted(titles) == ["AK14 CNN + DS2 + classical", "AK14 DS2 + classical", "DS2"]
+    shown = {
+        (p["inputs"], p["loss"], p["decorrelation"], p["quantity"]): p["value"]
+        for p in drawing.points
+    }
+    assert len(shown) == len(drawing.points) == 3 * 2 * (1 + 2 * 2)
+    for loss in ("cross entropy", "extreme"):
+        pair = [shown["DS2", loss, strength, "SIC"] for strength in (0.0, 1.0)]
+        assert pair[0] == pytest.approx(pair[1] + 0.1)
 
 
 @pytest.mark.parametrize(

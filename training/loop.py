@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from command import InputError
 from products import write_csv
-from study import Study
+from study import CHOOSE_BY, Study
 from training import checkpoint
 from training.distributed import ALONE, Processes
 from training.inputs import Inputs, Sample
@@ -220,6 +220,5 @@ def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:
 def best_epoch(history: Sequence[Mapping[str, float]], choose_by: str) -> int:
     """The epoch of lowest validation loss, largest AUC or largest expected significance, as the
     study's `training.choose_by` says; the first epoch (0) included."""
-    if choose_by == "loss":
-        return min(history, key=lambda row: row["loss"])["epoch"]
-    return max(history, key=lambda row: row[choose_by.lower()])["epoch"]
+    column, sign = CHOOSE_BY[choose_by]
+    return max(history, key=lambda row: sign * row[column])["epoch"]
