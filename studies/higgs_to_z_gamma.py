@@ -15,6 +15,7 @@ A second run of the same command beside the first shares the trainings. What is 
 
     python simulate.py --study studies/higgs_to_z_gamma.toml
     python -m studies.higgs_to_z_gamma --study studies/higgs_to_z_gamma.toml
+    python -m studies.higgs_to_z_gamma --study studies/higgs_to_z_gamma.toml --quick
 """
 
 import itertools
@@ -32,9 +33,9 @@ from event_level.higgs_to_z_gamma import ZGammaTable, read
 from figures import style
 from figures import z_gamma as figures
 from jets.split import HELD_OUT, SPLITS, TRAIN
-from products import BeingMade
+from products import BeingMade, write_text
 from sensitivity.binned import equal_signal_bins
-from studies.pages import options_of, publish
+from studies.pages import call_with, options_of, publish
 from studies.z_gamma_results import (
     EDGES,
     KEYS,
@@ -63,10 +64,11 @@ from studies.z_gamma_trainings import (
     sha256_of,
     trainings,
 )
-from study import Study, load_study
+from study import Study, load_study, to_toml
 from training.learner import choose_device
 
 PAGE = Path("doc/higgs_to_z_gamma.md")
+QUICK_EVENTS = 500  # of each process
 WIDE, FINE = 20, 4  # bins of the fit in one of the figures of shapes and of fits
 
 
@@ -318,10 +320,29 @@ def settings_rows(study: Study, rows: Rows) -> Rows:
     return [{"setting": name, "value": value} for name, value in found.items()]
 
 
+def quick(study: Study) -> Study:
+    """The study with a small sample and trainings of its own: does everything run?"""
+    name = f"{study.name}_quick"
+    return study.changed(
+        name,
+        simulation={"signal_events": QUICK_EVENTS, "background_events": QUICK_EVENTS},
+        sample={"folder": name},
+        training={"epochs": 2},
+        classifiers={"seeds": study.classifiers.seeds[:1]},
+    )
+
+
 def main() -> None:
     """Train what is not trained, then write the page."""
-    options = options_of(__doc__).parse_args()
+    parser = options_of(__doc__)
+    parser.add_argument("--quick", action="store_true", help="few events, one seed, two epochs")
+    options = parser.parse_args()
     study, device = load_study(options.study), choose_device(options.device)
+    if options.quick:
+        study = quick(study)
+        stated = study.data_dir / "study.toml"
+        write_text(stated, to_toml(study))
+        call_with(stated, ["simulate.py"], None)
     torch.set_num_threads(1)  # the networks are small
     table, others = read(study), 0
     sha256 = sha256_of(table)
