@@ -55,7 +55,8 @@ def shapes(rows: Rows, titles: Mapping[str, str], label: str = MASS) -> style.Dr
     columns = min(len(titles), 3)
     figure, axes = style.panels(columns, -(-len(titles) // columns), height=2.8, sharey=True)
     bins = sorted({row["bin"] for row in rows})
-    width = np.diff(sorted({row["mass"] for row in rows})).min()
+    masses = sorted({row["mass"] for row in rows})
+    width = np.diff(masses).min() if len(masses) > 1 else 1.0
     for axis in axes[len(titles) :]:
         axis.set_axis_off()
     for axis, (panel, title) in zip(axes, titles.items(), strict=False):

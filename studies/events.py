@@ -21,6 +21,7 @@ from its newest checkpoint in Data/<table>/event_networks/, finished work is not
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def of_bins(
     for name, (first, *_) in groups(list(scores)).items():
         score = scores[list(scores)[first]].astype(float)
         place = places(table, score, fold)
-        free = place if table.spectator is None else places(without(table), score, fold)
+        free = places(replace(table, spectator=None), score, fold)  # whatever the spectator
         known = Scores(score[background], np.flatnonzero(background), table.weight[background])
         least = simulated_event(place[background], known, BINS)
         for i in range(BINS):
@@ -200,16 +201,11 @@ def of_bins(
     return rows, spectra
 
 
-def without(table: UserTable) -> UserTable:
-    """The table without its spectator: bins without windows."""
-    return UserTable(*(*vars(table).values(),)[:-1], None)
-
-
 def _ratios(table: UserTable, inside: np.ndarray) -> Rows:
     """The spectrum of the spectator of some background over that of all, both normalised."""
     background = table.label == 0
-    ends = np.quantile(table.spectator[background], SPECTATOR_RANGE)
-    edges = np.linspace(*ends, SPECTATOR_BINS + 1)
+    low, high = np.quantile(table.spectator[background], SPECTATOR_RANGE)
+    edges = np.linspace(low, high, SPECTATOR_BINS + 1)
     (part, squares), (whole, _) = (
         [
             np.histogram(table.spectator[rows], edges, weights=table.weight[rows] ** power)[0]

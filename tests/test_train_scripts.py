@@ -154,7 +154,7 @@ def test_more_epochs_go_on_from_fewer(toy, call):
 
 def test_the_best_epoch_is_asked_whether_it_sees_images(toy, call, monkeypatch):
     asked = []
-    monkeypatch.setattr(train, "best_epoch", lambda history: 0)
+    monkeypatch.setattr(train, "best_epoch", lambda history, choose_by: 0)
     monkeypatch.setattr(train, "unseen_inputs", lambda network, _: asked.append(network) or [])
     assert call(train, "AK08", "CNN", "--study", "toy.toml", *LONGER)[0] == 0
     first = torch.load(toy / "models" / "AK08_CNN_0" / "epoch_00.pt", weights_only=True)
