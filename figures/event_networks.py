@@ -53,14 +53,11 @@ def against_strength(rows: Sequence[Mapping[str, object]], spectator: str) -> st
                     and row["label"].startswith(f"{name}, ")
                 ]
                 some.sort(key=lambda row: row["decorrelation"])
-                if not some:
-                    continue
-                x = np.array([strengths.index(row["decorrelation"]) for row in some], float)
-                value, low, high = (
-                    np.array([row[end] for row in some]) for end in ("value", "low", "high")
-                )
-                x += (n - (len(lines) - 1) / 2) * 0.06
                 look = {"color": COLOURS[1:][n % 7], "marker": MARKERS[1:][n % 7]}
+                x = np.array([strengths.index(row["decorrelation"]) for row in some], float)
+                x += (n - (len(lines) - 1) / 2) * 0.06
+                ends = ("value", "low", "high")
+                value, low, high = (np.array([row[end] for row in some]) for end in ends)
                 error = np.stack([value - low, high - value])
                 axis.errorbar(x, value, error, label=f"{network}, {loss}", **look)
                 points += [_point(row, name) for row in some]

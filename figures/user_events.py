@@ -6,8 +6,16 @@ import numpy as np
 
 from figures import style
 
-COLOURS = (style.GREY, style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE,
-           style.SKY, style.BLACK)  # fmt: skip
+COLOURS = (
+    style.GREY,
+    style.BLUE,
+    style.GREEN,
+    style.PURPLE,
+    style.ORANGE,
+    style.SKY,
+    style.WINE,
+    style.BLACK,
+)  # fmt: skip - none is that of the signal
 MARKERS = "soD^vPX*"
 
 
