@@ -15,7 +15,7 @@ COLOURS = (
     style.SKY,
     style.WINE,
     style.BLACK,
-)  # fmt: skip - none is that of the signal
+)  # none is that of the signal
 MARKERS = "soD^vPX*"
 
 
