@@ -48,7 +48,7 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
         add(summary, results)
     _against_mass(summary, points, results.study.figures.working_point)
     _excluded(summary, points.get("gain", []))
-    for add in (_observables, _modelling, _null_check, _stand_ins):
+    for add in (_observables, other_showers, _null_check, _stand_ins):
         add(summary, results)
     packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
     in_two = events_in_two_splits(results.table.events, packed)
@@ -208,7 +208,7 @@ def _ratios(summary: Summary, seeds: _Trainings, trees: _Trainings) -> None:
             )  # fmt: skip
 
 
-def _modelling(summary: Summary, results: Results) -> None:
+def other_showers(summary: Summary, results: Results) -> None:
     """What another shower does to the background that passes the cut of the working point."""
     classifiers = results.of_events
     if not results.varied or is_fewer(classifiers.effective_background, classifiers.background_min):
@@ -218,11 +218,13 @@ def _modelling(summary: Summary, results: Results) -> None:
         variation: np.isin(number, [PROCESSES[part.varies].number for part in parts])
         for variation, parts in variations_of(PROCESSES).items()
     }
+    working_point = results.study.figures.working_point
     for one in classifiers.score:
         cut = classifiers.cut_at(one)
         error = np.std(cut.resampled_background_efficiency, ddof=1)
         summary.add(
             "modelling", one, "eps_B", Estimate(cut.background_efficiency, float(error)),
+            signal_efficiency=working_point,
             status=LOOSENED if cut.is_loosened else MEASURED,
             effective_background=cut.effective_background,
         )  # fmt: skip
@@ -246,7 +248,8 @@ def _modelling(summary: Summary, results: Results) -> None:
             below, above = np.hypot(ratio - low, spread), np.hypot(high - ratio, spread)
             summary.add(
                 "modelling", one, "shift of eps_B", np.add(ratio - 1, (0.0, -below, above)),
-                variation=variation, effective_background=effective,
+                variation=variation, signal_efficiency=working_point,
+                effective_background=effective,
             )  # fmt: skip
 
 

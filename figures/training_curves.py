@@ -58,7 +58,7 @@ def training_curves(results: Results) -> style.Drawing:
     for definition, axis in panel.items():
         axis.set(title=definition, xlabel="epoch", xlim=(0.5, epochs + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[0].set_ylabel(f"loss ({results.study.training.loss}) per jet")
+    axes[0].set_ylabel(f"loss ({results.study.training.loss})")
     style.legend(figure, axes)
     absent = [one.label for one in results.scores.repeats if one not in histories(results)]
     note = (

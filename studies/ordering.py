@@ -6,7 +6,7 @@ the studies of why, which fill their own tables of the page.
 Reads   the study's file; with --skip simulate also what lies in train_data/<sample>/.
 Writes  what the steps write; the tables of the study's page, and beside it results/ordering_*.csv
         with every number and figures/ordering_*. The page is doc/ordering.md for the studies that
-        it says it shows, with a table of README.md; for any other it is plots/<study>/ordering.md.
+        it says it shows; for any other it is plots/<study>/ordering.md.
 Takes   about eleven hours of two cores for the study `ordering_cpu`, added up from its parts. Five
         of them are the other showers and the studies of why, which score again what they compare.
 
@@ -29,7 +29,7 @@ from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Key
 from jets.events import read_events
 from processes import PROCESSES, variations_of
 from products import fingerprint, read_csv, read_manifest, write_csv
-from studies.pages import PAGE, call_with, options_of, page_of
+from studies.pages import call_with, options_of, page_of
 from study import PRESETS, Study, load_study
 from training import plan
 from training.learner import choose_device
@@ -273,9 +273,6 @@ def main() -> None:
     for name, rows in found.items():
         write_csv(page.parent / f"results/ordering_{name}.csv", rows)
     show_all(page, found["summary"], found["trainings"])
-    if page == PAGE:
-        of_jets = [dict(list(row.items())[:5]) for row in headline(found["summary"])]
-        show(Path("README.md"), "results", of_jets)
     folder = page.parent / "figures"
     folder.mkdir(exist_ok=True)
     for name in FIGURES:

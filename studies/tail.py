@@ -8,6 +8,7 @@ takes no network. No setting was chosen by held-out events.
 Reads   the sample of the study.
 Writes  Data/<study>_<way>/, a study of its own each; the tables of the study's page, also as
         results/<study>_<table>.csv beside it, and figures/<study>.png, with every way that is done.
+        The page of studies/tail.toml is doc/tail.md; two of its tables stand in README.md too.
 
     python -m studies.tail --study studies/tail.toml
     python -m studies.tail --study studies/tail.toml --ways equal_pt --seeds 0
@@ -24,13 +25,15 @@ import torch
 
 from command import InputError, run
 from evaluation.exclusions import Exclusion, exclusions, masses_of_seeds
-from evaluation.pages import Rows, environment
+from evaluation.pages import Rows, environment, show
 from evaluation.results import Classifiers, Results, read_results
+from evaluation.summary import other_showers
 from evaluation.table import (
     LOOSENED,
     MEASURED,
     SIGNAL_PT,
     SIGNAL_PT_AND_MASS,
+    Summary,
     cell,
     column,
     ends,
@@ -44,10 +47,10 @@ from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import OBSERVABLES
 from jets.split import HELD_OUT, TRAIN, is_signal
 from processes import parsed
-from products import read_csv, write_text
+from products import write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, sic_of_seeds
-from studies.ordering import sample, settings, table
+from studies.ordering import sample, settings
 from studies.pages import call_with, options_of, page_of, publish
 from studies.scaling import fitted, laws, loss, printed_law, printed_scaling
 from study import Study, load_study, to_toml
@@ -61,7 +64,8 @@ DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees thre
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
 WORKING_POINTS = (0.3, 0.5, 0.7)
-PAGE = Path("doc/tail.md")
+PAGE, README = Path("doc/tail.md"), Path("README.md")
+IN_README = ("single_jets", "events")  # tables of the page that stand there too
 
 
 class Way(NamedTuple):
@@ -352,9 +356,37 @@ def printed_sample(rows: Rows) -> Rows:
 
 
 def modelling(results: Results) -> Rows:
-    """What other showers do to the background behind the cut, from the study's summary."""
-    rows = read_csv(results.study.data_dir / "summary.csv")
-    return [row for row in rows if row["table"] == "modelling"]
+    """What other showers do to the background behind cuts, for DS2 and all trees that see more."""
+    wanted = {
+        one: x for one, x in results.trees.fits.items() if one == DS2 or one.features == KNOWN
+    }
+    results, summary = replace(results, trees=replace(results.trees, fits=wanted)), Summary()
+    for at in WORKING_POINTS:
+        study = results.study.changed(figures={"working_point": at})
+        other_showers(summary, replace(results, study=study))
+    return summary.rows
+
+
+def printed_modelling(rows: Rows) -> Rows:
+    """One line a classifier and working point, one column a shower."""
+
+    def line(row: dict) -> dict[str, str]:
+        return {"": row["label"], "eps_S": row["signal_efficiency"]}
+
+    return pivot(rows, line, lambda row: {row["variation"] or row["quantity"]: cell(row)})
+
+
+PRINTED: dict[str, Callable[[Rows], Rows]] = {  # the tables of the page
+    "single_jets": printed,
+    "events": printed,
+    "excluded": printed,
+    "scaling": printed_scaling,
+    "power_law": printed_law,
+    "modelling": printed_modelling,
+    "sample": printed_sample,
+    "settings": list,
+    "environment": list,
+}
 
 
 def main() -> None:
@@ -377,25 +409,28 @@ def main() -> None:
     main_ways = {way: results for way, results in found.items() if way not in SIZES}
     of_sizes, device = scaling(found), choose_device(options.device)
     of_ways = {way: of_events(results, device) for way, results in main_ways.items()}
-    call_with(found[EQUAL_PT].study.data_dir / "study.toml", ["plots.py"], options.device)
-    of_jets, of_cuts = single_jets(main_ways), events(of_ways)
-    for name, rows, shown in (
-        ("single_jets", of_jets, printed),
-        ("events", of_cuts, printed),
-        ("excluded", excluded(main_ways, of_ways), printed),
-        ("scaling", of_sizes, printed_scaling),
-        ("power_law", fitted(of_sizes), printed_law),
-        ("modelling", modelling(found[EQUAL_PT]), table),
-        ("sample", sample(study), printed_sample),
-        ("settings", settings(study), list),
-        ("environment", environment(), list),
-    ):
-        publish(study, name, rows, shown, model=PAGE)
+    rows = {
+        "single_jets": single_jets(main_ways),
+        "events": events(of_ways),
+        "excluded": excluded(main_ways, of_ways),
+        "scaling": of_sizes,
+        "power_law": fitted(of_sizes),
+        "modelling": modelling(found[EQUAL_PT]),
+        "sample": sample(study),
+        "settings": settings(study),
+        "environment": environment(),
+    }
+    for name, shown in PRINTED.items():
+        publish(study, name, rows[name], shown, model=PAGE)
     style.apply()
     titles = {way: WAYS[way].title for way in main_ways}
+    of_jets, of_cuts = (rows[name] for name in IN_README)
     drawn = added(of_jets, of_cuts, of_sizes, laws(of_sizes), titles)
     page = page_of(study, model=PAGE)
     style.save(drawn, page.parent / f"figures/{study.name}.png")
+    if page == PAGE:
+        for name in IN_README:
+            show(README, name, rows[name], PRINTED[name])
     print(f"{page}: {len(found)} of {len(WAYS)} ways")
 
 

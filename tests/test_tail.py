@@ -1,15 +1,20 @@
 """What networks add where the signal is: classifiers of several ways side by side, and the law."""
 
 import math
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from evaluation.pages import show
 from evaluation.results import Classifiers
-from evaluation.table import ends
+from evaluation.table import Summary, ends
 from figures.added import added
 from jets.classifier import Classifier
+from products import read_csv
 from sensitivity.bootstrap import Estimate
 from studies import scaling, tail
 from study import PRESETS, load_study
@@ -129,6 +134,35 @@ def test_the_figure_shows_single_jets_at_equal_pt_the_working_point_and_each_see
     assert len(drawn.more_points["losses"]) == 4
     shown = [text.get_text() for axis in drawn.figure.axes for text in axis.get_yticklabels()]
     assert "CNN" in shown and "jet mass" in shown
+
+
+def test_the_pages_show_what_their_csv_files_hold(tmp_path, monkeypatch):
+    """No number of a table was written by hand."""
+    shutil.copytree("doc", tmp_path / "doc")
+    shutil.copy(tail.README, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = {page: page.read_text() for page in (tail.PAGE, tail.README)}
+    marks = set(re.findall(r"^<!-- (\w+)", before[tail.PAGE], re.M))
+    assert marks == {"studies", "end", *tail.PRINTED}
+    for name, printed in tail.PRINTED.items():
+        path = Path(f"doc/results/tail_{name}.csv")
+        pages = before if name in tail.IN_README else [tail.PAGE]
+        for page in pages:
+            show(page, name, read_csv(path) if path.is_file() else [], printed)
+    for page, text in before.items():
+        assert page.read_text() == text and "| missing:" not in text
+
+
+def test_other_showers_are_compared_at_every_working_point():
+    summary = Summary()
+    for at in (0.3, 0.5):
+        for variation, quantity in (("", "eps_B"), ("half_scale", "shift of eps_B")):
+            keys = {"variation": variation, "signal_efficiency": at}
+            summary.add("modelling", MASS, quantity, Estimate(at, 0.1), **keys)
+    assert tail.printed_modelling(summary.rows) == [
+        {"": MASS.label, "eps_S": at, "eps_B": f"{at:.2f} ± 0.10", "half_scale": f"{at:.2f} ± 0.10"}
+        for at in (0.3, 0.5)
+    ]
 
 
 def test_files_of_a_sample_add_up_to_their_process():

@@ -100,7 +100,7 @@ def load(path: Path, network: nn.Module, settings: dict) -> dict:
         except RuntimeError as error:
             reason = f"not a checkpoint of this network ({' '.join(str(error).split())[:100]})"
     raise InputError(
-        f"{path}: {reason}; move {path.parent} away or delete it, and run train.py again"
+        f"{path}: {reason}; move {path.parent} away or delete it, and train again"
     )
 
 
