@@ -1,5 +1,6 @@
 """The network of three jets: which jets it sees, and that it is trained and scored as any other."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import train
 from command import InputError
 from jets import split
 from jets.events import write_events
+from jets.packed import read_event_table
 from jets.preparation import look_through, may_train
 from jets.sources import find_source
 from jets.split import HELD_OUT, TRAIN, VALIDATION
@@ -79,6 +81,20 @@ def test_an_event_shows_its_own_three_jets(study):
         assert torch.equal(pixels > 0, torch.from_numpy(exists[event]))
         expected = np.where(exists[event], (all_masses[event] - known.mean()) / known.std(), 0)
         np.testing.assert_allclose(inputs["mass"], expected, atol=1e-4)
+
+
+def test_another_shower_makes_no_other_training(study, tmp_path, monkeypatch):
+    """As for networks of one jet; another file to train on does."""
+    shutil.copytree(".", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    background, hashes = Path("train_data/tiny/ttbar_1.h5"), []
+    for path in (background, Path("train_data/tiny/tiny_half_scale/ttbar_2.h5"), background):
+        n = 30 + 10 * len(hashes)
+        write_events(path, toy_events(n, index=int(path.stem[-1]), seed=len(hashes)))
+        setup.main(["--study", "tiny.toml"])
+        hashes.append(ThreeJetImages.sha256(study, "AK14", False))
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert split.is_variation(read_event_table(Path("Data/tiny/events.h5")).events).sum() == 40
 
 
 def test_an_event_is_scored_by_its_jets_alone():

@@ -99,9 +99,7 @@ def load(path: Path, network: nn.Module, settings: dict) -> dict:
             return content
         except RuntimeError as error:
             reason = f"not a checkpoint of this network ({' '.join(str(error).split())[:100]})"
-    raise InputError(
-        f"{path}: {reason}; move {path.parent} away or delete it, and train again"
-    )
+    raise InputError(f"{path}: {reason}; move {path.parent} away or delete it, and train again")
 
 
 def set_aside(directory: Path, aside: Path, settings: dict) -> None:

@@ -7,6 +7,7 @@ as many background events: setup.py packs other jets, so these are drawn from th
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from jets.split import (
     uniform,
 )
 from physics import JETS_PER_EVENT
+from processes import VARIATION, of_role
 from products import read_manifest
 from study import Study
 from training.jet_images import GEV_PER_TEV, JetImages
@@ -49,9 +51,14 @@ class ThreeJetImages:
 
     @staticmethod
     def sha256(study: Study, jet_definition: str, is_shuffled: bool) -> str:
-        """Of all that setup.py read and was told."""
+        """Of all that setup.py read, variations aside, and was told."""
         made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
-        files = {path: facts["sha256"] for path, facts in made["inputs"].items()}
+        variations = {study.folder_of(process) for process in of_role(VARIATION).values()}
+        files = {
+            path: facts["sha256"]
+            for path, facts in made["inputs"].items()
+            if Path(path).parent not in variations
+        }
         stated = json.dumps([made["settings"], files], sort_keys=True)
         return hashlib.sha256(stated.encode()).hexdigest()
 
