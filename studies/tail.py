@@ -90,9 +90,7 @@ FAST = {"networks": ("CNN", "ViT")}  # CoAtNet and MaxViT take two and three tim
 SIZES = {f"jets_{n}": n for n in (75, 150, 300, 600)}  # training jets of a mass point and class
 WAYS = {
     EQUAL_PT: Way("equal pT", lambda study: study),
-    "as_drawn": Way(
-        "as drawn", lambda study: study.changed(training={"equalise": "none"}, classifiers=FAST)
-    ),
+    "as_drawn": Way("as drawn", lambda study: study.changed(training={"equalise": "none"})),
     "high_ht": Way(
         f"equal pT, HT > {HT_MIN:g} GeV",
         lambda study: study.changed(images={"training_ht_min": HT_MIN}, classifiers=FAST),
