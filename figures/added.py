@@ -16,13 +16,13 @@ WORKING_POINT = 0.5
 
 
 def added(
-    jets: Rows, events: Rows, scaling: Rows, laws: Mapping[str, Callable], ways: Mapping[str, str]
+    jets: Rows, events: Rows, losses: Rows, laws: Mapping[str, Callable], ways: Mapping[str, str]
 ) -> style.Drawing:
     """AUC of single jets at equal pT; SIC of events over that of the trees without a network; the
     loss against the number of training jets.
 
     Args:
-        jets, events, scaling: rows of the tables of doc/tail.md.
+        jets, events, losses: rows of the tables of doc/tail.md; of the last the validation loss.
         laws: seed -> the power law through its losses, of thousands of jets.
         ways: way of training -> its title, in the order of the legend.
     """
@@ -38,7 +38,7 @@ def added(
     _by_classifier(axes[1], of_events, ways)
     axes[1].axvline(1.0, color=style.BLACK, linewidth=0.7, linestyle=":")
     axes[1].set(title="events", xlabel=rf"SIC ratio at $\epsilon_S={WORKING_POINT:g}$")
-    losses = _against_jets(axes[2], scaling, laws)
+    _against_jets(axes[2], losses, laws)
     style.legend(figure, axes[:2])
     lines = " Lines: power laws." if laws else ""
     style.heading(figure, f"SIC ratio: to trees on all that takes no network.{lines}")
@@ -65,9 +65,8 @@ def _by_classifier(axis: Axes, rows: Rows, ways: Mapping[str, str]) -> None:
     axis.set_ylim(len(names) - 0.5, -0.5)
 
 
-def _against_jets(axis: Axes, scaling: Rows, laws: Mapping[str, Callable]) -> list[dict]:
-    """Losses of each seed and the laws through them; returns the points."""
-    losses = [row for row in scaling if row["quantity"] == "loss"]
+def _against_jets(axis: Axes, losses: Rows, laws: Mapping[str, Callable]) -> None:
+    """Losses of each seed and the laws through them."""
     for i, seed in enumerate(dict.fromkeys(row["seed"] for row in losses)):
         some = [row for row in losses if row["seed"] == seed]
         look = {"color": SEEDS[i % len(SEEDS)], "marker": MARKERS[i % len(MARKERS)]}
@@ -76,6 +75,7 @@ def _against_jets(axis: Axes, scaling: Rows, laws: Mapping[str, Callable]) -> li
         if seed in laws:
             fine = np.geomspace(jets.min(), 10 * jets.max(), 100)
             axis.plot(fine, laws[seed](fine / 1e3), color=look["color"], linewidth=0.8)
-    axis.set(title="more jets", xscale="log", xlabel="training jets", ylabel="test loss of the CNN")
+    axis.set(
+        title="more jets", xscale="log", xlabel="training jets", ylabel="validation loss of the CNN"
+    )
     axis.legend()
-    return losses

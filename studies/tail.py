@@ -45,22 +45,23 @@ from figures import style
 from figures.added import added
 from jets.classifier import HELD_OUT_EVENTS, Classifier
 from jets.packed import OBSERVABLES
-from jets.split import HELD_OUT, TRAIN, is_signal
+from jets.split import HELD_OUT, is_signal
 from processes import parsed
 from products import write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, sic_of_seeds
 from studies.ordering import sample, settings
 from studies.pages import call_with, options_of, page_of, publish
-from studies.scaling import fitted, laws, loss, printed_law, printed_scaling
+from studies.scaling import LOSS, fitted, laws, printed_law, printed_scaling
+from studies.scaling import measure as measure_sizes
 from study import Study, load_study, to_toml
-from training.jet_images import read_split
 from training.learner import choose_device
 from training.plan import Training
 from training.scoring import read_trained, signal_probability
 from training.three_jets import ThreeJetImages
 
 DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
+SCALED = "CNN"  # the network that is trained on fewer jets
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
 WORKING_POINTS = (0.3, 0.5, 0.7)
@@ -81,7 +82,6 @@ def _fewer(jets: int, study: Study) -> Study:
     return study.changed(
         images={"training_jets_per_mass_point": jets},
         training={"epochs": round(study.training.epochs * times)},
-        classifiers={"networks": ("CNN",)},
     )
 
 
@@ -106,18 +106,16 @@ def variant(study: Study, way: str) -> Study:
 
 
 def run_scripts(study: Study, way: str, seeds: Sequence[int], device: str | None) -> None:
-    """All steps of the analysis, each of which skips what is done."""
+    """All steps of the analysis, each of which skips what is done; of fewer jets the trainings."""
     study = variant(study, way)
     stated = study.data_dir / "study.toml"
     write_text(stated, to_toml(study))
-    some = ["--set", f"classifiers.seeds={[*seeds]}"]
-    for command in (
-        ["setup.py"],
-        ["train.py", "--all", *some],
-        *(["train.py", DEFINITION, AT_ONCE, str(seed)] for seed in seeds if way == EQUAL_PT),
-        ["predict_base_model_mass.py"],
-        ["fit_xgb.py"],
-    ):
+    alone = AT_ONCE if way == EQUAL_PT else SCALED if way in SIZES else ""
+    trainings = [["train.py", DEFINITION, alone, str(seed)] for seed in seeds if alone]
+    every = ["train.py", "--all", "--set", f"classifiers.seeds={[*seeds]}"]
+    scored = [["predict_base_model_mass.py"], ["fit_xgb.py"]]
+    steps = trainings if way in SIZES else [every, *trainings, *scored]
+    for command in (["setup.py"], *steps):
         call_with(stated, command, device)
 
 
@@ -293,31 +291,6 @@ def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -
     return rows
 
 
-def scaling(found: Mapping[str, Results]) -> Rows:
-    """Loss and background of the CNN at equal pT against the number of its training jets."""
-    rows = []
-    for way, results in found.items():
-        if way not in (*SIZES, EQUAL_PT):
-            continue
-        jets = results.repeats_of_jets(DEFINITION)
-        ht = results.table.observables[jets.event, OBSERVABLES.index("HT")]
-        jets = jets.where(ht >= HT_MIN).reweighted("pt")
-        n = len(read_split(results.study, DEFINITION, TRAIN))
-        for i, one in enumerate(jets.score):
-            if one.networks != ("CNN",):
-                continue
-            point = _at(jets, WORKING_POINTS[0]).sic_at(one)
-            sic = np.array([point.value, point.low, point.high])
-            rejections = (sic / point.signal_efficiency) ** 2
-            numbers = {"loss": loss(jets, one), "AUC": jets.aucs[i], "1 / eps_B": rejections}
-            rows += [
-                {"network": "CNN", "training_jets": n, "seed": one.seed, "quantity": quantity}
-                | ends(number)
-                for quantity, number in numbers.items()
-            ]
-    return sorted(rows, key=lambda row: row["training_jets"])
-
-
 # --- The page -------------------------------------------------------------------------------------
 
 
@@ -404,13 +377,15 @@ def main() -> None:
             f"{variant(study, EQUAL_PT).data_dir}: nothing to compare with; run this with --ways "
             f"{EQUAL_PT}"
         )
-    main_ways = {way: results for way, results in found.items() if way not in SIZES}
-    of_sizes, device = scaling(found), choose_device(options.device)
-    of_ways = {way: of_events(results, device) for way, results in main_ways.items()}
+    device = choose_device(options.device)
+    of_ways = {way: of_events(results, device) for way, results in found.items()}
+    of_sizes = measure_sizes(
+        [variant(study, way) for way in (*SIZES, EQUAL_PT)], DEFINITION, SCALED, HT_MIN, device
+    )
     rows = {
-        "single_jets": single_jets(main_ways),
+        "single_jets": single_jets(found),
         "events": events(of_ways),
-        "excluded": excluded(main_ways, of_ways),
+        "excluded": excluded(found, of_ways),
         "scaling": of_sizes,
         "power_law": fitted(of_sizes),
         "modelling": modelling(found[EQUAL_PT]),
@@ -421,15 +396,16 @@ def main() -> None:
     for name, shown in PRINTED.items():
         publish(study, name, rows[name], shown, model=PAGE)
     style.apply()
-    titles = {way: WAYS[way].title for way in main_ways}
+    titles = {way: WAYS[way].title for way in found}
     of_jets, of_cuts = (rows[name] for name in IN_README)
-    drawn = added(of_jets, of_cuts, of_sizes, laws(of_sizes), titles)
+    losses = [row for row in of_sizes if row["quantity"] == LOSS]
+    drawn = added(of_jets, of_cuts, losses, laws(losses, LOSS), titles)
     page = page_of(study, model=PAGE)
     style.save(drawn, page.parent / f"figures/{study.name}.png")
     if page == PAGE:
         for name in IN_README:
             show(README, name, rows[name], PRINTED[name])
-    print(f"{page}: {len(found)} of {len(WAYS)} ways")
+    print(f"{page}: {len(found)} of {len(WAYS) - len(SIZES)} ways")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from evaluation.results import Classifiers
 from evaluation.table import Summary, ends
 from figures.added import added
 from jets.classifier import Classifier
+from jets.packed import JET_DTYPE, PackedJets
+from jets.split import HELD_OUT, VALIDATION
 from products import read_csv
 from sensitivity.bootstrap import Estimate
 from studies import scaling, tail
@@ -72,7 +74,7 @@ def test_held_out_events_of_other_samples_are_no_pair():
 def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
     jets = of_way(a=1.0)
     flat = tail.replace(jets, score={CNN: np.full(N, 0.25)})
-    found = tail.loss(flat, CNN)
+    found = scaling.loss(flat, CNN)
     assert found.value == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
     assert found.error < 1e-12
     # The best that can be known of two Gaussians; twice the background moves nothing.
@@ -80,7 +82,7 @@ def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
     x = np.random.default_rng(4).normal(distance * is_signal)
     best = 1 / (1 + np.exp(distance**2 / 2 - distance * x))
     losses = [
-        tail.loss(tail.replace(jets, score={CNN: best}, weight=np.where(is_signal, 1.0, w)), CNN)
+        scaling.loss(tail.replace(jets, score={CNN: best}, weight=np.where(is_signal, 1.0, w)), CNN)
         for w in (1.0, 2.0)
     ]
     grid = np.linspace(-12, 12, 100_001)
@@ -92,18 +94,43 @@ def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
 def test_the_power_law_is_found_again():
     law, sizes = (0.55, 0.08, 0.4), (4_000, 8_000, 16_000, 32_000, 64_000)
     rows = [
-        {"training_jets": n, "seed": seed, "quantity": "loss"}
+        {"training_jets": n, "seed": seed, "quantity": quantity}
         | ends(Estimate(scaling.power_law(n / 1e3, *law), 0.001))
+        for quantity in (scaling.LOSS, "AUC")
         for seed in (0, 1)
         for n in sizes
     ]
-    found = {row["quantity"]: row for row in scaling.fitted(rows)}
+    found = {row["parameter"]: row for row in scaling.fitted(rows)}
     for name, value in zip(("floor", "amplitude", "power"), law, strict=True):
         assert found[name]["value"] == pytest.approx(value, rel=1e-3)
         assert found[name]["high"] == pytest.approx(value, rel=1e-3)
     expected = 0.55 + 0.08 * 6_000**-0.4
-    assert found["loss with the jets of the paper"]["value"] == pytest.approx(expected, abs=1e-4)
+    assert found["with the jets of the paper"]["value"] == pytest.approx(expected, abs=1e-4)
     assert scaling.fitted(rows[:5]) == []  # one seed has no spread
+
+
+def test_more_jets_are_tested_at_the_spectrum_of_the_signal():
+    """Scores that know the pT alone, and one that is of two Gaussians: AUC 0.5 and its integral."""
+    random, n = np.random.default_rng(5), 20_000
+    jets = np.zeros(n, JET_DTYPE)
+    jets["event"], jets["label"] = np.arange(n), np.arange(n) < n // 2
+    jets["pt"] = random.exponential(100, n) * (1 + 0.5 * jets["label"]) + 100
+    packed = PackedJets(jets, None, 32, 0.2, 0.1, "AK14")
+    of_pt, distance = norm.cdf((jets["pt"] - 200) / 100), 0.7
+    for score, expected in (
+        (of_pt, 0.5),
+        (norm.cdf(random.normal(distance * jets["label"])), norm.cdf(distance / math.sqrt(2))),
+    ):
+        on = {
+            s: scaling.numbers_of(DEMO, packed, score, np.ones(n), s)
+            for s in (VALIDATION, HELD_OUT)
+        }
+        area, error = on[HELD_OUT]["AUC"], on[VALIDATION][scaling.ERROR]
+        assert abs(area.value - expected) < 4 * area.error < 0.03
+        assert error.value == 1 - area.value
+    threshold = norm.isf(DEMO.figures.working_point) + distance  # of the background
+    low, high = on[HELD_OUT]["1 / eps_B"][1:]
+    assert low < 1 / norm.sf(threshold) < high
 
 
 def test_fewer_jets_are_seen_as_often_in_all():
@@ -121,7 +148,7 @@ def test_the_figure_shows_single_jets_at_equal_pt_the_working_point_and_each_see
     rows = tail.measure(joined, "x", lambda one: ("", MASS) if one[0] else None)
     jets = [row | {"spectrum": spectrum} for row in rows for spectrum in ("", "signal pT")]
     losses = [
-        {"training_jets": n, "seed": seed, "quantity": "loss", **ends(Estimate(0.6, 0.01))}
+        {"training_jets": n, "seed": seed, **ends(Estimate(0.6, 0.01))}
         for seed in (0, 1)
         for n in (1_000, 2_000)
     ]
