@@ -41,7 +41,11 @@ def added(
     _against_jets(axes[2], losses, laws)
     style.legend(figure, axes[:2])
     lines = " Lines: power laws." if laws else ""
-    style.heading(figure, f"SIC ratio: to trees on all that takes no network.{lines}")
+    note = f"SIC ratio: to trees on all that takes no network.{lines}"
+    if losses:
+        common = np.mean([(row["high"] - row["low"]) / 2 for row in losses])
+        note += f" Not drawn: the losses' error from the same jets, {common:.3f}."
+    style.heading(figure, note)
     return style.Drawing(figure, of_jets, "", {"events": of_events, "losses": losses})
 
 
