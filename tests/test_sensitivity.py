@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sensitivity.auc import auc, correlated_aucs
 from sensitivity.binned import Bins, binned_significance, equal_signal_bins
 from sensitivity.bootstrap import Scores, poisson_counts
-from sensitivity.reweighting import BINS, spectrum_weights
+from sensitivity.reweighting import OF_ONE, spectrum_weights
 from sensitivity.sic import clopper_pearson, cut_at, max_sic, sic_at, sic_curve
 
 
@@ -223,7 +223,7 @@ def test_weighted_background_has_the_spectrum_of_the_signal():
     signal, background = generator.exponential(2.0, 20_000), generator.exponential(1.0, 40_000)
     weight = spectrum_weights(signal, background)
     assert weight.mean() == pytest.approx(1.0)
-    edges = np.quantile(signal, np.linspace(0, 1, BINS + 1))[1:-1]
+    edges = np.quantile(signal, np.linspace(0, 1, OF_ONE[0] + 1))[1:-1]
     shares = [
         np.bincount(np.searchsorted(edges, values), weights) / weights.sum()
         for values, weights in ((signal, np.ones(len(signal))), (background, weight))
@@ -251,6 +251,32 @@ def test_joint_spectrum_of_two_quantities_leaves_nothing_to_either():
     of_first = spectrum_weights(signal[0], background[0])
     found = auc(signal[1], Scores(background[1], weight=of_first), bootstraps=2)
     assert found.value < 0.5 - 0.01  # equal in the first, its mean is below: 0.3 < 0.6 x 0.6
+
+
+def test_joint_spectrum_closes_where_background_is_rare():
+    """As for jets: a steep background, of which few have the signal's first quantity."""
+    generator = np.random.default_rng(4)
+    found = []
+    for _ in range(10):
+        signal, background = (
+            np.exp(generator.multivariate_normal([mean, mean], [[0.15, 0.1], [0.1, 0.3]], 12_000).T)
+            for mean in (0.6, 0.0)
+        )
+        weight = spectrum_weights(signal, background)
+        assert 700 < weight.sum() ** 2 / (weight**2).sum() < 1_400
+        of_both = np.array([signal, signal * signal[::-1] ** [[1], [-1]]]).reshape(4, -1)
+        others = np.array([background, background * background[::-1] ** [[1], [-1]]]).reshape(4, -1)
+        found.append(
+            [
+                auc(one, Scores(other, weight=weight), bootstraps=2).value
+                for one, other in zip(of_both, others, strict=True)
+            ]
+        )
+    first, second, product, ratio = np.mean(found, axis=0)
+    assert first == pytest.approx(0.5, abs=0.003)
+    assert second == pytest.approx(0.5, abs=0.003)
+    assert product == pytest.approx(0.5, abs=0.01)  # one error of so few
+    assert ratio == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("background", [[5.0], [0.1, 0.2], [10.0], [0.5, 9.5]])

@@ -12,7 +12,7 @@ from scipy import stats
 
 from sensitivity.auc import auc
 from sensitivity.bootstrap import Scores, effective_count, is_fewer
-from sensitivity.reweighting import BINS, spectrum_weights
+from sensitivity.reweighting import OF_ONE, spectrum_weights
 from sensitivity.sic import cut_at, max_sic, sic_at, sic_curve
 
 DISTANCE = 1.2
@@ -259,7 +259,7 @@ def test_factors_give_weighted_background_the_spectrum_of_weighted_signal(sample
     weight = factor * background.weight
     assert weight.sum() == pytest.approx(background.weight.sum())
     assert (factor >= 0).all()
-    edges = np.quantile(signal.score, np.linspace(0, 1, BINS + 1))[1:-1]
+    edges = np.quantile(signal.score, np.linspace(0, 1, OF_ONE[0] + 1))[1:-1]
     shares = [
         np.bincount(np.searchsorted(edges, of.score), w) / w.sum()
         for of, w in ((signal, signal.weight), (background, weight))
