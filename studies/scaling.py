@@ -1,12 +1,11 @@
-"""A network against the number of its training jets, and power laws (see arXiv:1712.00409).
+"""A network against the number of its training jets, and a power law (see arXiv:1712.00409).
 
-Loss and AUC of the laws are those of the validation jets of the study with the most jets, which are
-like the training jets; AUC and background rejection also on jets of held-out events.
+Its loss is that of the validation jets of the study with the most jets, which are like the training
+jets; AUC and background rejection also of jets of held-out events.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from scipy.optimize import curve_fit
 from evaluation.pages import Rows
 from evaluation.results import Classifiers
 from evaluation.table import cell, ends, pivot
-from jets.classifier import Classifier
 from jets.packed import OBSERVABLES, PackedJets, read_event_table
-from jets.split import HELD_OUT, TRAIN, VALIDATION, relative_weights
-from sensitivity.bootstrap import Estimate, mean_of_seeds, poisson_counts
+from jets.split import HELD_OUT, IDENTITY, TRAIN, VALIDATION, relative_weights
+from sensitivity.bootstrap import Estimate, effective_count, mean_of_seeds, poisson_counts
+from sensitivity.reweighting import spectrum_weights
 from study import Study
 from training.jet_images import JetImages, read_split
 from training.plan import Training
@@ -26,78 +25,117 @@ from training.scoring import read_trained, signal_probability
 
 PUBLISHED_JETS = 6e6  # the paper trains on 3,480 jets of each of 861 mass points and as many others
 SIZES_MIN = 5  # of a law, which has three parameters
-NAMES = "floor", "amplitude", "power"
-LOSS, ERROR = FITTED = ("loss, validation", "1 - AUC, validation")  # quantities that have laws
+NAMES, BOUNDS = ("floor", "amplitude", "power"), ((0.0, 0.0, 0.1), (1.0, 10.0, 3.0))
+LOSS = "loss, validation"
+Key = tuple[int, int]  # the number of training jets, and the seed of a training
 
 
-def measure(
-    sizes: Sequence[Study],
-    jet_definition: str,
-    network: str,
-    ht_min: float,
-    device: torch.device,
-) -> Rows:
+def read_scores(
+    sizes: Sequence[Study], jet_definition: str, network: str, ht_min: float, device: torch.device
+) -> tuple[dict[int, Classifiers], dict[int, float]]:
     """A network of all sizes and seeds that are trained, at the signal's spectrum of jet pT.
 
     Args:
         sizes: studies that differ in the number of training jets; the last one has the most.
         ht_min: GeV, of the held-out events.
+
+    Returns:
+        Split, validation or held out -> the scores of its jets by `Key`; the number of training
+        jets -> how many the background counts as at the signal's spectrum.
     """
     *_, largest = sizes
-    table, rows = read_event_table(largest.data_dir / "events.h5"), []
+    table = read_event_table(largest.data_dir / "events.h5")
     ht = table.observables[:, OBSERVABLES.index("HT")]
     weight = relative_weights(table.events)
-    tested = {}
+    tested: dict[int, PackedJets] = {}
     for split in (VALIDATION, HELD_OUT):
         jets = read_split(largest, jet_definition, split)
-        asked = jets.jets["classified"]
-        if split == HELD_OUT:
-            asked = asked & (ht[jets.jets["event"]] >= ht_min)
-        tested[split] = jets.take(np.flatnonzero(asked))
+        is_hard = ht[jets.jets["event"]] >= ht_min
+        tested[split] = jets.take(
+            np.flatnonzero(jets.jets["classified"] & (is_hard | (split == VALIDATION)))
+        )
+    identities = table.events[list(IDENTITY)]
+    scores: dict[int, dict[Key, np.ndarray]] = {split: {} for split in tested}
+    effective = {}
     for study in sizes:
-        seeds = [Training(jet_definition, network, seed) for seed in study.classifiers.seeds]
-        manifests = [one.directory(study) / "manifest.json" for one in seeds]
-        for training, manifest in zip(seeds, manifests, strict=True):
-            if not manifest.is_file():
-                continue
-            own = read_split(study, jet_definition, TRAIN)
-            known = {"network": network, "training_jets": len(own), "seed": training.seed}
-            for split, jets in tested.items():
-                assert not np.isin(jets.jets["event"], own.jets["event"]).any(), "other events"
-                seen = replace(jets, mass_mean=own.mass_mean, mass_std=own.mass_std)
-                scale, standardised = study.training.pixel_scale, study.training.standardised_mass
-                images = JetImages(seen, scale, standardised, device)
-                score = signal_probability(read_trained(manifest, study), study, images)
-                found = numbers_of(largest, jets, score, weight, split)
-                rows += [known | {"quantity": name, **ends(x)} for name, x in found.items()]
+        trainings = [Training(jet_definition, network, seed) for seed in study.classifiers.seeds]
+        manifests = {one: one.directory(study) / "manifest.json" for one in trainings}
+        manifests = {one: path for one, path in manifests.items() if path.is_file()}
+        if not manifests:
+            continue
+        own = read_split(study, jet_definition, TRAIN)
+        events = read_event_table(study.data_dir / "events.h5").events
+        assert np.array_equal(events[list(IDENTITY)], identities), "the same events"
+        effective[len(own)] = effective_background(own.jets, relative_weights(events))
+        for split, jets in tested.items():
+            assert not np.isin(jets.jets["event"], own.jets["event"]).any(), "other events"
+            seen = replace(jets, mass_mean=own.mass_mean, mass_std=own.mass_std)
+            asked = study.training
+            images = JetImages(seen, asked.pixel_scale, asked.standardised_mass, device)
+            for one, path in manifests.items():
+                score = signal_probability(read_trained(path, study), study, images)
+                scores[split][len(own), one.seed] = score
+    return {
+        split: on_jets(largest, jets.jets, scores[split], weight) for split, jets in tested.items()
+    }, effective
+
+
+def on_jets(
+    study: Study, jets: np.ndarray, scores: Mapping[Key, np.ndarray], weight: np.ndarray
+) -> Classifiers:
+    """Scores (n,) of jets, structured (n,), at the signal's spectrum of pT; weights of events."""
+    of_jet, least = weight[jets["event"]], study.figures.background_jets_min
+    spectra, is_signal = {"pt": jets["pt"]}, jets["label"] == 1
+    found = Classifiers(study, least, scores, jets["event"], is_signal, spectra, of_jet)
+    return found.reweighted("pt")
+
+
+def effective_background(jets: np.ndarray, weight: np.ndarray) -> float:
+    """Of the background among jets to train on, at the signal's spectrum of pT."""
+    is_signal, of_jet = jets["label"] == 1, weight[jets["event"]]
+    signal, background = jets["pt"][is_signal], jets["pt"][~is_signal]
+    of_background = of_jet[~is_signal] * spectrum_weights(signal, background)
+    return float(effective_count(of_background.sum(), (of_background**2).sum()))
+
+
+def measure(found: Mapping[int, Classifiers], effective: Mapping[int, float]) -> Rows:
+    """Figures of merit of each training, and the paired differences of AUC to the most jets."""
+    rows = []
+    for split, where in ((VALIDATION, ", validation"), (HELD_OUT, "")):
+        classifiers = found[split]
+        keys, aucs = list(classifiers.score), classifiers.aucs
+        for i, (n, seed) in enumerate(keys):
+            numbers = {f"AUC{where}": aucs[i]}
+            if split == VALIDATION:
+                numbers |= {LOSS: loss(classifiers, (n, seed))[0]}
+            else:
+                point = classifiers.sic_at((n, seed))
+                sic = np.array([point.value, point.low, point.high])
+                numbers |= {"1 / eps_B": (sic / point.signal_efficiency) ** 2}
+            rows += [_row(n, seed, effective, name, x) for name, x in numbers.items()]
+        of_size = {n: [i for i, key in enumerate(keys) if key[0] == n] for n, _ in keys}
+        most = max(of_size)
+        all_jets = of_size[most]
+        rows += [
+            _row(
+                n, "", effective, f"AUC difference{where}", aucs.difference_of_means(some, all_jets)
+            )
+            for n, some in of_size.items()
+            if n != most
+        ]
     return rows
 
 
-def numbers_of(
-    study: Study, jets: PackedJets, score: np.ndarray, weight: np.ndarray, split: int
-) -> dict[str, Estimate | np.ndarray]:
-    """Figures of merit of scores (n,) of the jets of one split; weights are those of all events."""
-    one, found = Classifier((jets.jet_definition,)), jets.jets
-    spectra = {"pt": found["pt"]}
-    weighted = Classifiers(
-        study,
-        study.figures.background_jets_min,
-        {one: score},
-        found["event"],
-        found["label"] == 1,
-        spectra,
-        weight[found["event"]],
-    ).reweighted("pt")
-    area = weighted.aucs[0]
-    if split == VALIDATION:
-        return {LOSS: loss(weighted, one), ERROR: Estimate(1 - area.value, area.error)}
-    point = weighted.sic_at(one)
-    sic = np.array([point.value, point.low, point.high])
-    return {"AUC": area, "1 / eps_B": (sic / point.signal_efficiency) ** 2}
+def _row(
+    n: int, seed: int | str, effective: Mapping[int, float], quantity: str, number: object
+) -> dict[str, object]:
+    known = {"training_jets": n, "effective_background": round(effective[n]), "seed": seed}
+    return known | {"quantity": quantity, **ends(number)}
 
 
-def loss(classifiers: Classifiers, one: Classifier) -> Estimate:
-    """Cross entropy of classes of equal weight, with the error of the test events."""
+def loss(classifiers: Classifiers, one: object) -> tuple[Estimate, np.ndarray]:
+    """Cross entropy of classes of equal weight with the error of the test events, and its values
+    (bootstraps,) in resamplings that are the same for all trainings."""
     probability = np.clip(classifiers.score[one].astype(float), 1e-7, 1 - 1e-7)
     of_jet = -np.log(np.where(classifiers.is_signal, probability, 1 - probability))
     counts = poisson_counts(classifiers.event, classifiers.study.figures.bootstraps)
@@ -109,69 +147,83 @@ def loss(classifiers: Classifiers, one: Classifier) -> Estimate:
             np.mean([np.average(of_jet[rows], weights=weight[rows]) for rows in of_classes])
         )
 
-    return Estimate(mean(1), float(np.std([mean(n) for n in counts], ddof=1)))
+    resampled = np.array([mean(n) for n in counts])
+    return Estimate(mean(1), float(np.std(resampled, ddof=1))), resampled
 
 
 def power_law(thousands: np.ndarray, floor: float, amplitude: float, power: float) -> np.ndarray:
-    """A loss, or what is missing of an AUC, after so many thousand training jets."""
+    """A loss after so many thousand training jets."""
     return floor + amplitude * thousands**-power
 
 
-def laws(rows: Rows, quantity: str) -> dict[int, Callable[[np.ndarray], np.ndarray]]:
-    """Seed -> the power law through its numbers, of thousands of jets; of seeds with enough sizes.
+def law_of(jets: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Floor, amplitude and power (3,) of the power law nearest to losses (sizes,), within `BOUNDS`;
+    a power at its end says that these sizes do not tell it."""
+    start = losses.min() - 0.01, np.ptp(losses), 0.5
+    return curve_fit(power_law, jets / 1e3, losses, start, bounds=BOUNDS)[0]
 
-    Args:
-        rows: with `seed`, `training_jets`, `quantity` and `value`.
+
+def laws(classifiers: Classifiers) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The power law through the mean losses of the seeds, and those of resampled jets and seeds.
+
+    Returns:
+        Numbers of training jets (sizes,), the law (3,), and laws (bootstraps, 3); None of fewer
+        than `SIZES_MIN` sizes.
     """
-    found = {}
-    for seed in sorted({row["seed"] for row in rows}):
-        some = [row for row in rows if (row["seed"], row["quantity"]) == (seed, quantity)]
-        n, value = (
-            np.array([float(row[name]) for row in some]) for name in ("training_jets", "value")
-        )
-        if len(n) >= SIZES_MIN:
-            start = value.min() - 0.01, np.ptp(value), 0.5
-            law, _ = curve_fit(power_law, n / 1e3, value, start, bounds=(0, (1, 10, 3)))
-            found[seed] = partial(power_law, **dict(zip(NAMES, law, strict=True)))
-    return found
-
-
-def fitted(rows: Rows) -> Rows:
-    """The mean parameters of `laws`, and what they give for the paper's jets.
-
-    The errors are those of the mean over seeds: all have the same test jets.
-    """
+    groups: dict[int, list[np.ndarray]] = {}
+    for one in sorted(classifiers.score):
+        estimate, resampled = loss(classifiers, one)
+        groups.setdefault(one[0], []).append(np.append(estimate.value, resampled))
+    if len(groups) < SIZES_MIN:
+        return None
+    jets, random = np.array(list(groups)), np.random.default_rng(0)
+    means = np.array([np.mean(some, axis=0) for some in groups.values()])  # (sizes, 1 + bootstraps)
     found = []
-    for quantity in FITTED:
-        some = laws(rows, quantity).values()
-        if len(some) < 2:
-            continue
-        each = np.array([[*law.keywords.values(), law(PUBLISHED_JETS / 1e3)] for law in some]).T
-        for name, values in zip((*NAMES, "with the jets of the paper"), each, strict=True):
-            number = Estimate(values.mean(), values.std(ddof=1) / len(values) ** 0.5)
-            found.append({"quantity": quantity, "parameter": name, **ends(number)})
-    return found
+    for i in range(1, means.shape[1]):
+        drawn = [np.mean(random.choice(some, len(some)), axis=0)[i] for some in groups.values()]
+        found.append(law_of(jets, np.array(drawn)))
+    return jets, law_of(jets, means[:, 0]), np.array(found)
+
+
+def curve(jets: np.ndarray, law: np.ndarray, resampled: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Numbers of jets (n,) up to the paper's, and the loss of the law with its 68 % interval."""
+    fine = np.geomspace(jets.min(), PUBLISHED_JETS, 100)
+    each = np.array([power_law(fine / 1e3, *one) for one in resampled])
+    return fine, power_law(fine / 1e3, *law), *np.quantile(each, (0.16, 0.84), axis=0)
+
+
+def fitted(law: np.ndarray, resampled: np.ndarray) -> Rows:
+    """The parameters and the loss with the jets of the paper, with their 68 % intervals."""
+    numbers = np.array([[*one, power_law(PUBLISHED_JETS / 1e3, *one)] for one in (law, *resampled)])
+    low, high = np.quantile(numbers[1:], (0.16, 0.84), axis=0)
+    names = (*NAMES, "loss with the jets of the paper")
+    columns = zip(names, numbers[0], low, high, strict=True)
+    return [{"quantity": name, **ends((x, min(x, a), max(x, b)))} for name, x, a, b in columns]
 
 
 def printed_scaling(rows: Rows) -> Rows:
     """One line a number of training jets, each a mean over seeds."""
-    groups: dict[tuple[str, str], list[Estimate]] = {}
+    groups: dict[tuple[str, ...], list[Estimate]] = {}
+    seeds: dict[str, set[str]] = {}
     for row in rows:
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-        some = groups.setdefault((row["training_jets"], row["quantity"]), [])
-        some.append(Estimate(value, (high - low) / 2))
+        key = (row["training_jets"], row["effective_background"], row["quantity"])
+        groups.setdefault(key, []).append(Estimate(value, (high - low) / 2))
+        seeds.setdefault(row["training_jets"], set()).update({row["seed"]} - {""})
     means = [
-        {"training_jets": n, "quantity": quantity, "trainings": len(some)}
-        | ends(mean_of_seeds(some))
-        for (n, quantity), some in groups.items()
+        {"jets": n, "effective": effective, "quantity": quantity, **ends(mean_of_seeds(some))}
+        for (n, effective, quantity), some in groups.items()
     ]
-    return pivot(
-        means,
-        lambda row: {"training jets": f"{int(row['training_jets']):,}", "seeds": row["trainings"]},
-        lambda row: {row["quantity"]: cell(row)},
-    )
+
+    def line(row: dict) -> dict[str, object]:
+        jets, effective = (f"{int(row[name]):,}" for name in ("jets", "effective"))
+        headings = "training jets", "of background, effective", "seeds"
+        return dict(zip(headings, (jets, effective, len(seeds[row["jets"]])), strict=True))
+
+    by_size = sorted(means, key=lambda row: int(row["jets"]))
+    return pivot(by_size, line, lambda row: {row["quantity"]: cell(row)})
 
 
 def printed_law(rows: Rows) -> Rows:
-    """One line a parameter, one column a quantity."""
-    return pivot(rows, lambda row: {"": row["parameter"]}, lambda row: {row["quantity"]: cell(row)})
+    """One line a parameter."""
+    return pivot(rows, lambda row: {"": row["quantity"]}, lambda row: {"value": cell(row)})

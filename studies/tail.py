@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 
 from command import InputError, run
-from evaluation.exclusions import Exclusion, exclusions, masses_of_seeds
+from evaluation.exclusions import Exclusion, exclusions, gain_over, masses_of_seeds
 from evaluation.pages import Rows, environment, show
 from evaluation.results import Classifiers, Results, read_results
 from evaluation.summary import other_showers
@@ -43,17 +44,16 @@ from event_level.fits import DS2, KNOWN, columns, with_all_known
 from event_level.trees import cross_fit, folds_and_offered, weights_to_grow_with
 from figures import style
 from figures.added import added
-from jets.classifier import HELD_OUT_EVENTS, Classifier
+from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from jets.packed import OBSERVABLES
-from jets.split import HELD_OUT, is_signal
+from jets.split import HELD_OUT, VALIDATION, is_signal
 from processes import parsed
 from products import write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, sic_of_seeds
+from studies import scaling
 from studies.ordering import sample, settings
 from studies.pages import call_with, options_of, page_of, publish
-from studies.scaling import LOSS, fitted, laws, printed_law, printed_scaling
-from studies.scaling import measure as measure_sizes
 from study import Study, load_study, to_toml
 from training.learner import choose_device
 from training.plan import Training
@@ -61,10 +61,13 @@ from training.scoring import read_trained, signal_probability
 from training.three_jets import ThreeJetImages
 
 DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
+SEEN = ("mass", "pt", "angularities")  # by trees on the networks' own training jets
+TREES = Classifier((DEFINITION,), (), SEEN, TRAINING_JETS)
 SCALED = "CNN"  # the network that is trained on fewer jets
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
 WORKING_POINTS = (0.3, 0.5, 0.7)
+SCORES = 1e-7, 1 - 1e-7  # as far as float32 tells from 0 and 1
 PAGE, README = Path("doc/tail.md"), Path("README.md")
 IN_README = ("single_jets", "events")  # tables of the page that stand there too
 
@@ -86,11 +89,11 @@ def _fewer(jets: int, study: Study) -> Study:
 
 
 EQUAL_PT = "equal_pt"
-FAST = {"networks": ("CNN", "ViT")}  # CoAtNet and MaxViT take two and three times as long
+FAST = {"networks": ("CNN", "ViT")}  # CoAtNet and MaxViT take three and six times as long as CNN
 SIZES = {f"jets_{n}": n for n in (75, 150, 300, 600)}  # training jets of a mass point and class
 WAYS = {
     EQUAL_PT: Way("equal pT", lambda study: study),
-    "as_drawn": Way("as drawn", lambda study: study.changed(training={"equalise": "none"})),
+    "as_drawn": Way("own spectra", lambda study: study.changed(training={"equalise": "none"})),
     "high_ht": Way(
         f"equal pT, HT > {HT_MIN:g} GeV",
         lambda study: study.changed(images={"training_ht_min": HT_MIN}, classifiers=FAST),
@@ -213,17 +216,34 @@ def single_jets(found: Mapping[str, Results]) -> Rows:
         jets = results.of_jets(DEFINITION)
         without = {one: score for one, score in jets.score.items() if not one.networks}
         score = results.repeats_of_jets(DEFINITION).score | without
+        if way == EQUAL_PT:
+            score |= with_trees(score)
         ht = results.table.observables[jets.event, OBSERVABLES.index("HT")]
         of_ways[way] = replace(jets, score=score).where(ht >= HT_MIN)
     jets, rows = together(of_ways), []
 
     def reference(one: Trained) -> Trained | None:
-        return (EQUAL_PT, one[1]) if one[0] not in ("", EQUAL_PT) else None
+        way, classifier = one
+        if way == EQUAL_PT:
+            return "", TREES
+        return (EQUAL_PT, classifier) if way and classifier.networks else None
 
     for spectrum, names in SPECTRA.items():
         weighted = jets.reweighted(*names) if names else jets
         rows += measure(weighted, "single_jets", reference, spectrum=spectrum)
     return rows
+
+
+def with_trees(score: Mapping[Classifier, np.ndarray]) -> dict[Classifier, np.ndarray]:
+    """Each network's score beside that of `TREES`: the sum of both logits, as probability."""
+    known = logit(np.clip(score[TREES].astype(float), *SCORES))
+    return {
+        one._replace(features=SEEN, trees=TRAINING_JETS): expit(
+            known + logit(np.clip(of_network.astype(float), *SCORES))
+        )
+        for one, of_network in score.items()
+        if one.networks
+    }
 
 
 ALL_KNOWN = with_all_known([])[-1]
@@ -269,7 +289,8 @@ def events(of_ways: Mapping[str, Classifiers]) -> Rows:
 
 
 def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -> Rows:
-    """Excluded stop masses; the error of a network's holds the spread of its trainings."""
+    """Excluded stop masses, and paired gains: of trees on all that is known over DS2, of a network
+    beside it over them. The error of a network's holds the spread of its trainings."""
     rows = []
     for way, results in found.items():
         limits = {one.classifier: one for one in exclusions(results, of_ways[way])}
@@ -279,15 +300,32 @@ def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -
         for one, some in groups.items():
             if not one.networks and way != next(iter(found)):
                 continue
-            means = masses_of_seeds([(limit.interval, limit.limit) for limit in some])
             key = (way if one.networks else "", one)
-            for q, (number, status) in enumerate(means):
-                row = _row("excluded", key, len(some), "excluded stop mass", number)
-                cuts = [cut for limit in some for cut in limit.cuts[q] if cut]
-                row["effective_background"] = min(cut.effective_background for cut in cuts)
-                if status == MEASURED and any(limit.loosened[q] for limit in some):
-                    status = LOOSENED
-                rows.append(row | {"neutralino_mass": some[0].neutralino_mass[q], "status": status})
+            masses = [(limit.interval, limit.limit) for limit in some]
+            rows += _by_mass("excluded", key, some, masses)
+            if one != DS2:
+                other = ALL_KNOWN if one.networks else DS2
+                gains = [gain_over(limit, limits[other]) for limit in some]
+                rows += _by_mass("gain", key, some, gains, ("", other))
+    return rows
+
+
+def _by_mass(
+    table: str,
+    trained: Trained,
+    some: Sequence[Exclusion],
+    numbers: Sequence[tuple[np.ndarray, np.ndarray]],
+    reference: Trained | None = None,
+) -> Rows:
+    """Means over trainings of masses in GeV, a row each neutralino mass."""
+    rows = []
+    for q, (number, status) in enumerate(masses_of_seeds(numbers)):
+        row = _row(table, trained, len(some), "excluded stop mass", number, reference)
+        cuts = [cut for limit in some for cut in limit.cuts[q] if cut]
+        row["effective_background"] = min(cut.effective_background for cut in cuts)
+        if status == MEASURED and any(limit.loosened[q] for limit in some):
+            status = LOOSENED
+        rows.append(row | {"neutralino_mass": some[0].neutralino_mass[q], "status": status})
     return rows
 
 
@@ -351,8 +389,9 @@ PRINTED: dict[str, Callable[[Rows], Rows]] = {  # the tables of the page
     "single_jets": printed,
     "events": printed,
     "excluded": printed,
-    "scaling": printed_scaling,
-    "power_law": printed_law,
+    "gain": printed,
+    "scaling": scaling.printed_scaling,
+    "power_law": scaling.printed_law,
     "modelling": printed_modelling,
     "sample": printed_sample,
     "settings": list,
@@ -363,7 +402,10 @@ PRINTED: dict[str, Callable[[Rows], Rows]] = {  # the tables of the page
 def main() -> None:
     """Train in every way that is asked for, show all that are done."""
     parser = options_of(__doc__)
-    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), metavar="WAY")
+    known = f"of {', '.join(WAYS)} (default: all); without any, show those that are done"
+    parser.add_argument(
+        "--ways", nargs="*", choices=WAYS, default=list(WAYS), metavar="WAY", help=known
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help="to train (default: the study's)")
     options = parser.parse_args()
     study = load_study(options.study)
@@ -379,15 +421,17 @@ def main() -> None:
         )
     device = choose_device(options.device)
     of_ways = {way: of_events(results, device) for way, results in found.items()}
-    of_sizes = measure_sizes(
-        [variant(study, way) for way in (*SIZES, EQUAL_PT)], DEFINITION, SCALED, HT_MIN, device
-    )
+    sizes = [variant(study, way) for way in (*SIZES, EQUAL_PT)]
+    of_sizes, effective = scaling.read_scores(sizes, DEFINITION, SCALED, HT_MIN, device)
+    law = scaling.laws(of_sizes[VALIDATION])
+    masses = excluded(found, of_ways)
     rows = {
         "single_jets": single_jets(found),
         "events": events(of_ways),
-        "excluded": excluded(found, of_ways),
-        "scaling": of_sizes,
-        "power_law": fitted(of_sizes),
+        "excluded": [row for row in masses if row["table"] == "excluded"],
+        "gain": [row for row in masses if row["table"] == "gain"],
+        "scaling": scaling.measure(of_sizes, effective),
+        "power_law": scaling.fitted(*law[1:]) if law else [],
         "modelling": modelling(found[EQUAL_PT]),
         "sample": sample(study),
         "settings": settings(study),
@@ -398,8 +442,8 @@ def main() -> None:
     style.apply()
     titles = {way: WAYS[way].title for way in found}
     of_jets, of_cuts = (rows[name] for name in IN_README)
-    losses = [row for row in of_sizes if row["quantity"] == LOSS]
-    drawn = added(of_jets, of_cuts, losses, laws(losses, LOSS), titles)
+    losses = [row for row in rows["scaling"] if row["quantity"] == scaling.LOSS]
+    drawn = added(of_jets, of_cuts, losses, scaling.curve(*law) if law else None, titles)
     page = page_of(study, model=PAGE)
     style.save(drawn, page.parent / f"figures/{study.name}.png")
     if page == PAGE:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import norm
 
 from evaluation.pages import show
@@ -14,9 +15,10 @@ from evaluation.results import Classifiers
 from evaluation.table import Summary, ends
 from figures.added import added
 from jets.classifier import Classifier
-from jets.packed import JET_DTYPE, PackedJets
+from jets.packed import JET_DTYPE
 from jets.split import HELD_OUT, VALIDATION
 from products import read_csv
+from sensitivity.auc import auc
 from sensitivity.bootstrap import Estimate
 from studies import scaling, tail
 from study import PRESETS, load_study
@@ -71,10 +73,65 @@ def test_held_out_events_of_other_samples_are_no_pair():
         tail.together({"equal_pt": one, "as_drawn": other})
 
 
+def test_a_network_beside_trees_is_the_sum_of_their_logits():
+    """Of two independent Gaussian scores, each at a distance d, that is all there is: d sqrt(2)."""
+    random, distance = np.random.default_rng(6), 0.5
+    label = np.arange(N) < N // 2
+    log_ratio = distance * random.normal(distance * label, size=(2, N)) - distance**2 / 2
+    both = tail.with_trees(dict(zip((tail.TREES, CNN), expit(log_ratio), strict=True)))
+    [(one, score)] = both.items()
+    assert one.networks == ("CNN",) and one.words == "CNN + mass + pT + angularities"
+    found = auc(score[label], score[~label], bootstraps=20)
+    assert abs(found.value - norm.cdf(distance)) < 3 * found.error < 0.02
+
+
+# --- More jets ------------------------------------------------------------------------------------
+
+
+def of_sizes() -> Classifiers:
+    """Jets of a score of two Gaussians for each number of training jets and two seeds, the more
+    jets the farther apart; at a pT that tells nothing, as it is made equal."""
+    random, label = np.random.default_rng(5), np.arange(N) < N // 2
+    jets = np.zeros(N, JET_DTYPE)
+    jets["event"], jets["label"] = np.arange(N), label
+    jets["pt"] = random.exponential(100, N) * (1 + 0.5 * label) + 100
+    scores = {}
+    for n in (1_000, 2_000, 4_000, 8_000, 16_000):
+        for seed in (0, 1):
+            distance = 1 - 0.5 * (n / 1_000) ** -0.5
+            x = random.normal(distance * label)
+            scores[n, seed] = expit(distance * x - distance**2 / 2)
+    return scaling.on_jets(DEMO, jets, scores, np.ones(N))
+
+
+def test_more_jets_are_tested_at_the_spectrum_of_the_signal():
+    found = of_sizes()
+    of_pt = tail.replace(found, score={"pt": found.spectra["pt"]}).aucs[0]
+    assert abs(of_pt.value - 0.5) < 3 * of_pt.error < 0.02
+    effective = dict.fromkeys((n for n, _ in found.score), 7.0)
+    rows = scaling.measure({VALIDATION: found, HELD_OUT: found}, effective)
+    by_key = {(row["training_jets"], row["seed"], row["quantity"]): row for row in rows}
+    for n, seed in found.score:
+        distance = 1 - 0.5 * (n / 1_000) ** -0.5
+        row = by_key[n, seed, "AUC"]
+        error = (row["high"] - row["low"]) / 2
+        assert abs(row["value"] - norm.cdf(distance / math.sqrt(2))) < 4 * error < 0.05
+        row = by_key[n, seed, "1 / eps_B"]
+        rejection = 1 / norm.sf(norm.isf(DEMO.figures.working_point) + distance)
+        assert row["value"] == pytest.approx(rejection, rel=0.15)
+    row = by_key[1_000, "", "AUC difference"]
+    expected = norm.cdf(0.5 / math.sqrt(2)) - norm.cdf(0.875 / math.sqrt(2))
+    assert row["value"] == pytest.approx(expected, abs=0.02)
+    assert (16_000, "", "AUC difference") not in by_key
+    [first, *_] = scaling.printed_scaling(rows)
+    assert [first["training jets"], first["of background, effective"]] == ["1,000", "7"]
+    assert first["seeds"] == 2
+
+
 def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
     jets = of_way(a=1.0)
     flat = tail.replace(jets, score={CNN: np.full(N, 0.25)})
-    found = scaling.loss(flat, CNN)
+    found, _ = scaling.loss(flat, CNN)
     assert found.value == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
     assert found.error < 1e-12
     # The best that can be known of two Gaussians; twice the background moves nothing.
@@ -82,7 +139,9 @@ def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
     x = np.random.default_rng(4).normal(distance * is_signal)
     best = 1 / (1 + np.exp(distance**2 / 2 - distance * x))
     losses = [
-        scaling.loss(tail.replace(jets, score={CNN: best}, weight=np.where(is_signal, 1.0, w)), CNN)
+        scaling.loss(
+            tail.replace(jets, score={CNN: best}, weight=np.where(is_signal, 1.0, w)), CNN
+        )[0]
         for w in (1.0, 2.0)
     ]
     grid = np.linspace(-12, 12, 100_001)
@@ -92,45 +151,29 @@ def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
 
 
 def test_the_power_law_is_found_again():
-    law, sizes = (0.55, 0.08, 0.4), (4_000, 8_000, 16_000, 32_000, 64_000)
-    rows = [
-        {"training_jets": n, "seed": seed, "quantity": quantity}
-        | ends(Estimate(scaling.power_law(n / 1e3, *law), 0.001))
-        for quantity in (scaling.LOSS, "AUC")
-        for seed in (0, 1)
-        for n in sizes
-    ]
-    found = {row["parameter"]: row for row in scaling.fitted(rows)}
-    for name, value in zip(("floor", "amplitude", "power"), law, strict=True):
-        assert found[name]["value"] == pytest.approx(value, rel=1e-3)
-        assert found[name]["high"] == pytest.approx(value, rel=1e-3)
-    expected = 0.55 + 0.08 * 6_000**-0.4
-    assert found["with the jets of the paper"]["value"] == pytest.approx(expected, abs=1e-4)
-    assert scaling.fitted(rows[:5]) == []  # one seed has no spread
+    jets = np.array([4_000, 8_000, 16_000, 32_000, 64_000])
+    law = scaling.law_of(jets, scaling.power_law(jets / 1e3, 0.55, 0.08, 0.4))
+    assert law == pytest.approx((0.55, 0.08, 0.4), rel=1e-3)
+    flat = scaling.law_of(jets, np.array([0.6, 0.5, 0.5, 0.5, 0.5]))
+    assert flat[2] == pytest.approx(scaling.BOUNDS[1][2])  # sizes that do not tell its power
 
 
-def test_more_jets_are_tested_at_the_spectrum_of_the_signal():
-    """Scores that know the pT alone, and one that is of two Gaussians: AUC 0.5 and its integral."""
-    random, n = np.random.default_rng(5), 20_000
-    jets = np.zeros(n, JET_DTYPE)
-    jets["event"], jets["label"] = np.arange(n), np.arange(n) < n // 2
-    jets["pt"] = random.exponential(100, n) * (1 + 0.5 * jets["label"]) + 100
-    packed = PackedJets(jets, None, 32, 0.2, 0.1, "AK14")
-    of_pt, distance = norm.cdf((jets["pt"] - 200) / 100), 0.7
-    for score, expected in (
-        (of_pt, 0.5),
-        (norm.cdf(random.normal(distance * jets["label"])), norm.cdf(distance / math.sqrt(2))),
-    ):
-        on = {
-            s: scaling.numbers_of(DEMO, packed, score, np.ones(n), s)
-            for s in (VALIDATION, HELD_OUT)
-        }
-        area, error = on[HELD_OUT]["AUC"], on[VALIDATION][scaling.ERROR]
-        assert abs(area.value - expected) < 4 * area.error < 0.03
-        assert error.value == 1 - area.value
-    threshold = norm.isf(DEMO.figures.working_point) + distance  # of the background
-    low, high = on[HELD_OUT]["1 / eps_B"][1:]
-    assert low < 1 / norm.sf(threshold) < high
+def test_the_error_of_the_law_holds_what_the_sizes_do_not_tell():
+    """Losses of Gaussian scores, as exact as their numbers: the truth lies in the interval."""
+    jets, law, resampled = scaling.laws(of_sizes())
+    assert jets.tolist() == [1_000, 2_000, 4_000, 8_000, 16_000]
+    fine, value, low, high = scaling.curve(jets, law, resampled)
+    assert fine[-1] == pytest.approx(scaling.PUBLISHED_JETS)
+    grid = np.linspace(-12, 12, 100_001)
+    of_all = np.trapezoid(norm.pdf(grid) * np.log1p(np.exp(grid - 0.5)), grid)  # at d = 1
+    width = high[-1] - low[-1]
+    assert low[-1] - width < of_all < high[-1] + width and 0.001 < width < 0.1
+    rows = {row["quantity"]: row for row in scaling.fitted(law, resampled)}
+    assert rows["loss with the jets of the paper"]["value"] == pytest.approx(value[-1])
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values())
+    few = of_sizes()
+    fewer = tail.replace(few, score={k: v for k, v in few.score.items() if k[0] > 1_000})
+    assert scaling.laws(fewer) is None
 
 
 def test_fewer_jets_are_seen_as_often_in_all():
@@ -143,7 +186,7 @@ def test_fewer_jets_are_seen_as_often_in_all():
         assert fewer.sample_dir == study.sample_dir and fewer.data_dir != study.data_dir
 
 
-def test_the_figure_shows_single_jets_at_equal_pt_the_working_point_and_each_seeds_losses():
+def test_the_figure_shows_single_jets_at_equal_pt_what_is_added_and_each_seeds_losses():
     joined = tail.together({"equal_pt": of_way(a=1.0, b=1.0), "as_drawn": of_way(a=0.5)})
     rows = tail.measure(joined, "x", lambda one: ("", MASS) if one[0] else None)
     jets = [row | {"spectrum": spectrum} for row in rows for spectrum in ("", "signal pT")]
@@ -153,11 +196,11 @@ def test_the_figure_shows_single_jets_at_equal_pt_the_working_point_and_each_see
         for n in (1_000, 2_000)
     ]
     titles = {way: tail.WAYS[way].title for way in ("equal_pt", "as_drawn")}
-    drawn = added(jets, rows, losses, {}, titles)
+    drawn = added(jets, rows, losses, None, titles)
     assert [(row["way"], row["quantity"]) for row in drawn.points] == [
         ("", "AUC"), ("equal_pt", "AUC"), ("as_drawn", "AUC")
     ]  # fmt: skip
-    assert {row["signal_efficiency"] for row in drawn.more_points["events"]} == {0.5}
+    assert {row["quantity"] for row in drawn.more_points["events"]} == {"AUC difference"}
     assert len(drawn.more_points["losses"]) == 4
     shown = [text.get_text() for axis in drawn.figure.axes for text in axis.get_yticklabels()]
     assert "CNN" in shown and "jet mass" in shown
