@@ -10,7 +10,7 @@ from jets.classifier import TRAINING_JETS
 
 Rows = Sequence[Mapping[str, object]]
 MARKERS = ("o", "s", "^")  # of the ways of training, in their order
-WITHOUT = {"color": style.GREY, "marker": "d", "label": "held-out jets"}
+WITHOUT = {"color": style.GREY, "marker": "d", "label": "no jets, or held-out ones"}
 COLOURS = (style.VERMILION, style.BLUE, style.GREEN)
 SEEDS = (style.BLACK, style.PURPLE, style.SKY)
 UNIT = 1e-3  # of differences of AUC
@@ -52,7 +52,7 @@ def added(
     )
     if losses:
         common = np.mean([(row["high"] - row["low"]) / 2 for row in losses])
-        note += f"\nNot drawn: the error of the losses from the jets that all share, {common:.3f}."
+        note += f"\nThe band holds the error of the losses from the jets they share, {common:.3f}."
     style.heading(figure, note)
     return style.Drawing(figure, of_jets, "", {"events": of_events, "losses": losses})
 

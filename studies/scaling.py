@@ -16,7 +16,13 @@ from evaluation.results import Classifiers
 from evaluation.table import cell, ends, pivot
 from jets.packed import OBSERVABLES, PackedJets, read_event_table
 from jets.split import HELD_OUT, IDENTITY, TRAIN, VALIDATION, relative_weights
-from sensitivity.bootstrap import Estimate, effective_count, mean_of_seeds, poisson_counts
+from sensitivity.bootstrap import (
+    Estimate,
+    Scores,
+    effective_count,
+    mean_of_seeds,
+    poisson_counts,
+)
 from sensitivity.reweighting import spectrum_weights
 from study import Study
 from training.jet_images import JetImages, read_split
@@ -93,8 +99,10 @@ def on_jets(
 def effective_background(jets: np.ndarray, weight: np.ndarray) -> float:
     """Of the background among jets to train on, at the signal's spectrum of pT."""
     is_signal, of_jet = jets["label"] == 1, weight[jets["event"]]
-    signal, background = jets["pt"][is_signal], jets["pt"][~is_signal]
-    of_background = of_jet[~is_signal] * spectrum_weights(signal, background)
+    signal, background = (
+        Scores(jets["pt"][rows], weight=of_jet[rows]) for rows in (is_signal, ~is_signal)
+    )
+    of_background = background.weight * spectrum_weights(signal, background)
     return float(effective_count(of_background.sum(), (of_background**2).sum()))
 
 
@@ -177,12 +185,13 @@ def laws(classifiers: Classifiers) -> tuple[np.ndarray, np.ndarray, np.ndarray] 
     if len(groups) < SIZES_MIN:
         return None
     jets, random = np.array(list(groups)), np.random.default_rng(0)
-    means = np.array([np.mean(some, axis=0) for some in groups.values()])  # (sizes, 1 + bootstraps)
-    found = []
-    for i in range(1, means.shape[1]):
-        drawn = [np.mean(random.choice(some, len(some)), axis=0)[i] for some in groups.values()]
-        found.append(law_of(jets, np.array(drawn)))
-    return jets, law_of(jets, means[:, 0]), np.array(found)
+    sizes = [np.array(some) for some in groups.values()]  # (seeds, 1 + bootstraps) of each
+    resampled = [
+        law_of(jets, np.array([random.choice(some[:, i], len(some)).mean() for some in sizes]))
+        for i in range(1, sizes[0].shape[1])
+    ]
+    means = np.array([some[:, 0].mean() for some in sizes])
+    return jets, law_of(jets, means), np.array(resampled)
 
 
 def curve(jets: np.ndarray, law: np.ndarray, resampled: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -192,11 +201,15 @@ def curve(jets: np.ndarray, law: np.ndarray, resampled: np.ndarray) -> tuple[np.
     return fine, power_law(fine / 1e3, *law), *np.quantile(each, (0.16, 0.84), axis=0)
 
 
-def fitted(law: np.ndarray, resampled: np.ndarray) -> Rows:
-    """The parameters and the loss with the jets of the paper, with their 68 % intervals."""
-    numbers = np.array([[*one, power_law(PUBLISHED_JETS / 1e3, *one)] for one in (law, *resampled)])
+def fitted(jets: np.ndarray, law: np.ndarray, resampled: np.ndarray) -> Rows:
+    """The parameters, and the change of the loss from the most jets to those of the paper, with
+    their 68 % intervals."""
+    most, of_paper = jets.max() / 1e3, PUBLISHED_JETS / 1e3
+    numbers = np.array(
+        [[*one, power_law(of_paper, *one) - power_law(most, *one)] for one in (law, *resampled)]
+    )
     low, high = np.quantile(numbers[1:], (0.16, 0.84), axis=0)
-    names = (*NAMES, "loss with the jets of the paper")
+    names = (*NAMES, "change of the loss to the jets of the paper")
     columns = zip(names, numbers[0], low, high, strict=True)
     return [{"quantity": name, **ends((x, min(x, a), max(x, b)))} for name, x, a, b in columns]
 

@@ -224,9 +224,9 @@ def single_jets(found: Mapping[str, Results]) -> Rows:
 
     def reference(one: Trained) -> Trained | None:
         way, classifier = one
-        if way == EQUAL_PT:
-            return "", TREES
-        return (EQUAL_PT, classifier) if way and classifier.networks else None
+        if way in ("", EQUAL_PT):  # the latter's trees are those without a way
+            return ("", TREES) if way else None
+        return (EQUAL_PT if classifier.networks else "", classifier)
 
     for spectrum, names in SPECTRA.items():
         weighted = jets.reweighted(*names) if names else jets
@@ -431,7 +431,7 @@ def main() -> None:
         "excluded": [row for row in masses if row["table"] == "excluded"],
         "gain": [row for row in masses if row["table"] == "gain"],
         "scaling": scaling.measure(of_sizes, effective),
-        "power_law": scaling.fitted(*law[1:]) if law else [],
+        "power_law": scaling.fitted(*law) if law else [],
         "modelling": modelling(found[EQUAL_PT]),
         "sample": sample(study),
         "settings": settings(study),

@@ -128,6 +128,18 @@ def test_more_jets_are_tested_at_the_spectrum_of_the_signal():
     assert first["seeds"] == 2
 
 
+def test_background_counts_as_many_at_the_spectrum_of_the_signal():
+    """Of two slices, 9,000 jets softer than the signal and 1,000 like it, of a tenth of the weight.
+    The softer ones fall into the lowest of 20 bins, so 19 bins of 50 jets decide."""
+    jets = np.zeros(11_000, JET_DTYPE)
+    jets["event"], jets["label"] = np.arange(11_000), np.arange(11_000) < 1_000
+    jets["pt"] = np.where(np.arange(11_000) < 10_000, 500, 200) + np.arange(11_000) % 100
+    jets["pt"][1_000:10_000] -= 300
+    jets["pt"][10_000:] += 300
+    weight = np.where(np.arange(11_000) < 10_000, 1.0, 0.1)
+    assert scaling.effective_background(jets, weight) == pytest.approx(50 * 20**2 / 19, rel=1e-3)
+
+
 def test_loss_is_the_cross_entropy_of_classes_of_equal_weight():
     jets = of_way(a=1.0)
     flat = tail.replace(jets, score={CNN: np.full(N, 0.25)})
@@ -168,8 +180,11 @@ def test_the_error_of_the_law_holds_what_the_sizes_do_not_tell():
     of_all = np.trapezoid(norm.pdf(grid) * np.log1p(np.exp(grid - 0.5)), grid)  # at d = 1
     width = high[-1] - low[-1]
     assert low[-1] - width < of_all < high[-1] + width and 0.001 < width < 0.1
-    rows = {row["quantity"]: row for row in scaling.fitted(law, resampled)}
-    assert rows["loss with the jets of the paper"]["value"] == pytest.approx(value[-1])
+    rows = {row["quantity"]: row for row in scaling.fitted(jets, law, resampled)}
+    change = rows["change of the loss to the jets of the paper"]
+    of_most = scaling.power_law(jets.max() / 1e3, *law)
+    assert change["value"] == pytest.approx(value[-1] - of_most, abs=1e-12)
+    assert change["low"] <= change["value"] <= 0
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values())
     few = of_sizes()
     fewer = tail.replace(few, score={k: v for k, v in few.score.items() if k[0] > 1_000})
