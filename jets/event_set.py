@@ -15,7 +15,7 @@ from jets.classifier import Classifier
 from jets.events import read_tables
 from jets.packed import OBSERVABLES, read_event_table
 from jets.ragged import delta_phi, events_of, offsets_from, table, take
-from jets.scores import BaseScores
+from jets.scores import BaseScores, log_odds
 from products import read_manifest
 from study import Study
 
@@ -27,7 +27,6 @@ COLUMNS = {  # of each kind of object; large-R jets have more
     "jets": (*MOMENTUM, "b tag"),
     "large_jets": MOMENTUM,
 }
-SCORE_MIN = 1e-7  # and as far from 1: what float32 can tell from both
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,7 @@ def read_event_set(
     found["large_jets"]["pt"][~exists] = 0
     more = {name: jets[name] for name in ANGULARITIES}
     for network in networks:
-        score = np.clip(known[network].astype(float), SCORE_MIN, 1 - SCORE_MIN)
-        more[f"logit of {network.label}"] = np.log(score / (1 - score))
+        more[f"logit of {network.label}"] = log_odds(known[network])
     return event_set(scores.event, more=more, **found)
 
 

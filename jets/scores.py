@@ -17,6 +17,17 @@ from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
 # Of the jets, besides their angularities.
 JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
 _OF_TREES = ("events", "fold", "shuffled_label")
+SCORE_MIN = 1e-7  # and as far from 1: what float32 can tell from both
+
+
+def log_odds(score: np.ndarray) -> np.ndarray:
+    """ln p / (1 - p) of scores that are probabilities; finite also of 0 and 1.
+
+    >>> log_odds(np.array([0.5, 1.0])).round(2).tolist()
+    [0.0, 16.12]
+    """
+    score = np.clip(score.astype(float), SCORE_MIN, 1 - SCORE_MIN)
+    return np.log(score / (1 - score))
 
 
 class _OfEvents:

@@ -15,6 +15,7 @@ from evaluation.pages import Rows
 from evaluation.results import Classifiers
 from evaluation.table import cell, ends, pivot
 from jets.packed import OBSERVABLES, PackedJets, read_event_table
+from jets.scores import log_odds
 from jets.split import HELD_OUT, IDENTITY, TRAIN, VALIDATION, relative_weights
 from sensitivity.bootstrap import (
     Estimate,
@@ -26,8 +27,7 @@ from sensitivity.bootstrap import (
 from sensitivity.reweighting import spectrum_weights
 from study import Study
 from training.jet_images import JetImages, read_split
-from training.plan import Training
-from training.scoring import read_trained, signal_probability
+from training.scoring import signal_probability, trained_seeds
 
 PUBLISHED_JETS = 6e6  # the paper trains on 3,480 jets of each of 861 mass points and as many others
 SIZES_MIN = 5  # of a law, which has three parameters
@@ -64,10 +64,8 @@ def read_scores(
     scores: dict[int, dict[Key, np.ndarray]] = {split: {} for split in tested}
     effective = {}
     for study in sizes:
-        trainings = [Training(jet_definition, network, seed) for seed in study.classifiers.seeds]
-        manifests = {one: one.directory(study) / "manifest.json" for one in trainings}
-        manifests = {one: path for one, path in manifests.items() if path.is_file()}
-        if not manifests:
+        trained = trained_seeds(study, jet_definition, network)
+        if not trained:
             continue
         own = read_split(study, jet_definition, TRAIN)
         events = read_event_table(study.data_dir / "events.h5").events
@@ -78,9 +76,9 @@ def read_scores(
             seen = replace(jets, mass_mean=own.mass_mean, mass_std=own.mass_std)
             asked = study.training
             images = JetImages(seen, asked.pixel_scale, asked.standardised_mass, device)
-            for one, path in manifests.items():
-                score = signal_probability(read_trained(path, study), study, images)
-                scores[split][len(own), one.seed] = score
+            for one in trained:
+                score = signal_probability(one, study, images)
+                scores[split][len(own), one.training.seed] = score
     return {
         split: on_jets(largest, jets.jets, scores[split], weight) for split, jets in tested.items()
     }, effective
@@ -144,8 +142,8 @@ def _row(
 def loss(classifiers: Classifiers, one: object) -> tuple[Estimate, np.ndarray]:
     """Cross entropy of classes of equal weight with the error of the test events, and its values
     (bootstraps,) in resamplings that are the same for all trainings."""
-    probability = np.clip(classifiers.score[one].astype(float), 1e-7, 1 - 1e-7)
-    of_jet = -np.log(np.where(classifiers.is_signal, probability, 1 - probability))
+    odds = log_odds(classifiers.score[one])
+    of_jet = np.logaddexp(0, np.where(classifiers.is_signal, -odds, odds))
     counts = poisson_counts(classifiers.event, classifiers.study.figures.bootstraps)
 
     def mean(n: np.ndarray | int) -> float:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from command import InputError, run
 from evaluation.exclusions import Exclusion, exclusions, gain_over, masses_of_seeds
@@ -46,6 +46,7 @@ from figures import style
 from figures.added import added
 from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
 from jets.packed import OBSERVABLES
+from jets.scores import log_odds
 from jets.split import HELD_OUT, VALIDATION, is_signal
 from processes import parsed
 from products import write_text
@@ -56,8 +57,7 @@ from studies.ordering import sample, settings
 from studies.pages import call_with, options_of, page_of, publish
 from study import Study, load_study, to_toml
 from training.learner import choose_device
-from training.plan import Training
-from training.scoring import read_trained, signal_probability
+from training.scoring import signal_probability, trained_seeds
 from training.three_jets import ThreeJetImages
 
 DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
@@ -67,7 +67,6 @@ SCALED = "CNN"  # the network that is trained on fewer jets
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
 WORKING_POINTS = (0.3, 0.5, 0.7)
-SCORES = 1e-7, 1 - 1e-7  # as far as float32 tells from 0 and 1
 PAGE, README = Path("doc/tail.md"), Path("README.md")
 IN_README = ("single_jets", "events")  # tables of the page that stand there too
 
@@ -236,11 +235,9 @@ def single_jets(found: Mapping[str, Results]) -> Rows:
 
 def with_trees(score: Mapping[Classifier, np.ndarray]) -> dict[Classifier, np.ndarray]:
     """Each network's score beside that of `TREES`: the sum of both logits, as probability."""
-    known = logit(np.clip(score[TREES].astype(float), *SCORES))
+    known = log_odds(score[TREES])
     return {
-        one._replace(features=SEEN, trees=TRAINING_JETS): expit(
-            known + logit(np.clip(of_network.astype(float), *SCORES))
-        )
+        one._replace(features=SEEN, trees=TRAINING_JETS): expit(known + log_odds(of_network))
         for one, of_network in score.items()
         if one.networks
     }
@@ -259,10 +256,8 @@ def of_events(results: Results, device: torch.device) -> Classifiers:
 def with_three_jets(results: Results, device: torch.device) -> dict[Classifier, np.ndarray]:
     """Trees on all that is known and the score of one network for the three jets of an event."""
     study, labels, found = results.study, is_signal(results.events), {}
-    trained = [Training(DEFINITION, AT_ONCE, seed) for seed in study.classifiers.seeds]
-    manifests = {one: one.directory(study) / "manifest.json" for one in trained}
-    manifests = {one: path for one, path in manifests.items() if path.is_file()}
-    if not manifests:
+    trained = trained_seeds(study, DEFINITION, AT_ONCE)
+    if not trained:
         return {}
     known = columns(ALL_KNOWN, results.scores, results.table)
     source = study.data_dir / "events.h5"
@@ -270,10 +265,9 @@ def with_three_jets(results: Results, device: torch.device) -> dict[Classifier, 
     weight = np.where(offered, weights_to_grow_with(results.weight, study, source), 0.0)
     images = ThreeJetImages.read(study, DEFINITION, HELD_OUT, device)
     assert np.array_equal(images.table["event"], results.scores.event), "the same held-out events"
-    for training, manifest in manifests.items():
-        score = signal_probability(read_trained(manifest, study), study, images)
-        seen = np.column_stack([known, score])
-        one = training.classifier._replace(features=KNOWN, trees=HELD_OUT_EVENTS)
+    for training in trained:
+        seen = np.column_stack([known, signal_probability(training, study, images)])
+        one = training.training.classifier._replace(features=KNOWN, trees=HELD_OUT_EVENTS)
         found[one] = cross_fit(seen, labels, weight, fold, study, "cpu")
     return found
 

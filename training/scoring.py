@@ -94,6 +94,13 @@ def finished_trainings(study: Study) -> list[Trained]:
     return [trained[training] for training in sorted(trained)]
 
 
+def trained_seeds(study: Study, jet_definition: str, network: str) -> list[Trained]:
+    """The trainings of a network that are finished, of the study's seeds."""
+    asked = [Training(jet_definition, network, seed) for seed in study.classifiers.seeds]
+    manifests = [one.directory(study) / "manifest.json" for one in asked]
+    return [read_trained(path, study) for path in manifests if path.is_file()]
+
+
 def read_trained(manifest: Path, study: Study) -> Trained:
     """What the manifest of a training names, if it still belongs to it and to the study."""
     record = read_manifest(manifest, made_by="train.py")
