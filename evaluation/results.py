@@ -295,6 +295,17 @@ def read_results(study: Study, left_out: Mapping[str, str]) -> Results:
             f"{folder}/trees.h5: its events are not those of scores.h5; run fit_xgb.py again"
         )
     table = read_event_table(folder / "events.h5")
+    return results_of(study, table, scores, trees, left_out)
+
+
+def results_of(
+    study: Study,
+    table: EventTable,
+    scores: BaseScores,
+    trees: TreeScores,
+    left_out: Mapping[str, str],
+) -> Results:
+    """Scores of the same held-out events, of which the variations are put aside."""
     process = table.events["process"][scores.event]
     varied = {
         name: trees.take(rows)

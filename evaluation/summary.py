@@ -48,7 +48,8 @@ def summarise(results: Results, points: Mapping[str, Sequence[Mapping]]) -> Summ
         add(summary, results)
     _against_mass(summary, points, results.study.figures.working_point)
     _excluded(summary, points.get("gain", []))
-    for add in (_observables, other_showers, _null_check, _stand_ins):
+    other_showers(summary, results, results.of_events)
+    for add in (_observables, _null_check, _stand_ins):
         add(summary, results)
     packed = [read_jet_table(results.study.data_dir / f"{name}.h5") for name in results.scores.jets]
     in_two = events_in_two_splits(results.table.events, packed)
@@ -208,9 +209,12 @@ def _ratios(summary: Summary, seeds: _Trainings, trees: _Trainings) -> None:
             )  # fmt: skip
 
 
-def other_showers(summary: Summary, results: Results) -> None:
-    """What another shower does to the background that passes the cut of the working point."""
-    classifiers = results.of_events
+def other_showers(summary: Summary, results: Results, classifiers: Classifiers) -> None:
+    """What another shower does to the background that passes the cut of the working point.
+
+    Args:
+        classifiers: those of `results` over events that are asked for.
+    """
     if not results.varied or is_fewer(classifiers.effective_background, classifiers.background_min):
         return  # in the second case no cut can be placed; `exclusions` says so
     number = results.events["process"]

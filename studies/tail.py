@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.special import expit
 
 from command import InputError, run
@@ -40,29 +39,26 @@ from evaluation.table import (
     ends,
     pivot,
 )
-from event_level.fits import DS2, KNOWN, columns, with_all_known
-from event_level.trees import cross_fit, folds_and_offered, weights_to_grow_with
+from event_level.fits import CLASSICAL, DS2, KNOWN
 from figures import style
 from figures.added import added
-from jets.classifier import HELD_OUT_EVENTS, TRAINING_JETS, Classifier
+from jets.classifier import TRAINING_JETS, Classifier
 from jets.packed import OBSERVABLES
 from jets.scores import log_odds
-from jets.split import HELD_OUT, VALIDATION, is_signal
+from jets.split import VALIDATION
 from processes import parsed
 from products import write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, sic_of_seeds
 from studies import scaling
+from studies.at_once import ALL_KNOWN, with_three_jets
 from studies.ordering import sample, settings
 from studies.pages import call_with, options_of, page_of, publish
 from study import Study, load_study, to_toml
 from training.learner import choose_device
-from training.scoring import signal_probability, trained_seeds
-from training.three_jets import ThreeJetImages
 
 DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
-SEEN = ("mass", "pt", "angularities")  # by trees on the networks' own training jets
-TREES = Classifier((DEFINITION,), (), SEEN, TRAINING_JETS)
+TREES = Classifier((DEFINITION,), (), CLASSICAL[-1], TRAINING_JETS)
 SCALED = "CNN"  # the network that is trained on fewer jets
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
 SPECTRA = {"": (), SIGNAL_PT: ("pt",), SIGNAL_PT_AND_MASS: ("pt", "mass")}
@@ -237,39 +233,24 @@ def with_trees(score: Mapping[Classifier, np.ndarray]) -> dict[Classifier, np.nd
     """Each network's score beside that of `TREES`: the sum of both logits, as probability."""
     known = log_odds(score[TREES])
     return {
-        one._replace(features=SEEN, trees=TRAINING_JETS): expit(known + log_odds(of_network))
+        one._replace(features=TREES.features, trees=TRAINING_JETS): expit(
+            known + log_odds(of_network)
+        )
         for one, of_network in score.items()
         if one.networks
     }
 
 
-ALL_KNOWN = with_all_known([])[-1]
-
-
-def of_events(results: Results, device: torch.device) -> Classifiers:
+def of_events(results: Results) -> Classifiers:
     """DS2, with all that is known, and with a network's scores of every seed beside."""
-    alone = results.of_events.only([DS2, ALL_KNOWN])
-    score = alone.score | results.repeats_of_events(DEFINITION, KNOWN).score
-    return replace(alone, score=score | with_three_jets(results, device))
-
-
-def with_three_jets(results: Results, device: torch.device) -> dict[Classifier, np.ndarray]:
-    """Trees on all that is known and the score of one network for the three jets of an event."""
-    study, labels, found = results.study, is_signal(results.events), {}
-    trained = trained_seeds(study, DEFINITION, AT_ONCE)
-    if not trained:
-        return {}
-    known = columns(ALL_KNOWN, results.scores, results.table)
-    source = study.data_dir / "events.h5"
-    fold, offered = folds_and_offered(results.events, labels, study)
-    weight = np.where(offered, weights_to_grow_with(results.weight, study, source), 0.0)
-    images = ThreeJetImages.read(study, DEFINITION, HELD_OUT, device)
-    assert np.array_equal(images.table["event"], results.scores.event), "the same held-out events"
-    for training in trained:
-        seen = np.column_stack([known, signal_probability(training, study, images)])
-        one = training.training.classifier._replace(features=KNOWN, trees=HELD_OUT_EVENTS)
-        found[one] = cross_fit(seen, labels, weight, fold, study, "cpu")
-    return found
+    of_one_jet = results.repeats_of_events(DEFINITION, KNOWN)
+    alone = results.of_fits([DS2, ALL_KNOWN])
+    networks = {one.networks for one in of_one_jet.score}
+    at_once = results.of_fits(
+        one for one in results.trees.fits
+        if one.networks and one.features == KNOWN and one.networks not in networks
+    )  # fmt: skip
+    return replace(alone, score=alone.score | of_one_jet.score | at_once.score)
 
 
 def events(of_ways: Mapping[str, Classifiers]) -> Rows:
@@ -360,13 +341,15 @@ def printed_sample(rows: Rows) -> Rows:
 
 def modelling(results: Results) -> Rows:
     """What other showers do to the background behind cuts, for DS2 and all trees that see more."""
-    wanted = {
-        one: x for one, x in results.trees.fits.items() if one == DS2 or one.features == KNOWN
-    }
-    results, summary = replace(results, trees=replace(results.trees, fits=wanted)), Summary()
+    wanted = [
+        one for one in results.trees.fits
+        if one == DS2 or (one.features == KNOWN and one.seed is None and not one.event_network)
+    ]  # fmt: skip
+    summary = Summary()
     for at in WORKING_POINTS:
         study = results.study.changed(figures={"working_point": at})
-        other_showers(summary, replace(results, study=study))
+        at_point = replace(results, study=study)
+        other_showers(summary, at_point, at_point.of_fits(wanted))
     return summary.rows
 
 
@@ -414,7 +397,8 @@ def main() -> None:
             f"{EQUAL_PT}"
         )
     device = choose_device(options.device)
-    of_ways = {way: of_events(results, device) for way, results in found.items()}
+    found[EQUAL_PT] = with_three_jets(found[EQUAL_PT], DEFINITION, AT_ONCE, device)
+    of_ways = {way: of_events(results) for way, results in found.items()}
     sizes = [variant(study, way) for way in (*SIZES, EQUAL_PT)]
     of_sizes, effective = scaling.read_scores(sizes, DEFINITION, SCALED, HT_MIN, device)
     law = scaling.laws(of_sizes[VALIDATION])

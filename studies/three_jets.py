@@ -56,11 +56,12 @@ def train(study: Study, device: str | None) -> None:
 def score(study: Study, device: torch.device) -> tuple[list[np.ndarray], np.ndarray]:
     """Scores of the held-out events, seed by seed, and these events' rows of the event table."""
     events = ThreeJetImages.read(study, DEFINITION, HELD_OUT, device)
+    nominal = events.table["classified"]  # variations are not
     found = []
     for seed in study.classifiers.seeds:
         manifest = Training(DEFINITION, OF_THREE, seed).directory(study) / "manifest.json"
-        found.append(signal_probability(read_trained(manifest, study), study, events))
-    return found, events.table["event"]
+        found.append(signal_probability(read_trained(manifest, study), study, events)[nominal])
+    return found, events.table["event"][nominal]
 
 
 def compare(results: Results, found: list[np.ndarray], event: np.ndarray) -> Rows:

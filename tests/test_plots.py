@@ -494,7 +494,8 @@ def test_other_showers_shift_what_passes_the_cut(results):
     varied = _varied(results, {"half_scale": 0.0, "power_shower": 0.7}, random)
     only = dataclasses.replace(results.trees, fits={ON_DS2: results.trees.fits[ON_DS2]})
     summary = Summary()
-    other_showers(summary, dataclasses.replace(results, trees=only, varied=varied))
+    changed = dataclasses.replace(results, trees=only, varied=varied)
+    other_showers(summary, changed, changed.of_events)
     found = {row["variation"]: row for row in summary.rows}
     eps_b = norm.sf(DS2)
     assert found[""]["quantity"] == "eps_B"
@@ -521,7 +522,7 @@ def test_another_shower_is_compared_with_the_process_that_it_varies(results):
         varied=_varied(results, {"half_scale": 0.0}, random),
     )
     summary = Summary()
-    other_showers(summary, two)
+    other_showers(summary, two, two.of_events)
     eps_b, shift = summary.rows
     expected = (norm.sf(DS2) + norm.sf(DS2 - 1.0)) / 2  # of both, each half of the background
     assert abs(eps_b["value"] - expected) < 4 * (eps_b["high"] - eps_b["value"])
@@ -555,7 +556,7 @@ def test_slices_of_another_shower_are_one_mixture(results):
         varied={"half_scale": varied},
     )
     summary = Summary()
-    other_showers(summary, found)
+    other_showers(summary, found, found.of_events)
     of_all, shift = summary.rows
     cut = found.of_events.cut_at(ON_DS2)
     nominal = found.of_events.background_efficiency(ON_DS2, cut.threshold, ~is_signal(found.events))

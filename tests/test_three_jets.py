@@ -9,18 +9,27 @@ import pytest
 import torch
 from toy_events import toy_events
 
+import fit_xgb
+import predict_base_model_mass
 import setup
 import train
 from command import InputError
+from evaluation.results import read_results
+from event_level.fits import DS2
 from jets import split
+from jets.angularities import ANGULARITIES, angularities
 from jets.events import write_events
 from jets.packed import read_event_table
 from jets.preparation import look_through, may_train
+from jets.scores import BaseScores
 from jets.sources import find_source
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import MODELS, create_model
+from studies import at_once, tail
+from studies.at_once import columns_of_three_jets
 from studies.three_jets import score, with_options
 from study import Study, load_study
+from training.jet_images import read_split
 from training.plan import trainings
 from training.three_jets import ThreeJetImages, choose_events
 
@@ -83,6 +92,52 @@ def test_an_event_shows_its_own_three_jets(study):
         np.testing.assert_allclose(inputs["mass"], expected, atol=1e-4)
 
 
+def test_the_control_sees_the_jets_of_the_same_events(study):
+    """As setup.py packs them: of held-out events it packs all jets, so both can be compared."""
+    found, events = columns_of_three_jets(study, "AK14", HELD_OUT)
+    assert found.shape == (len(events), 7 * 3)
+    packed = read_split(study, "AK14", HELD_OUT)
+    shapes, jets = angularities(packed.images, packed.side, "AK14"), packed.jets
+    place = np.searchsorted(events["event"], jets["event"])
+    for i, name in enumerate(("mass", "pt", *ANGULARITIES)):
+        of_jets = (shapes if name in ANGULARITIES else jets)[name]
+        expected = np.zeros((len(events), 3))
+        expected[place, jets["k"]] = of_jets
+        np.testing.assert_allclose(found[:, 3 * i : 3 * i + 3], expected, rtol=1e-5)
+    training, trained = columns_of_three_jets(study, "AK14", TRAIN)
+    assert set(trained["event"]).isdisjoint(events["event"]) and len(training) == len(trained)
+
+
+def test_the_control_tells_what_three_jets_tell(study, monkeypatch):
+    """Its trees find a mass that follows the label, in the right column of held-out events."""
+    overview = look_through(find_source(study), study)
+    table, random = overview.table, np.random.default_rng(3)
+    held_out = np.flatnonzero(table.events["split"] == HELD_OUT)
+    dtype = [(name, "f4") for name in ("mass", "pt", *ANGULARITIES)]
+    jets = np.zeros((len(held_out), 3), dtype)
+    for name, _ in dtype:
+        jets[name] = random.uniform(1, 2, jets.shape)
+    jets["mass"][:, 2] += 6 * split.is_signal(table.events[held_out])
+    scores = BaseScores(held_out, {"AK14": jets}, {}, {}, {})
+    events = np.zeros(400, [("event", "i4"), ("label", "i4")])
+    events["label"] = np.arange(400) % 2
+    events["event"] = np.where(
+        events["label"], np.flatnonzero(split.is_signal(table.events))[0],
+        np.flatnonzero(~split.is_signal(table.events))[0],
+    )  # fmt: skip
+    features = random.uniform(1, 2, (400, 21))
+    features[:, 2] += 5 * events["label"]  # the mass of the third jet
+    seen = []
+    monkeypatch.setattr(
+        at_once, "columns_of_three_jets", lambda *asked: seen.append(asked) or (features, events)
+    )
+    score = at_once.of_same_events(study, "AK14", scores, table)
+    assert seen == [(study, "AK14", TRAIN)]  # and no held-out event
+    is_signal = split.is_signal(table.events[held_out])
+    assert 0 < is_signal.sum() < len(is_signal)
+    assert score[is_signal].min() > 0.5 > score[~is_signal].max()
+
+
 def test_another_shower_makes_no_other_training(study, tmp_path, monkeypatch):
     """As for networks of one jet; another file to train on does."""
     shutil.copytree(".", tmp_path, dirs_exist_ok=True)
@@ -133,3 +188,46 @@ def test_a_network_of_events_is_none_of_the_networks_of_jets(study):
     assert of_events == ["CNN3", "MaxViT3", "EventTransformer", "FeedForward", "EventSet"]
     with pytest.raises(InputError, match="names 'MaxViT3', expected each once and among CNN"):
         trainings(study.changed(classifiers={"networks": ("CNN", "MaxViT3")}))
+
+
+def test_trees_over_events_see_its_score_beside_all_that_is_known(study, tmp_path, monkeypatch):
+    """Of nominal events and of another shower alike; the first seed stands for the network."""
+    shutil.copytree(".", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    write_events(Path("train_data/tiny/tiny_half_scale/ttbar_2.h5"), toy_events(30, index=2))
+    asked = 'jet_definitions = ["AK14"]', 'networks = ["CNN"]', "seeds = [0, 1]", "folds = 2"
+    Path("tiny.toml").write_text(STUDY + "\n".join(asked))
+    study = load_study("tiny.toml")
+    commands = [
+        [setup], [train, "AK14", "CNN", "0"], [train, "AK14", "CNN", "0", "--shuffle-labels"],
+        [predict_base_model_mass], [fit_xgb],
+    ]  # fmt: skip
+    at_once_trained = [[train, "AK14", "CNN3", seed] for seed in ("0", "1")]
+
+    def call(script, *arguments: str) -> None:
+        plain = [] if script in (setup, fit_xgb) else ["--device", "cpu"]
+        monkeypatch.setattr(
+            sys, "argv", [script.__name__, *arguments, "--study", "tiny.toml", *plain]
+        )
+        script.main()
+
+    for command in commands:
+        call(*command)
+    alone = read_results(study, {})
+    assert at_once.with_three_jets(alone, "AK14", "CNN3", CPU) is alone  # nothing is trained
+    for command in at_once_trained:
+        call(*command)
+    results = at_once.with_three_jets(alone, "AK14", "CNN3", CPU)
+    new = {one: found for one, found in results.trees.fits.items() if one not in alone.trees.fits}
+    assert [(one.networks[0], one.seed) for one in new] == [
+        ("CNN3", None), ("CNN3", 1), ("trees of CNN3's events", None)
+    ]  # fmt: skip
+    assert np.array_equal(results.scores.event, alone.scores.event)
+    assert not split.is_variation(results.events).any()
+    shown = tail.of_events(results)
+    assert set(new) < set(shown.score) and DS2 in shown.score
+    known = alone.trees.fits[at_once.ALL_KNOWN]
+    for one, found in new.items():
+        assert found.shape == known.shape and ((found > 0) & (found < 1)).all()
+        assert results.varied["half_scale"].fits[one].shape == (30,)
+    assert len({found.tobytes() for found in new.values()}) == 3

@@ -20,7 +20,6 @@ from jets.split import (
     TRAIN,
     is_background,
     is_signal,
-    is_variation,
     lowest,
     mass_point,
     uniform,
@@ -66,34 +65,10 @@ class ThreeJetImages:
     def read(
         cls, study: Study, jet_definition: str, split: int, device: torch.device
     ) -> "ThreeJetImages":
-        """Draw the three jets of the events of one split: of those to train on, or held out."""
-        source, overview = look_again(study)
-        events, kinematics = overview.table.events, overview.jets[jet_definition]
-        side = study.image_pixels(jet_definition)
-        exists = kinematics["pt"] > 0
-        trains = choose_events(events, may_train(overview.table, study), study)
-        mass = kinematics["mass"][(trains & (events["split"] == TRAIN))[:, None] & exists]
-        mass = mass / GEV_PER_TEV
-        mean, std = float(mass.mean()), float(mass.std())
-
-        chosen = trains | (~is_variation(events) & (events["split"] == HELD_OUT))
-        table = hardest_jets(overview, jet_definition, chosen)
-        table = table[table["split"] == split]
-        rows = table["event"]
-        wanted = np.zeros(exists.shape, bool)
-        wanted[rows] = exists[rows]
-        images = []
-        for sample, i, j in zip(source.samples, overview.first, overview.first[1:], strict=False):
-            drawn = source.images(sample, {jet_definition: wanted[i:j]})[jet_definition]
-            images.append(at_side(drawn, jet_definition, side))
-        jets = np.zeros(np.count_nonzero(wanted) + 1, JET_DTYPE)
-        jets["mass"][:-1], jets["mass"][-1] = kinematics["mass"][wanted], mean * GEV_PER_TEV
-        jet_of_event = np.full(exists.shape, len(jets) - 1)
-        jet_of_event[wanted] = np.arange(len(jets) - 1)
-        packed = PackedJets(jets, concatenate([*images, NO_IMAGE]), side, mean, std, jet_definition)
+        """The three jets of the events of one split, see `three_jets`."""
+        packed, jet_of_event, table = three_jets(study, jet_definition, split)
         scale, standardised = study.training.pixel_scale, study.training.standardised_mass
-        seen = JetImages(packed, scale, standardised, device)
-        return cls(seen, jet_of_event[rows], table)
+        return cls(JetImages(packed, scale, standardised, device), jet_of_event, table)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -111,6 +86,45 @@ class ThreeJetImages:
         for part, (_, inputs) in zip(parts, jets, strict=True):
             by_event = (-1, JETS_PER_EVENT)
             yield part, {name: column.unflatten(0, by_event) for name, column in inputs.items()}
+
+
+def three_jets(
+    study: Study, jet_definition: str, split: int
+) -> tuple[PackedJets, np.ndarray, np.ndarray]:
+    """Draw the three jets of the events of one split: of those to train on, or all held out.
+
+    Returns:
+        All jets, with mass and pT; the last stands for those that do not exist: no pixels, pT 0 and
+        the mean mass. The rows (n, 3) of an event's jets, the hardest first. And the events as
+        their hardest jets (n,), structured `JET_DTYPE`.
+    """
+    source, overview = look_again(study)
+    events, kinematics = overview.table.events, overview.jets[jet_definition]
+    side = study.image_pixels(jet_definition)
+    exists = kinematics["pt"] > 0
+    trains = choose_events(events, may_train(overview.table, study), study)
+    mass = kinematics["mass"][(trains & (events["split"] == TRAIN))[:, None] & exists]
+    mass = mass / GEV_PER_TEV
+    mean, std = float(mass.mean()), float(mass.std())
+
+    chosen = trains | (events["split"] == HELD_OUT)
+    table = hardest_jets(overview, jet_definition, chosen)
+    table = table[table["split"] == split]
+    rows = table["event"]
+    wanted = np.zeros(exists.shape, bool)
+    wanted[rows] = exists[rows]
+    images = []
+    for sample, i, j in zip(source.samples, overview.first, overview.first[1:], strict=False):
+        drawn = source.images(sample, {jet_definition: wanted[i:j]})[jet_definition]
+        images.append(at_side(drawn, jet_definition, side))
+    jets = np.zeros(np.count_nonzero(wanted) + 1, JET_DTYPE)
+    for name in ("mass", "pt"):
+        jets[name][:-1] = kinematics[name][wanted]
+    jets["mass"][-1] = mean * GEV_PER_TEV
+    jet_of_event = np.full(exists.shape, len(jets) - 1)
+    jet_of_event[wanted] = np.arange(len(jets) - 1)
+    packed = PackedJets(jets, concatenate([*images, NO_IMAGE]), side, mean, std, jet_definition)
+    return packed, jet_of_event[rows], table
 
 
 def choose_events(events: np.ndarray, trains: np.ndarray, study: Study) -> np.ndarray:
