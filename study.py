@@ -178,6 +178,7 @@ class EventNetworkSettings:
     decorrelations: tuple[float, ...] = later((0.0,))  # strengths, away from the spectator
     spectator: str = later("")  # of an event: MJ, or the mean mass of its AK14 jets
     seeds: tuple[int, ...] = later((0,))
+    inputs: tuple[str, ...] = later(())  # those of trees of these names, e.g. DS2; (): of all
     choose_by: str = later("loss")  # of the epochs, as of jet networks
     epochs: int = later(30)
     batch_size: int = later(256)
@@ -424,7 +425,11 @@ KNOWN = {  # of which there are several, each once
     "seeds": range(INTEGER_MAX),
     "equalise_in": EQUALISE_IN,
 }
-MAY_BE_EMPTY = {"training.scope": 0.0, "event_networks.networks": ""}  # place -> such a value
+MAY_BE_EMPTY = {  # place -> such a value
+    "training.scope": 0.0,
+    "event_networks.networks": "",
+    "event_networks.inputs": "",
+}
 
 
 def _is_scope(ends: Sequence[float]) -> bool:

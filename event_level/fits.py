@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from command import InputError
 from jets import packed
 from jets.angularities import ANGULARITIES
 from jets.classifier import (
@@ -101,7 +102,8 @@ def beside_event_networks(study: Study) -> dict[Classifier, list[Classifier]]:
     """Trees -> the networks of events of a study on the same inputs: features, or objects.
 
     Raises:
-        InputError: a network that does not exist, sees neither, or is named twice.
+        InputError: a network that does not exist, sees neither, or is named twice; inputs that no
+            trees have, or of which one of the networks sees none.
     """
     asked, networks = study.event_networks, study.classifiers.networks
     of_input = {
@@ -110,6 +112,18 @@ def beside_event_networks(study: Study) -> dict[Classifier, list[Classifier]]:
     }
     known = [name for name in MODELS if MODELS[name].input in of_input]
     require_known(study, "event_networks.networks", asked.networks, known)
+    named = [trees.words for of_kind in of_input.values() for trees in of_kind]
+    require_known(study, "event_networks.inputs", asked.inputs, named)
+    of_input = {
+        kind: [one for one in of_kind if not asked.inputs or one.words in asked.inputs]
+        for kind, of_kind in of_input.items()
+    }
+    for name in asked.networks:
+        if not of_input[MODELS[name].input]:
+            raise InputError(
+                f"study {study.name!r}: event_networks.inputs name none that {name} sees; add one, "
+                "or leave the network out"
+            )
     found: dict[Classifier, list[Classifier]] = {}
     for made in itertools.product(asked.networks, asked.losses, asked.decorrelations, asked.seeds):
         for trees in of_input[MODELS[made[0]].input]:

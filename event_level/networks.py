@@ -95,10 +95,11 @@ def require_settings(study: Study, remedy: str) -> None:
 
 
 def expected_of_classes(table: EventTable, study: Study) -> np.ndarray:
-    """Expected events (2,) of background and of signal, of which the mass points are averaged."""
+    """Expected events (2,) of background and of signal, of which the mass points are averaged: by
+    the held-out events, which these networks are trained on."""
     of_signal = np.zeros(population(table.events).max() + 1, bool)
     of_signal[population(table.events)[is_signal(table.events)]] = True
-    yields = expected_yields(table, study)
+    yields = expected_yields(table, study, of_held_out=True)
     return np.array([yields[~of_signal].sum(), yields[of_signal].sum()])
 
 

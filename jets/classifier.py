@@ -80,6 +80,12 @@ class Classifier(NamedTuple):
         return tuple(self if self.event_network else self[:-1])
 
     @property
+    def of_any_seed(self) -> Self:
+        """What all its trainings have in common."""
+        made = self.event_network
+        return self._replace(seed=None, event_network=made and made._replace(seed=0))
+
+    @property
     def level(self) -> str:
         """What it classifies: `jets` or `events`."""
         return "events" if self.trees == HELD_OUT_EVENTS else "jets"

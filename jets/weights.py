@@ -141,7 +141,7 @@ def expected_events(
         tables, table: as in `event_weights`.
 
     Raises:
-        InputError: events without weights.
+        InputError: events without weights, or as `expected_yields`.
     """
     number, relative = population(table.events), relative_weights(table.events)
     if not is_weighted(table.events):
@@ -165,13 +165,29 @@ def is_weighted(events: np.ndarray) -> bool:
     return all((weight != 1).any() for weight in of_classes)
 
 
-def expected_yields(table: EventTable, study: Study) -> np.ndarray:
+def expected_yields(table: EventTable, study: Study, of_held_out: bool = False) -> np.ndarray:
     """Expected, fully selected events of each `population` (see `expected_events`), those of a mass
-    point over the number of mass points; 0 of variations, and of jets without selection."""
-    events, trains = table.events, may_train(table, study)
-    number, share = population(events), 1 - study.images.split[HELD_OUT]
+    point over the number of mass points; 0 of variations, and of jets without selection.
+
+    Args:
+        of_held_out: from the held-out events, for what is trained on them; else from the others.
+
+    Raises:
+        InputError: a study without such events.
+    """
+    events, share = table.events, study.images.split[HELD_OUT]
+    chosen, which = events["split"] == HELD_OUT, "held out"
+    if not of_held_out:
+        chosen, share, which = may_train(table, study), 1 - share, "to train on"
+    if not share > 0:
+        raise InputError(
+            f"study {study.name!r}: images.split is {list(study.images.split)}, so no selected "
+            f"event is {which}, and how many are expected is unknown; give both a share, or leave "
+            "out losses and choices of the epoch that take expected events"
+        )
     unselected = [process.number for process in PROCESSES.values() if process.for_training]
-    counted = trains & (events["n_jets"] >= JETS_MIN) & ~np.isin(events["process"], unselected)
+    counted = chosen & (events["n_jets"] >= JETS_MIN) & ~np.isin(events["process"], unselected)
+    number = population(events)
     yields = np.maximum(np.bincount(number, events["weight"] * counted), 0) / share
     points = np.unique(number[is_signal(events)])
     yields[points] /= max(np.count_nonzero(yields[points]), 1)

@@ -27,13 +27,11 @@ from command import InputError, run
 from evaluation.exclusions import Exclusion, exclusions, gain_over, masses_of_seeds
 from evaluation.pages import Rows, environment, show
 from evaluation.results import Classifiers, Results, read_results
-from evaluation.summary import other_showers
 from evaluation.table import (
     LOOSENED,
     MEASURED,
     SIGNAL_PT,
     SIGNAL_PT_AND_MASS,
-    Summary,
     cell,
     column,
     ends,
@@ -51,13 +49,13 @@ from products import write_text
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from sensitivity.sic import SICPoint, sic_of_seeds
 from studies import scaling
-from studies.at_once import ALL_KNOWN, with_three_jets
+from studies.at_once import ALL_KNOWN
 from studies.ordering import sample, settings
 from studies.pages import call_with, options_of, page_of, publish
 from study import Study, load_study, to_toml
 from training.learner import choose_device
 
-DEFINITION, AT_ONCE = "AK14", "CNN3"  # the jets, and the network that sees three of them
+DEFINITION = "AK14"
 TREES = Classifier((DEFINITION,), (), CLASSICAL[-1], TRAINING_JETS)
 SCALED = "CNN"  # the network that is trained on fewer jets
 HT_MIN = 700.0  # GeV, of the events whose single jets are tested
@@ -108,11 +106,10 @@ def run_scripts(study: Study, way: str, seeds: Sequence[int], device: str | None
     study = variant(study, way)
     stated = study.data_dir / "study.toml"
     write_text(stated, to_toml(study))
-    alone = AT_ONCE if way == EQUAL_PT else SCALED if way in SIZES else ""
-    trainings = [["train.py", DEFINITION, alone, str(seed)] for seed in seeds if alone]
+    trainings = [["train.py", DEFINITION, SCALED, str(seed)] for seed in seeds]
     every = ["train.py", "--all", "--set", f"classifiers.seeds={[*seeds]}"]
     scored = [["predict_base_model_mass.py"], ["fit_xgb.py"]]
-    steps = trainings if way in SIZES else [every, *trainings, *scored]
+    steps = trainings if way in SIZES else [every, *scored]
     for command in (["setup.py"], *steps):
         call_with(stated, command, device)
 
@@ -144,7 +141,7 @@ def seeds_of(classifiers: Classifiers) -> dict[Trained, list[int]]:
     """Way and classifier without a seed -> the numbers of its trainings among the scores."""
     groups: dict[Trained, list[int]] = {}
     for i, (way, one) in enumerate(classifiers.score):
-        groups.setdefault((way, one._replace(seed=None)), []).append(i)
+        groups.setdefault((way, one.of_any_seed), []).append(i)
     return groups
 
 
@@ -245,12 +242,7 @@ def of_events(results: Results) -> Classifiers:
     """DS2, with all that is known, and with a network's scores of every seed beside."""
     of_one_jet = results.repeats_of_events(DEFINITION, KNOWN)
     alone = results.of_fits([DS2, ALL_KNOWN])
-    networks = {one.networks for one in of_one_jet.score}
-    at_once = results.of_fits(
-        one for one in results.trees.fits
-        if one.networks and one.features == KNOWN and one.networks not in networks
-    )  # fmt: skip
-    return replace(alone, score=alone.score | of_one_jet.score | at_once.score)
+    return replace(alone, score=alone.score | of_one_jet.score)
 
 
 def events(of_ways: Mapping[str, Classifiers]) -> Rows:
@@ -268,32 +260,44 @@ def excluded(found: Mapping[str, Results], of_ways: Mapping[str, Classifiers]) -
     beside it over them. The error of a network's holds the spread of its trainings."""
     rows = []
     for way, results in found.items():
-        limits = {one.classifier: one for one in exclusions(results, of_ways[way])}
-        groups: dict[Classifier, list[Exclusion]] = {}
-        for one, limit in limits.items():
-            groups.setdefault(one._replace(seed=None), []).append(limit)
-        for one, some in groups.items():
+        limits = limits_of(results, of_ways[way])
+        for one, some in limits.items():
             if not one.networks and way != next(iter(found)):
                 continue
             key = (way if one.networks else "", one)
-            masses = [(limit.interval, limit.limit) for limit in some]
-            rows += _by_mass("excluded", key, some, masses)
+            rows += masses(key, some)
             if one != DS2:
                 other = ALL_KNOWN if one.networks else DS2
-                gains = [gain_over(limit, limits[other]) for limit in some]
-                rows += _by_mass("gain", key, some, gains, ("", other))
+                rows += masses(key, some, ("", other), limits[other])
     return rows
 
 
-def _by_mass(
-    table: str,
+def limits_of(results: Results, classifiers: Classifiers) -> dict[Classifier, list[Exclusion]]:
+    """Classifier of any seed -> the exclusions of its trainings."""
+    groups: dict[Classifier, list[Exclusion]] = {}
+    for limit in exclusions(results, classifiers):
+        groups.setdefault(limit.classifier.of_any_seed, []).append(limit)
+    return groups
+
+
+def masses(
     trained: Trained,
     some: Sequence[Exclusion],
-    numbers: Sequence[tuple[np.ndarray, np.ndarray]],
     reference: Trained | None = None,
+    others: Sequence[Exclusion] = (),
 ) -> Rows:
-    """Means over trainings of masses in GeV, a row each neutralino mass."""
-    rows = []
+    """Means over trainings of excluded stop masses in GeV, or with a reference of the gains over
+    it; a row each neutralino mass.
+
+    Args:
+        some: the exclusions of the trainings.
+        others: that of the reference.
+    """
+    rows, table = [], "excluded"
+    numbers = [(limit.interval, limit.limit) for limit in some]
+    if reference:
+        [other], table = others, "gain"
+        numbers = [gain_over(limit, other) for limit in some]
     for q, (number, status) in enumerate(masses_of_seeds(numbers)):
         row = _row(table, trained, len(some), "excluded stop mass", number, reference)
         cuts = [cut for limit in some for cut in limit.cuts[q] if cut]
@@ -339,29 +343,6 @@ def printed_sample(rows: Rows) -> Rows:
     ]
 
 
-def modelling(results: Results) -> Rows:
-    """What other showers do to the background behind cuts, for DS2 and all trees that see more."""
-    wanted = [
-        one for one in results.trees.fits
-        if one == DS2 or (one.features == KNOWN and one.seed is None and not one.event_network)
-    ]  # fmt: skip
-    summary = Summary()
-    for at in WORKING_POINTS:
-        study = results.study.changed(figures={"working_point": at})
-        at_point = replace(results, study=study)
-        other_showers(summary, at_point, at_point.of_fits(wanted))
-    return summary.rows
-
-
-def printed_modelling(rows: Rows) -> Rows:
-    """One line a classifier and working point, one column a shower."""
-
-    def line(row: dict) -> dict[str, str]:
-        return {"": row["label"], "eps_S": row["signal_efficiency"]}
-
-    return pivot(rows, line, lambda row: {row["variation"] or row["quantity"]: cell(row)})
-
-
 PRINTED: dict[str, Callable[[Rows], Rows]] = {  # the tables of the page
     "single_jets": printed,
     "events": printed,
@@ -369,7 +350,6 @@ PRINTED: dict[str, Callable[[Rows], Rows]] = {  # the tables of the page
     "gain": printed,
     "scaling": scaling.printed_scaling,
     "power_law": scaling.printed_law,
-    "modelling": printed_modelling,
     "sample": printed_sample,
     "settings": list,
     "environment": list,
@@ -397,7 +377,6 @@ def main() -> None:
             f"{EQUAL_PT}"
         )
     device = choose_device(options.device)
-    found[EQUAL_PT] = with_three_jets(found[EQUAL_PT], DEFINITION, AT_ONCE, device)
     of_ways = {way: of_events(results) for way, results in found.items()}
     sizes = [variant(study, way) for way in (*SIZES, EQUAL_PT)]
     of_sizes, effective = scaling.read_scores(sizes, DEFINITION, SCALED, HT_MIN, device)
@@ -410,7 +389,6 @@ def main() -> None:
         "gain": [row for row in masses if row["table"] == "gain"],
         "scaling": scaling.measure(of_sizes, effective),
         "power_law": scaling.fitted(*law) if law else [],
-        "modelling": modelling(found[EQUAL_PT]),
         "sample": sample(study),
         "settings": settings(study),
         "environment": environment(),

@@ -22,6 +22,7 @@ from jets.classifier import HELD_OUT_EVENTS, Classifier, EventNetwork
 from jets.packed import EVENT_DTYPE, SAMPLE_DTYPE, EventTable
 from jets.scores import read_trees
 from jets.split import is_signal
+from jets.weights import expected_yields
 from processes import PROCESSES
 from products import is_finished
 from sensitivity.auc import correlated_aucs
@@ -195,6 +196,22 @@ def test_expected_events_are_those_of_the_background_and_the_mean_mass_point():
     table = EventTable(events, None, np.zeros(0, SAMPLE_DTYPE), "collisions")
     study = Study("x").changed(images={"split": (0.5, 0.0, 0.5)})
     np.testing.assert_allclose(expected_of_classes(table, study), [900, (60 + 30) / 2])
+
+
+def test_expected_events_are_known_where_only_jets_without_selection_train():
+    """As in studies/tail.toml: all selected events are held out, and these networks train on them;
+    a network of jets could not know how many to expect."""
+    events = np.zeros(300, EVENT_DTYPE)
+    numbers = [PROCESSES[name].number for name in ("stop", "ttbar_hard", "ttbar_jets")]
+    events["process"] = np.repeat(numbers, 100)
+    events["m_stop"], events["n_jets"] = np.repeat([700, -1, -1], 100), 7
+    events["weight"] = np.repeat([0.2, 3.0, 50.0], 100)
+    events["split"] = np.repeat([2, 2, 0], 100)
+    table = EventTable(events, None, np.zeros(0, SAMPLE_DTYPE), "collisions")
+    study = Study("x").changed(images={"split": (0.0, 0.0, 1.0)})
+    np.testing.assert_allclose(expected_of_classes(table, study), [300, 20])
+    with pytest.raises(InputError, match=r"images\.split is \[0\.0, 0\.0, 1\.0\], so no selected"):
+        expected_yields(table, study)
 
 
 # --- Inputs by rank -----------------------------------------------------------------------------

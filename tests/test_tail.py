@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from evaluation.pages import show
 from evaluation.results import Classifiers
-from evaluation.table import Summary, ends
+from evaluation.table import ends
 from figures.added import added
 from jets.classifier import Classifier
 from jets.packed import JET_DTYPE
@@ -236,18 +236,6 @@ def test_the_pages_show_what_their_csv_files_hold(tmp_path, monkeypatch):
             show(page, name, read_csv(path) if path.is_file() else [], printed)
     for page, text in before.items():
         assert page.read_text() == text and "| missing:" not in text
-
-
-def test_other_showers_are_compared_at_every_working_point():
-    summary = Summary()
-    for at in (0.3, 0.5):
-        for variation, quantity in (("", "eps_B"), ("half_scale", "shift of eps_B")):
-            keys = {"variation": variation, "signal_efficiency": at}
-            summary.add("modelling", MASS, quantity, Estimate(at, 0.1), **keys)
-    assert tail.printed_modelling(summary.rows) == [
-        {"": MASS.label, "eps_S": at, "eps_B": f"{at:.2f} ± 0.10", "half_scale": f"{at:.2f} ± 0.10"}
-        for at in (0.3, 0.5)
-    ]
 
 
 def test_files_of_a_sample_add_up_to_their_process():
