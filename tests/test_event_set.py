@@ -26,7 +26,7 @@ from jets.scores import BaseScores
 from jets.split import HELD_OUT, is_signal
 from models.__main__ import parameters
 from models.event_set import event_set as make
-from models.event_set import pairs
+from models.pairs import CLOSEST, pairs
 from physics import FOX_WOLFRAM_ORDERS
 from sensitivity.auc import correlated_aucs
 from study import Study, load_study
@@ -265,26 +265,28 @@ def test_softer_jets_than_twelve_are_left_out(given):
 def test_pairs_are_those_of_four_momenta(given):
     """In the laboratory; with pTmiss, the transverse mass."""
     seen = as_set(given)
-    found = pairs(torch.from_numpy(seen.momenta[:, :5] / np.float32([1e3, 1, 1, 1e3])).double())
+    momenta = torch.from_numpy(seen.momenta[:, :5] / np.float32([1e3, 1, 1, 1e3])).double()
+    found = pairs(momenta, torch.tensor([True, False, True, True, True]))
     jets = [given["jets"][given["jet_offsets"][:-1] + i] for i in (0, 1)]
     lepton, first, second = map(momenta_of, (given["lepton"], *jets))
     missing = np.zeros_like(lepton)
     missing[:, 1:3] = np.stack([given["observables"][name] for name in ("met_x", "met_y")], axis=1)
     missing[:, 0] = np.hypot(missing[:, 1], missing[:, 2])
     for i, j, both in ((2, 3, first + second), (0, 2, lepton + first)):
-        mass = found[:, i, j, 2].exp().sqrt()
+        mass = found[:, i, j, 3].exp().sqrt()
         np.testing.assert_allclose(1e3 * mass, invariant_mass(both), rtol=1e-3)
     flat = lepton * [1, 1, 1, 0]  # of the same mass, without momentum along the beam
     flat[:, 0] = np.hypot(invariant_mass(lepton), given["lepton"]["pt"])
     squared = invariant_mass(flat + missing) ** 2 / 1e6
-    squared = np.maximum(squared, 1e-6)
-    np.testing.assert_allclose(found[:, 0, 1, 2].exp(), squared, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(found[:, 0, 1, 3].exp(), squared, rtol=1e-3, atol=1e-7)
     torch.testing.assert_close(found, found.transpose(1, 2), rtol=0, atol=1e-9)
     rapidity = np.subtract(*(np.arctanh(p[:, 3] / p[:, 0]) for p in (first, second)))
     turn = np.angle(np.exp(1j * (jets[0]["phi"] - jets[1]["phi"])))
     np.testing.assert_allclose(found[:, 2, 3, 0].exp(), np.hypot(rapidity, turn), rtol=1e-4)
     kt = jets[1]["pt"] / 1e3 * np.hypot(rapidity, turn)
     np.testing.assert_allclose(found[:, 2, 3, 1].exp(), kt, rtol=1e-4)
+    share = jets[1]["pt"] / (jets[0]["pt"] + jets[1]["pt"])
+    np.testing.assert_allclose(found[:, 2, 3, 2].exp(), np.maximum(share, CLOSEST), rtol=1e-4)
 
 
 def test_parameters():
@@ -292,8 +294,8 @@ def test_parameters():
     attention = (3 * 32 * 32 + 3 * 32) + (32 * 32 + 32)
     block = 2 * 32 + attention + 2 * 32 + (32 * 128 + 128) + (128 * 32 + 32)
     rest = 2 * block + (32 + 2 * 32 + attention) + (2 * 32 + 33) + 4 * (32 + 32 * 32 + 32)
-    of_pairs = (3 * 16 + 16) + (16 * 4 + 4)
-    assert rest + of_pairs == 34_309 and of_pairs == 132
+    of_pairs = (4 * 16 + 16) + (16 * 4 + 4)
+    assert rest + of_pairs == 34_325 and of_pairs == 148
     assert parameters(make(SIZE)) == rest + of_pairs + 32 * sum(SIZE.values())
     assert parameters(make(SIZE, pairwise=False)) == rest + 32 * sum(SIZE.values())
     with pytest.raises(ValueError, match=r"width 0\.01 leaves a layer of 8 channels none"):
