@@ -29,6 +29,7 @@ PIXEL_WIDTH = 0.035  # [paper] in eta and phi; read off the published average im
 CHANNELS = ("EhT", "EmT", "TrackPT")  # [paper] hadronic, electromagnetic calorimeter, tracks
 LARGE_R_PT_MIN = 100.0  # [ours]
 LARGE_R_ETA_MAX = 2.5  # [ours]
+OBJECT_MASSES = (0.13957, 0.0, 0.0, 0.000511, 0.10566)  # [ours] as of pions, and 0 if neutral
 MATCHING_RADIUS = 0.5  # [paper] a signal jet is this close to a true neutralino
 MISSING_DELTA_R = 99.0  # [ours] of a jet that does not exist; never 0, which would match
 MISSING_SCORE = -1.0  # [paper] of a jet that does not exist or has no pixel

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from collisions.particles import Particles, Rows
+from physics import OBJECT_MASSES
 
 CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
-CHARGED_HADRON_MASS, ELECTRON_MASS, MUON_MASS = 0.13957, 0.000511, 0.10566
 
 TRACK_ETA_MAX = 2.5
 ELECTROMAGNETIC, HADRONIC = 0, 1
@@ -67,7 +67,7 @@ class Objects(Rows):
     @property
     def mass(self) -> np.ndarray:
         """(n,) GeV, by type."""
-        return np.array([CHARGED_HADRON_MASS, 0.0, 0.0, ELECTRON_MASS, MUON_MASS])[self.type]
+        return np.array(OBJECT_MASSES)[self.type]
 
     @property
     def pdg_id(self) -> np.ndarray:

@@ -119,18 +119,27 @@ def draw(
     return sum_deposits(jet[inside], pixel[inside], pt[inside], n_jets)
 
 
-def draw_events(
-    events: Events, jet_definition: str, wanted: np.ndarray, oriented: bool = True
-) -> SparseImages:
-    """Images of the large-R jets `wanted` (n, 3) of n events, by event and jet number."""
+def members(
+    events: Events, jet_definition: str, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The objects in the large-R jets `wanted` (n, 3) of n events, jet after jet by event and
+    number, and where each jet begins."""
     event = events_of(events.object_offsets)
     k = events.objects["jet"][:, list(JET_DEFINITIONS).index(jet_definition)]
     member = np.flatnonzero(k < JETS_PER_EVENT)
     member = member[wanted[event[member], k[member]]]
     jet = (np.cumsum(wanted) - 1).reshape(wanted.shape)[event[member], k[member]]
     member = member[np.argsort(jet, kind="stable")]
-    offsets = offsets_from(np.bincount(jet, minlength=np.count_nonzero(wanted)))
-    objects = events.objects[member]
+    return events.objects[member], offsets_from(
+        np.bincount(jet, minlength=np.count_nonzero(wanted))
+    )
+
+
+def draw_events(
+    events: Events, jet_definition: str, wanted: np.ndarray, oriented: bool = True
+) -> SparseImages:
+    """Images of the large-R jets `wanted` (n, 3) of n events, by event and jet number."""
+    objects, offsets = members(events, jet_definition, wanted)
     jets = events.large_r[jet_definition][wanted]
     return draw(
         *(objects[name] for name in ("pt", "eta", "phi", "type")),

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from command import InputError
-from jets import content, hdf5, published
+from jets import constituents, content, hdf5, published
+from jets.constituents import Constituents
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OF_PROCESS, SAMPLE_DTYPE
@@ -215,6 +216,10 @@ class Collisions:
         """Images of the jets `wanted`, jet definition -> (n, 3) bool, by event and jet number."""
         found, oriented = read_events(path), self.study.images.oriented
         return {name: draw_events(found, name, some, oriented) for name, some in wanted.items()}
+
+    def constituents(self, path: Path, jet_definition: str, wanted: np.ndarray) -> Constituents:
+        """Those of the jets `wanted` (n, 3), by event and jet number."""
+        return constituents.of_events(read_events(path), jet_definition, wanted)
 
 
 def _filled_jets(found: Events, jet_definition: str) -> np.ndarray:

@@ -30,6 +30,7 @@ MODELS = {
     "CoAtNet": Network("models.coatnet:coatnet"),
     "MaxViT": Network("models.maxvit:maxvit"),
     "ViT": Network("models.vit:vit"),
+    "JetViT": Network("models.jetvit:jetvit", "jet constituents"),
     "CNN3": Network("models.three_jets:cnn3", "three jets", of_events=True),
     "MaxViT3": Network("models.three_jets:maxvit3", "three jets", of_events=True),
     "EventTransformer": Network(
@@ -62,7 +63,7 @@ def create_model(
     Args:
         name: a key of `MODELS`, in any case.
         size: of its input; of images the side p in pixels, a multiple of 32; of an event's objects
-            the number of features of each kind.
+            and of a jet's constituents the number of features of each kind.
         width: of every layer, relative to the published network.
         options: of this network alone, the keyword arguments of its factory (doc/networks.md);
             without any, it is the published one.

@@ -15,7 +15,6 @@ import setup
 import train
 from command import InputError
 from evaluation.results import read_results
-from event_level.fits import DS2
 from jets import split
 from jets.angularities import ANGULARITIES, angularities
 from jets.events import write_events
@@ -25,7 +24,7 @@ from jets.scores import BaseScores
 from jets.sources import find_source
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from models import MODELS, create_model
-from studies import at_once, tail
+from studies import at_once
 from studies.at_once import columns_of_three_jets
 from studies.three_jets import score, with_options
 from study import Study, load_study
@@ -224,8 +223,7 @@ def test_trees_over_events_see_its_score_beside_all_that_is_known(study, tmp_pat
     ]  # fmt: skip
     assert np.array_equal(results.scores.event, alone.scores.event)
     assert not split.is_variation(results.events).any()
-    shown = tail.of_events(results)
-    assert set(new) < set(shown.score) and DS2 in shown.score
+    assert list(results.of_fits(new).score) == list(new)  # of nominal events, like all trees
     known = alone.trees.fits[at_once.ALL_KNOWN]
     for one, found in new.items():
         assert found.shape == known.shape and ((found > 0) & (found < 1)).all()

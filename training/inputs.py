@@ -26,6 +26,7 @@ from jets.weights import (
 )
 from physics import LUMINOSITY
 from study import Study
+from training.constituents import JetConstituents
 from training.event_features import EventFeatures
 from training.jet_images import JetImages
 from training.plan import Training
@@ -94,6 +95,7 @@ class Inputs(Protocol):
 
 INPUTS: dict[str, type[Inputs]] = {
     "jet image": JetImages,
+    "jet constituents": JetConstituents,
     "three jets": ThreeJetImages,
     "event features": EventFeatures,
 }

@@ -97,12 +97,18 @@ def unseen_inputs(network: nn.Module, inputs: Inputs) -> list[str]:
     """The inputs that make no difference to the logits of some 64 rows when they are exchanged.
 
     Where every ReLU of a layer has died, a network knows nothing of the images, but the mass.
+    Masks, which can be the same for all, and what a network `ignores` are not among them.
     """
     network.eval()
     n = min(len(inputs), 64)
     _, named = next(inputs.batches(np.arange(n), np.array([n])))
     logits = network(**named)
-    exchanged = {name: named | {name: column.roll(1, 0)} for name, column in named.items()}
+    ignored = getattr(network, "ignores", ())
+    exchanged = {
+        name: named | {name: column.roll(1, 0)}
+        for name, column in named.items()
+        if name not in ignored and column.dtype != torch.bool
+    }
     return [name for name, other in exchanged.items() if torch.equal(network(**other), logits)]
 
 

@@ -1,0 +1,141 @@
+"""The input of networks of a jet's constituents: these, and features of the whole jet.
+
+setup.py does not pack constituents: the collisions have them and are read again.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from command import InputError
+from jets.angularities import ANGULARITIES, angularities
+from jets.constituents import Constituents, concatenate
+from jets.packed import PackedJets
+from jets.preparation import look_again
+from jets.split import TRAIN
+from physics import JETS_PER_EVENT
+from study import Study
+from training.augmentation import draw_moves
+from training.jet_images import GEV_PER_TEV, JetImages, read_split
+
+KINDS = ("charged hadron", "neutral hadron", "photon", "electron", "muon")
+# Of a constituent: what is subtracted and divided by, round numbers near mean and deviation.
+SCALES = {
+    "ln pT": (0.5, 1.2),
+    "ln pT / pT of all": (-5.5, 1.2),
+    "rapidity": (0.0, 0.4),
+    "phi": (0.0, 0.4),
+    "distance": (0.4, 0.4),
+}
+OF_JETS = ("mass", "pt", *ANGULARITIES)
+
+
+class JetConstituents:
+    """Jets as a network of their constituents sees them (an `Inputs`).
+
+    The inputs are `constituents` (b, t, 10): `SCALES` and which of `KINDS` it is, 0 where there is
+    none; `exists` (b, t); `momenta` (b, t, 4): pT, rapidity, phi and mass, in TeV, from the jet
+    axis; and `jet` (b, 7): `OF_JETS` less their mean over the training jets, in units of their
+    standard deviation. t is that of the jet with most constituents in the batch.
+    """
+
+    unit, at_once = "jets", 256
+    sha256 = JetImages.sha256
+
+    def __init__(
+        self, found: Constituents, jets: np.ndarray, table: np.ndarray, device: torch.device
+    ) -> None:
+        """From the constituents of n jets, features (n, 7) of these, and their table (n,)."""
+        self.table, self.device, self.size = table, device, self.size_in()
+        lengths = np.diff(found.offsets)
+        self._lengths, self._starts = lengths, found.offsets[:-1]
+        of_all = np.add.reduceat(np.append(found.pt, 0.0), found.offsets[:-1]) * (lengths > 0)
+        share = np.repeat(of_all, lengths)
+        columns = [found.pt / GEV_PER_TEV, found.rapidity, found.phi, found.mass / GEV_PER_TEV]
+        columns += [np.log(found.pt), np.log(found.pt / share)]
+        columns += [found.kind == i for i in range(len(KINDS))]
+        flat = np.stack(columns, axis=1).astype(np.float32)
+        # The last row stands for constituents that do not exist.
+        self._flat = torch.from_numpy(np.pad(flat, ((0, 1), (0, 0)))).to(device)
+        self._jets = torch.from_numpy(jets.astype(np.float32)).to(device)
+
+    @staticmethod
+    def size_in(study: Study | None = None, jet_definition: str = "") -> dict[str, int]:
+        """How many features a constituent and a jet has."""
+        return {"constituents": len(SCALES) + len(KINDS), "jet": len(OF_JETS)}
+
+    @classmethod
+    def read(
+        cls, study: Study, jet_definition: str, split: int, device: torch.device
+    ) -> "JetConstituents":
+        """The packed jets of one split, with their constituents.
+
+        Raises:
+            InputError: published files, which hold no constituents.
+        """
+        packed = read_split(study, jet_definition, split)
+        known = packed if split == TRAIN else read_split(study, jet_definition, TRAIN)
+        of_known = features_of(known)
+        features = of_known if split == TRAIN else features_of(packed)
+        jets = (features - of_known.mean(axis=0)) / of_known.std(axis=0)
+        source, overview = look_again(study)
+        if overview.table.observables is None:
+            raise InputError(
+                f"study {study.name!r}: the published files hold images and no constituents; take "
+                "a study of our own collisions"
+            )
+        wanted = np.zeros((len(overview.table.events), JETS_PER_EVENT), bool)
+        wanted[packed.jets["event"], packed.jets["k"]] = True
+        parts = [
+            source.constituents(sample, jet_definition, wanted[i:j])
+            for sample, i, j in zip(
+                source.samples, overview.first, overview.first[1:], strict=False
+            )
+        ]
+        return cls(concatenate(parts), jets, packed.jets, device)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def moves(self, study: Study, seed: int, epoch: int) -> torch.Tensor | None:
+        """Reflections and rotations of all jets, see `draw_moves`."""
+        return draw_moves(len(self), study, seed, epoch, self.device)
+
+    def batches(
+        self, rows: np.ndarray, sizes: np.ndarray, moves: torch.Tensor | None = None
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        """See `Inputs`."""
+        ends = np.cumsum(sizes)
+        for part in np.split(rows, ends[:-1]):
+            lengths = self._lengths[part]
+            place = np.arange(max(lengths.max(), 1))
+            exists = place < lengths[:, None]
+            at = np.where(exists, self._starts[part][:, None] + place, len(self._flat) - 1)
+            given = self._flat[torch.from_numpy(at).to(self.device)]
+            exists = torch.from_numpy(exists).to(self.device)
+            events = torch.from_numpy(part).to(self.device)
+            pt, rapidity, phi, mass, ln_pt, ln_share, *kinds = given.unbind(2)
+            if moves is not None:
+                mirror, cosine, sine = moves[:, events, None]
+                across = rapidity * mirror
+                rapidity, phi = cosine * across - sine * phi, sine * across + cosine * phi
+            numbers = ln_pt, ln_share, rapidity, phi, torch.hypot(rapidity, phi)
+            scaled = [(x - a) / b for x, (a, b) in zip(numbers, SCALES.values(), strict=True)]
+            seen = torch.stack([*scaled, *kinds], dim=2) * exists[..., None]
+            yield (
+                events,
+                {
+                    "constituents": seen,
+                    "exists": exists,
+                    "momenta": torch.stack([pt, rapidity, phi, mass], dim=2),
+                    "jet": self._jets[events],
+                },
+            )
+
+
+def features_of(packed: PackedJets) -> np.ndarray:
+    """Features (n, 7) of jets, `OF_JETS`: of mass and pT the logarithm of GeV."""
+    shapes = angularities(packed.images, packed.side, packed.jet_definition)
+    jets = [np.log(np.maximum(packed.jets[name], 1.0)) for name in OF_JETS[:2]]
+    return np.stack([*jets, *(shapes[name] for name in ANGULARITIES)], axis=1).astype(np.float64)
