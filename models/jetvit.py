@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.head import scaled
 from models.pairs import HIDDEN, PairBias
 
-HEADS, BLOCKS = 8, 4
+HEADS, HEAD_WIDTH, BLOCKS = 8, 16, 4
 PLACES = 128  # constituents that a positional embedding knows; any number without one
 SEES = "both", "constituents", "jet"
 
@@ -23,8 +23,9 @@ class Block(nn.Module):
     """Attention with a bias and a two-layer perceptron on (b, t, channels), each behind a layer
     norm and added to its input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, heads: int) -> None:
         super().__init__()
+        self.heads, channels = heads, HEAD_WIDTH * heads
         self.norm = nn.LayerNorm(channels)
         self.projection = nn.Linear(channels, 3 * channels)
         self.output = nn.Linear(channels, channels)
@@ -32,8 +33,9 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """`bias` broadcasts to (b, heads, t, t); -inf where nothing may be attended to."""
-        heads = self.projection(self.norm(x)).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(*heads, attn_mask=bias)
+        projected = self.projection(self.norm(x)).unflatten(2, (3, self.heads, -1))
+        qkv = projected.permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(*qkv, attn_mask=bias)
         x = x + self.output(seen.transpose(1, 2).flatten(2))
         return x + self.perceptron(x)
 
@@ -50,21 +52,22 @@ class JetViT(nn.Module):
     """
 
     def __init__(
-        self, features: Mapping[str, int], channels: int, sees: str, positions: bool,
+        self, features: Mapping[str, int], heads: int, sees: str, positions: bool,
         pairwise: bool, jet_bias: bool,
     ) -> None:  # fmt: skip
         """From the number of features of `constituents` and of the `jet`; see `jetvit`."""
         super().__init__()
         of_constituents, of_jet = features["constituents"], features["jet"]
+        channels = HEAD_WIDTH * heads
         if sees != "jet":
             self.embedding = nn.Linear(of_constituents, channels)
             self.class_token = nn.Parameter(torch.randn(channels))
-            self.blocks = nn.ModuleList(Block(channels) for _ in range(BLOCKS))
+            self.blocks = nn.ModuleList(Block(heads) for _ in range(BLOCKS))
             self.mlp = _mlp(nn.LayerNorm(channels), channels, channels, 2)
         self.position = nn.Parameter(torch.zeros(PLACES, channels)) if positions else None
-        self.of_pairs = PairBias(HEADS) if pairwise else None
+        self.of_pairs = PairBias(heads) if pairwise else None
         self.of_keys = (
-            _mlp(nn.Identity(), of_constituents + of_jet, HIDDEN, HEADS) if jet_bias else None
+            _mlp(nn.Identity(), of_constituents + of_jet, HIDDEN, heads) if jet_bias else None
         )
         if sees != "constituents":
             self.jet_mlp = _mlp(nn.Identity(), of_jet, channels, 2)
@@ -142,7 +145,7 @@ def jetvit(
     pairwise: bool = False,
     jet_bias: bool = False,
 ) -> JetViT:
-    """Four encoder blocks with 8 heads of 16 (scaled, as many) and inner width 512.
+    """Four encoder blocks with 8 heads (scaled) of 16 each and inner width 512.
 
     Args:
         features: how many a constituent (`constituents`) and a jet (`jet`) has.
@@ -156,4 +159,4 @@ def jetvit(
         raise ValueError(f"sees of JetViT is {sees!r}, expected one of {', '.join(SEES)}")
     if sees == "jet" and (positions or pairwise or jet_bias):
         raise ValueError("JetViT sees the jet alone, so nothing can be said of constituents")
-    return JetViT(features, HEADS * scaled(16, width), sees, positions, pairwise, jet_bias)
+    return JetViT(features, scaled(HEADS, width), sees, positions, pairwise, jet_bias)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from models.jetvit import BLOCKS, HEADS, PLACES, Block, jetvit
+from models.jetvit import BLOCKS, HEAD_WIDTH, PLACES, Block, jetvit
 
 FEATURES = {"constituents": 6, "jet": 4}
 EVERYTHING = {"pairwise": True, "jet_bias": True}
 N, T = 5, 9
+HEADS = 4  # at half the width
 
 
 def network(seed: int = 0, width: float = 0.5, **options) -> nn.Module:
@@ -74,15 +75,16 @@ def test_pairs_depend_on_the_angle_between_constituents_alone():
 
 def test_a_block_against_a_loop_over_jets_heads_and_queries():
     torch.manual_seed(3)
-    block, x = Block(HEADS * 3).double(), torch.randn(2, 4, HEADS * 3).double()
+    block = Block(HEADS).double()
+    x = torch.randn(2, 4, HEADS * HEAD_WIDTH).double()
     bias = torch.randn(2, HEADS, 4, 4).double()
     bias[0, :, :, 3] = -torch.inf
-    q, k, v = block.projection(block.norm(x)).unflatten(2, (3, HEADS, 3)).unbind(2)
+    q, k, v = block.projection(block.norm(x)).unflatten(2, (3, HEADS, HEAD_WIDTH)).unbind(2)
     seen = torch.zeros_like(q)
     for jet in range(2):
         for head in range(HEADS):
             for query in range(4):
-                terms = k[jet, :, head] @ q[jet, query, head] / math.sqrt(3)
+                terms = k[jet, :, head] @ q[jet, query, head] / math.sqrt(HEAD_WIDTH)
                 share = (terms + bias[jet, head, query]).softmax(0)
                 seen[jet, query, head] = share @ v[jet, :, head]
     expected = x + block.output(seen.flatten(2))
@@ -151,7 +153,7 @@ def test_the_jet_bias_turns_the_attention_to_some_constituents():
     [
         ({"sees": "nothing"}, "expected one of both, constituents, jet"),
         ({"sees": "jet", "pairwise": True}, "nothing can be said of constituents"),
-        ({"width": 0.01}, r"width 0\.01 leaves a layer of 16 channels none"),
+        ({"width": 0.01}, r"width 0\.01 leaves a layer of 8 channels none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, words):
