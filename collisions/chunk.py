@@ -11,13 +11,14 @@ from collisions.detector import Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
 from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
+from collisions.quark_gluon import select_jets
 from collisions.selection import Selected, has_lepton, select, unselected
 from collisions.z_gamma import has_two_leptons, select_z_gamma
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
 from jets.ragged import delta_r, offsets_from, offsets_of, table
-from processes import STOP_SEARCH, Z_GAMMA, Process
+from processes import QUARK_GLUON, STOP_SEARCH, Z_GAMMA, Process
 
-# The events that may pass each selection; the others need no detector.
+# The events that may pass a selection behind the detector; the others need none.
 CANDIDATES = {STOP_SEARCH: has_lepton, Z_GAMMA: has_two_leptons}
 
 
@@ -68,13 +69,16 @@ def make_chunk(
     generator = np.random.default_rng((seed, 0))
     record = Record.of(batch.particles)
     particles, hadrons = visible(record), heavy_hadrons(record)
-    candidate = CANDIDATES[process.selection](particles) | process.for_training
-    particles = particles.take(candidate[particles.event])
-    hadrons = hadrons.take(candidate[hadrons.event])
+    if process.selection in CANDIDATES:
+        candidate = CANDIDATES[process.selection](particles) | process.for_training
+        particles = particles.take(candidate[particles.event])
+        hadrons = hadrons.take(candidate[hadrons.event])
     times["record"] = time.perf_counter()
-    objects = respond(particles, generator)
+    objects = respond(particles, generator) if process.selection in CANDIDATES else None
     times["detector"] = time.perf_counter()
-    if process.selection == Z_GAMMA:
+    if process.selection == QUARK_GLUON:
+        kept, columns, left = select_jets(particles)
+    elif process.selection == Z_GAMMA:
         kept, columns, left = select_z_gamma(objects, generator)
     else:
         kept, columns, left = _with_jets(process, objects, hadrons, generator, loose_share)

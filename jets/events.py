@@ -32,6 +32,7 @@ from processes import (
     BACKGROUND,
     NONE,
     PROCESSES,
+    QUARK_GLUON,
     SIGNAL,
     STATED,
     STOP_SEARCH,
@@ -69,7 +70,7 @@ RANGES = {  # what a collision can have, by the last part of a column's name; ot
     **dict.fromkeys(("pt", "mass", "ht", "mj", "pt_hat"), (0.0, BEAM_ENERGY)),
     **{f"h{order}": (0.0, 1.0 + 1e-3) for order in FOX_WOLFRAM_ORDERS},
     "delta_r": (0.0, MISSING_DELTA_R),
-    "eta": (-20.0, 20.0),
+    **dict.fromkeys(("eta", "rapidity"), (-20.0, 20.0)),
     "phi": (-6.2832, 6.2832),  # any turn, but no other number
     "n_jets": (JETS_MIN_LOOSE, math.inf),  # of selected events
     "n_b_tags": (0, math.inf),
@@ -112,7 +113,6 @@ class ProcessEvents:
         FLAT: datasets with any number of rows for each event, and those of their offsets.
         attributes: as doc/data-format.md lists them.
         cut_flow: structured (name, events), from all that were begun.
-        lepton: structured, (n,) or (n, leptons).
         truth: structured (n, slots), what the process keeps: of top and stop pairs t, tbar, W+ and
             2 daughters, W- and 2 daughters, and of stop pairs each neutralino followed by its 3
             quarks.
@@ -128,14 +128,13 @@ class ProcessEvents:
 
     attributes: dict
     cut_flow: np.ndarray
-    lepton: np.ndarray
     truth: np.ndarray
     pt_hat: np.ndarray
     veto_score: np.ndarray
     weight: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
-        return len(self.lepton)
+        return len(self.pt_hat)
 
     @property
     def process(self) -> str:
@@ -231,6 +230,7 @@ class Events(ProcessEvents):
     FLAT = (("jets", "jet_offsets"), ("objects", "object_offsets"))
 
     observables: np.ndarray
+    lepton: np.ndarray
     jets: np.ndarray
     jet_offsets: np.ndarray
     large_r: dict[str, np.ndarray]
@@ -321,10 +321,39 @@ class ZGammaEvents(ProcessEvents):
     }
     ROWS: ClassVar = {"lepton": 2}
 
+    lepton: np.ndarray
     photon: np.ndarray
 
 
-LAYOUTS = {STOP_SEARCH: Events, Z_GAMMA: ZGammaEvents}  # of the selections of processes
+@dataclass(frozen=True)
+class QuarkGluonJets(ProcessEvents):
+    """Events with one jet of stable particles, without a detector (collisions/quark_gluon.py).
+
+    Attributes:
+        jet: structured (n,), with its rapidity.
+        particles: structured, flat, in each jet falling in pT; rapidity and phi as in the event,
+            phi within pi of the jet's; particle_offsets (n + 1,).
+    """
+
+    LAYOUT = "quark and gluon jets 1"
+    DATASETS: ClassVar = {
+        "jet": np.dtype([(name, "<f4") for name in ("pt", "rapidity", "phi", "mass")]),
+        "particles": np.dtype(
+            [*((name, "<f4") for name in ("pt", "rapidity", "phi")), ("pdg_id", "<i4")]
+        ),
+        "particle_offsets": np.dtype("<i8"),
+        **{name: TABLES[name] for name in ("truth", "pt_hat", "veto_score", "cut_flow")},
+    }
+    ROWS: ClassVar = {}
+    FLAT = (("particles", "particle_offsets"),)
+
+    jet: np.ndarray
+    particles: np.ndarray
+    particle_offsets: np.ndarray
+
+
+# Of the selections of processes.
+LAYOUTS = {STOP_SEARCH: Events, Z_GAMMA: ZGammaEvents, QUARK_GLUON: QuarkGluonJets}
 
 
 def merge(parts: Sequence[ProcessEvents], attributes: dict) -> ProcessEvents:
@@ -454,8 +483,8 @@ def read_events(
             for name, dtype in types.items()
         }
     _check_shapes(path, layout, arrays, REMEDY)
-    if not may_be_empty and not len(arrays["lepton"]):
-        raise InputError(f"{path}: dataset 'lepton' holds 0 events, expected at least 1; {REMEDY}")
+    if not may_be_empty and not len(arrays["pt_hat"]):
+        raise InputError(f"{path}: dataset 'pt_hat' holds 0 events, expected at least 1; {REMEDY}")
     if attributes.pop("checksum", None) != _checksum(attributes, arrays):
         raise InputError(f"{path}: the checksum does not hold, so the file is damaged; {REMEDY}")
     _check_values(path, attributes, arrays, REMEDY)
@@ -521,7 +550,7 @@ def _check_shapes(
     path: Path, layout: type[ProcessEvents], arrays: dict[str, np.ndarray], remedy: str
 ) -> None:
     """Every dataset has one row an event (or jet, or object), as the others say."""
-    n = len(np.atleast_1d(arrays["lepton"]))
+    n = len(np.atleast_1d(arrays["pt_hat"]))
     expected: dict[str, tuple[int, ...]] = dict.fromkeys(arrays, (n,))
     expected |= {name: (n, rows) for name, rows in layout.ROWS.items()}
     expected["truth"] = (n, *arrays["truth"].shape[-1:])

@@ -16,7 +16,7 @@ from typing import Any
 from physics import BEAM_ENERGY
 
 SIGNAL, BACKGROUND, VARIATION = ROLES = ("signal", "background", "variation")
-STOP_SEARCH, Z_GAMMA = SELECTIONS = ("stop search", "Z gamma")
+STOP_SEARCH, Z_GAMMA, QUARK_GLUON = SELECTIONS = ("stop search", "Z gamma", "quark gluon")
 PARAMETERS_MAX = 2
 STATED = ("m_stop", "m_neutralino")  # parameters whose values are settings of a study
 NONE = -1  # a parameter of a process without any; the index of one with parameters
@@ -66,6 +66,7 @@ class Process:
             own normalises the weights of events.
         for_training: keep the jets of every event that Pythia finishes, without selection; no such
             event is ever held out.
+        energy: GeV, of both protons together.
         tries: events begun in a chunk of the simulation, some ten seconds' worth.
         title: in figures, LaTeX.
     """
@@ -90,6 +91,7 @@ class Process:
     matches: tuple[int, ...] = ()
     cross_section: Callable[..., float] | None = None
     for_training: bool = False
+    energy: float = BEAM_ENERGY
     tries: int = 1_000
     title: str = ""
 
@@ -155,7 +157,7 @@ class Process:
 
     def pythia_settings(self, *parameters: int) -> tuple[str, ...]:
         """All lines for `Pythia.readString` that make the physics."""
-        return f"Beams:eCM = {BEAM_ENERGY}", *self.settings(*parameters)
+        return f"Beams:eCM = {self.energy}", *self.settings(*parameters)
 
 
 def of_role(*roles: str) -> dict[str, Process]:

@@ -89,7 +89,7 @@ def events_of(minus, plus, photon, flavour=11) -> ZGammaEvents:
     lepton = np.take_along_axis(lepton, np.argsort(-lepton["pt"], axis=1), axis=1)
     single = table(types["photon"], len(minus), columns(photon))
     none = np.zeros(len(minus))
-    return ZGammaEvents({}, none, lepton, none, none, none, single)
+    return ZGammaEvents({}, none, none, none, none, lepton, single)
 
 
 def some_events(n: int = N) -> list[np.ndarray]:
