@@ -11,6 +11,7 @@ from jets.ragged import delta_phi, events_of, offsets_from, take
 from physics import OBJECT_MASSES
 
 CONSTITUENTS_MAX = 128  # of a jet, the hardest ones
+UNKNOWN_KIND = 5
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Constituents:
         pt: (m,) float32, GeV.
         rapidity, phi: (m,) float32, less eta and phi of the jet's axis.
         mass: (m,) float32, GeV.
-        kind: (m,) uint8, 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon.
+        kind: (m,) uint8, 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon, 5
+            unknown.
     """
 
     offsets: np.ndarray

@@ -1,0 +1,208 @@
+"""Public samples of jets as constituents: EnergyFlow's quarks and gluons, top tagging, JetClass.
+
+Layouts: EnergyFlow `.npz` (Zenodo 3164691), top tagging HDF5 (Zenodo 2603256), JetClass ROOT
+(Zenodo 6619768). All give the same: constituents about the axis of their jet, which is the sum of
+all of them, also of those beyond the hardest `CONSTITUENTS_MAX`.
+"""
+
+import pickletools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from command import InputError
+from jets.constituents import UNKNOWN_KIND, Constituents, hardest
+from jets.ragged import delta_phi, events_of, offsets_from
+
+AXIS = np.dtype([(name, "f8") for name in ("pt", "rapidity", "phi", "mass")])
+# PDG ids that last -> mass in GeV and kind; others are neutral hadrons of the mass of a neutron.
+PARTICLES = {
+    211: (0.13957, 0), 321: (0.49368, 0), 2212: (0.93827, 0), 3222: (1.18937, 0),
+    3112: (1.19745, 0), 3312: (1.32171, 0), 3334: (1.67245, 0), 130: (0.49761, 1),
+    310: (0.49761, 1), 2112: (0.93957, 1), 3122: (1.11568, 1), 3322: (1.31486, 1), 22: (0.0, 2),
+    11: (0.000511, 3), 13: (0.10566, 4),
+}  # fmt: skip
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+TOP_PARTICLES = 200  # columns of particles of a top-tagging jet
+JETCLASS_KINDS = ("ChargedHadron", "NeutralHadron", "Photon", "Electron", "Muon")
+JETCLASS_LABELS = (
+    "QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl",
+)  # fmt: skip
+
+
+class PublicJets(NamedTuple):
+    """n jets.
+
+    Attributes:
+        constituents: of them.
+        axes: structured (n,) `AXIS`, the sum of all constituents.
+        label: (n,) int64: quark or top 1, gluon or QCD 0; of JetClass the number in
+            `JETCLASS_LABELS`.
+    """
+
+    constituents: Constituents
+    axes: np.ndarray
+    label: np.ndarray
+
+
+def read_public(path: Path) -> PublicJets:
+    """The jets of one file, by its suffix: .npz, .h5 or .hdf5, .root.
+
+    Raises:
+        InputError: no such file, or not one of these layouts.
+    """
+    readers: dict[str, Callable[[Path], PublicJets]] = {
+        ".npz": energyflow, ".h5": top_tagging, ".hdf5": top_tagging, ".root": jetclass
+    }  # fmt: skip
+    if path.suffix not in readers:
+        raise InputError(
+            f"{path}: the suffix is {path.suffix!r}, expected .npz (EnergyFlow), .h5 (top tagging) "
+            "or .root (JetClass)"
+        )
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        return readers[path.suffix](path)
+    except UNREADABLE as error:
+        words = f"{error}".partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: not a file of this layout, or damaged ({words})") from None
+
+
+def energyflow(path: Path) -> PublicJets:
+    """`X` (n, m, 4): pT, rapidity, phi, PDG id, padded with zeros; `y` (n,): 1 of a quark."""
+    with np.load(path) as file:
+        for name, dimensions in (("X", 3), ("y", 1)):
+            if name not in file or file[name].ndim != dimensions:
+                raise InputError(
+                    f"{path}: no array {name!r} of {dimensions} dimensions, expected those of "
+                    "EnergyFlow's quark and gluon jets"
+                )
+        particles, label = file["X"].astype(np.float64), file["y"]
+    if particles.shape[2] < 4 or len(label) != len(particles):
+        raise InputError(
+            f"{path}: X has the shape {particles.shape} and y {label.shape}, expected (n, m, 4) "
+            "with PDG ids, and (n,)"
+        )
+    exists = particles[..., 0] > 0
+    pt, rapidity, phi, pdg_id = particles[exists][:, :4].T
+    mass, kind = of_pdg_ids(pdg_id.astype(np.int64))
+    counts = exists.sum(axis=1)
+    return _jets(path, counts, pt, rapidity, phi, mass, kind, label)
+
+
+def top_tagging(path: Path) -> PublicJets:
+    """A table as pandas writes it: `E_i`, `PX_i`, `PY_i`, `PZ_i` of 200 particles,
+    `is_signal_new`. Read without pandas, which would need PyTables."""
+    with h5py.File(path) as file:
+        found = file.get("table/table")
+        fields = found.dtype.names or () if isinstance(found, h5py.Dataset) else ()
+        blocks = [name for name in fields if f"{name}_kind" in found.attrs]
+        place = {
+            column: (block, i)
+            for block in blocks
+            for i, column in enumerate(_strings(found.attrs[f"{block}_kind"]))
+        }
+        names = [[f"{name}_{i}" for i in range(TOP_PARTICLES)] for name in ("E", "PX", "PY", "PZ")]
+        for name in (*np.ravel(names), "is_signal_new"):
+            if name not in place:
+                raise InputError(f"{path}: no column {name!r}, expected those of top tagging")
+        columns = {block: found[block] for block in blocks}
+    momenta = np.stack(
+        [
+            np.stack([columns[place[one][0]][:, place[one][1]] for one in some], axis=1)
+            for some in names
+        ]
+    ).astype(np.float64)
+    block, i = place["is_signal_new"]
+    exists = momenta[0] > 0
+    e, x, y, z = momenta[:, exists]
+    kind = np.full(len(e), UNKNOWN_KIND)
+    return _jets(path, exists.sum(axis=1), *_coordinates(e, x, y, z), kind, columns[block][:, i])
+
+
+def _strings(pickled: bytes) -> list[str]:
+    """The strings of a pickled list, which is not executed."""
+    found = pickletools.genops(bytes(pickled))
+    return [value for code, value, _ in found if isinstance(value, str) and "UNICODE" in code.name]
+
+
+def jetclass(path: Path) -> PublicJets:
+    """Tree `tree`: vectors `part_px`, `part_py`, `part_pz`, `part_energy`, `part_isPhoton`, ...;
+    one of `label_QCD`, `label_Hbb`, ... is 1."""
+    try:
+        import awkward as ak
+        import uproot
+    except ImportError as error:
+        raise InputError(f"{path}: the package {error.name!r} is not installed") from None
+    momenta = [f"part_{name}" for name in ("energy", "px", "py", "pz")]
+    kinds = [f"part_is{name}" for name in JETCLASS_KINDS]
+    labels = [f"label_{name}" for name in JETCLASS_LABELS]
+    with uproot.open(path) as file:
+        tree = file.get("tree", {})
+        if absent := [name for name in (*momenta, *kinds, *labels) if name not in tree]:
+            raise InputError(f"{path}: no branch {absent[0]!r} of a tree 'tree'; not of JetClass")
+        found = tree.arrays([*momenta, *kinds, *labels])
+    counts = ak.to_numpy(ak.num(found[momenta[0]]))
+    e, x, y, z = (ak.to_numpy(ak.flatten(found[name])).astype(np.float64) for name in momenta)
+    is_kind = np.stack([ak.to_numpy(ak.flatten(found[name])) > 0 for name in kinds])
+    kind = np.where(is_kind.any(axis=0), is_kind.argmax(axis=0), UNKNOWN_KIND)
+    label = np.stack([ak.to_numpy(found[name]) > 0 for name in labels]).argmax(axis=0)
+    return _jets(path, counts, *_coordinates(e, x, y, z), kind, label)
+
+
+def of_pdg_ids(pdg_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Masses (m,) in GeV and kinds (m,), see `Constituents`, of stable particles.
+
+    >>> of_pdg_ids(np.array([-211, 22, 13]))
+    (array([0.13957, 0.     , 0.10566]), array([0, 2, 4]))
+    """
+    known, number = np.unique(np.abs(pdg_id), return_inverse=True)
+    facts = [PARTICLES.get(one, PARTICLES[2112]) for one in known.tolist()]
+    mass, kind = (np.array(column) for column in zip(*facts, strict=True))
+    return mass[number], kind[number]
+
+
+def _coordinates(
+    e: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """pT, rapidity, phi and mass (m,) of momenta."""
+    pt, mass = np.hypot(x, y), np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
+    return pt, np.arcsinh(z / np.maximum(np.hypot(pt, mass), 1e-12)), np.arctan2(y, x), mass
+
+
+def _jets(
+    path: Path,
+    counts: np.ndarray,
+    pt: np.ndarray,
+    rapidity: np.ndarray,
+    phi: np.ndarray,
+    mass: np.ndarray,
+    kind: np.ndarray,
+    label: np.ndarray,
+) -> PublicJets:
+    """From particles jet after jet, so many (n,) in each."""
+    for name, column in (("pT", pt), ("rapidity", rapidity), ("phi", phi), ("mass", mass)):
+        if not np.isfinite(column).all():
+            row = np.repeat(np.arange(len(counts)), counts)[~np.isfinite(column)][0]
+            raise InputError(f"{path}: row {row}: {name} of a particle is not finite")
+    if (counts == 0).any():
+        raise InputError(f"{path}: row {counts.argmin()}: a jet without particles")
+    offsets = offsets_from(counts)
+    jet, transverse = events_of(offsets), np.hypot(pt, mass)
+    momenta = [
+        transverse * np.cosh(rapidity), pt * np.cos(phi), pt * np.sin(phi),
+        transverse * np.sinh(rapidity),
+    ]  # fmt: skip
+    sums = (np.bincount(jet, one, len(counts)) for one in momenta)
+    axes = np.empty(len(counts), AXIS)
+    for name, column in zip(AXIS.names, _coordinates(*sums), strict=True):
+        axes[name] = column
+    found = hardest(
+        offsets, pt=pt, rapidity=rapidity - axes["rapidity"][jet],
+        phi=delta_phi(phi, axes["phi"][jet]), mass=mass, kind=kind,
+    )  # fmt: skip
+    return PublicJets(found, axes, label.astype(np.int64))

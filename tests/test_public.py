@@ -1,0 +1,183 @@
+"""Public samples of jets: small files of exactly their layouts, and files that are not."""
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import uproot
+
+from command import InputError
+from jets.constituents import CONSTITUENTS_MAX
+from jets.public import JETCLASS_KINDS, JETCLASS_LABELS, PublicJets, of_pdg_ids, read_public
+
+N = 6
+COUNTS = np.array([3, 1, 5, 2, 130, 4])  # one has more particles than are kept
+
+
+def particles() -> list[np.ndarray]:
+    """pT, rapidity, phi, PDG id of each jet, in no order; phi around pi, where it turns over."""
+    random = np.random.default_rng(0)
+    found = []
+    for n in COUNTS:
+        pt = random.exponential(20, n) + 0.5
+        rapidity, phi = random.normal(0.3, 0.1, n), random.normal(np.pi, 0.1, n)
+        found.append(np.stack([pt, rapidity, phi, random.choice([211, -211, 22, 130, 13], n)], 1))
+    return found
+
+
+def four_momenta(jet: np.ndarray, massless: bool) -> np.ndarray:
+    pt, rapidity, phi, pdg_id = jet.T
+    mass = 0 * pt if massless else of_pdg_ids(pdg_id.astype(int))[0]
+    transverse = np.hypot(pt, mass)
+    return np.stack(
+        [
+            transverse * np.cosh(rapidity), pt * np.cos(phi), pt * np.sin(phi),
+            transverse * np.sinh(rapidity),
+        ]
+    )  # fmt: skip
+
+
+def write_energyflow(path: Path) -> Path:
+    padded = np.zeros((N, COUNTS.max() + 9, 4))
+    for row, jet in zip(padded, particles(), strict=True):
+        row[: len(jet)] = jet
+    np.savez(path, X=padded, y=np.arange(N) % 2.0)
+    return path
+
+
+def write_top_tagging(path: Path) -> Path:
+    """As pandas' `to_hdf(format="table")`: blocks of one type, whose columns a pickle names."""
+    names = [f"{name}_{i}" for i in range(200) for name in ("E", "PX", "PY", "PZ")]
+    names += ["truthE", "truthPX", "truthPY", "truthPZ"]
+    dtype = [("index", "i8"), ("values_block_0", "f4", (804,)), ("values_block_1", "i8", (2,))]
+    table = np.zeros(N, dtype)
+    for row, jet in zip(table["values_block_0"], particles(), strict=True):
+        row[: 4 * len(jet)] = four_momenta(jet, massless=True).T.ravel()
+    table["values_block_1"] = np.stack([np.ones(N), np.arange(N) % 2], axis=1)
+    with h5py.File(path, "w") as file:
+        found = file.create_dataset("table/table", data=table)
+        for block, columns in (
+            ("values_block_0", names),
+            ("values_block_1", ["ttv", "is_signal_new"]),
+        ):
+            found.attrs[f"{block}_kind"] = np.void(pickle.dumps(columns, protocol=0))
+    return path
+
+
+def write_jetclass(path: Path) -> Path:
+    import awkward as ak
+
+    jets = particles()
+    momenta = [four_momenta(jet, massless=False) for jet in jets]
+    branches = {
+        f"part_{name}": ak.Array([one[i].astype(np.float32) for one in momenta])
+        for i, name in enumerate(("energy", "px", "py", "pz"))
+    }
+    for i, name in enumerate(JETCLASS_KINDS):
+        kinds = [of_pdg_ids(jet[:, 3].astype(int))[1] == i for jet in jets]
+        branches[f"part_is{name}"] = ak.Array([one.astype(np.int32) for one in kinds])
+    for i, name in enumerate(JETCLASS_LABELS):
+        branches[f"label_{name}"] = (np.arange(N) == i).astype(np.int32)
+    with uproot.recreate(path) as file:
+        file["tree"] = branches
+    return path
+
+
+FILES = {
+    "jets.npz": write_energyflow, "train.h5": write_top_tagging, "jets.root": write_jetclass
+}  # fmt: skip
+
+
+@pytest.fixture(params=FILES)
+def found(request, tmp_path) -> tuple[str, PublicJets]:
+    return request.param, read_public(FILES[request.param](tmp_path / request.param))
+
+
+def test_jets_are_the_sums_of_their_particles(found):
+    name, read = found
+    massless = name.endswith(".h5")
+    sums = np.stack([four_momenta(jet, massless).sum(axis=1) for jet in particles()])
+    e, x, y, z = sums.T
+    np.testing.assert_allclose(read.axes["pt"], np.hypot(x, y), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(1j * read.axes["phi"]), (x + 1j * y) / np.hypot(x, y), atol=1e-5
+    )
+    np.testing.assert_allclose(read.axes["rapidity"], np.arctanh(z / e), rtol=1e-5)
+    mass = np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
+    np.testing.assert_allclose(read.axes["mass"], mass, rtol=1e-2, atol=0.05)
+    labels = np.arange(N) if name.endswith(".root") else np.arange(N) % 2
+    assert read.label.tolist() == labels.tolist()
+
+
+def test_the_hardest_particles_stay_about_the_axis(found):
+    name, read = found
+    counts = np.minimum(COUNTS, CONSTITUENTS_MAX)
+    assert np.diff(read.constituents.offsets).tolist() == counts.tolist()
+    for i, jet in enumerate(particles()):
+        jet = jet[np.argsort(-jet[:, 0])][:CONSTITUENTS_MAX]
+        one = read.constituents.take(np.array([i]))
+        np.testing.assert_allclose(one.pt, jet[:, 0], rtol=1e-4)
+        rapidity = one.rapidity + read.axes["rapidity"][i]
+        np.testing.assert_allclose(rapidity, jet[:, 1], atol=1e-4)
+        assert np.abs(one.phi).max() < 1  # not a turn away
+        turned = np.exp(1j * (one.phi + read.axes["phi"][i] - jet[:, 2]))
+        np.testing.assert_allclose(turned, 1, atol=1e-3)
+        mass, kind = of_pdg_ids(jet[:, 3].astype(int))
+        if name.endswith(".h5"):
+            assert (one.kind == 5).all()
+        else:
+            assert one.kind.tolist() == kind.tolist()
+            np.testing.assert_allclose(one.mass, mass, atol=0.03)
+
+
+def test_one_particle_lies_on_the_axis(found):
+    _, read = found
+    alone = read.constituents.take(np.array([1]))
+    np.testing.assert_allclose([*alone.rapidity, *alone.phi], 0, atol=1e-5)
+
+
+def without_labels(path: Path) -> Path:
+    """The top-tagging file with another name for its last column."""
+    write_top_tagging(path)
+    path.write_bytes(path.read_bytes().replace(b"is_signal_new", b"is_signal_neQ"))
+    return path
+
+
+def test_another_file_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"there is no such file"):
+        read_public(tmp_path / "none.npz")
+    with pytest.raises(InputError, match=r"the suffix is '\.csv', expected \.npz"):
+        read_public(tmp_path / "jets.csv")
+    for name in FILES:
+        (tmp_path / name).write_bytes(b"something else")
+        with pytest.raises(InputError, match="not a file of this layout, or damaged"):
+            read_public(tmp_path / name)
+    np.savez(tmp_path / "other.npz", X=np.zeros((3, 4)), y=np.zeros(3))
+    with pytest.raises(InputError, match="no array 'X' of 3 dimensions"):
+        read_public(tmp_path / "other.npz")
+    np.savez(tmp_path / "three.npz", X=np.ones((3, 5, 3)), y=np.zeros(3))
+    with pytest.raises(InputError, match=r"X has the shape \(3, 5, 3\)"):
+        read_public(tmp_path / "three.npz")
+    with pytest.raises(InputError, match="no column 'is_signal_new'"):
+        read_public(without_labels(tmp_path / "top.h5"))
+    with uproot.recreate(tmp_path / "tree.root") as file:
+        file["other"] = {"x": np.zeros(3)}
+    with pytest.raises(InputError, match="no branch 'part_energy' of a tree 'tree'"):
+        read_public(tmp_path / "tree.root")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.nan, "row 2: rapidity of a particle is not finite"), (None, "row 3: a jet without")],
+)
+def test_a_jet_that_cannot_be_is_named(value, words, tmp_path):
+    padded = np.ones((4, 5, 4))
+    if value is None:
+        padded[3] = 0
+    else:
+        padded[2, 1, 1] = value
+    np.savez(tmp_path / "jets.npz", X=padded, y=np.zeros(4))
+    with pytest.raises(InputError, match=words):
+        read_public(tmp_path / "jets.npz")
