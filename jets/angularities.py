@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jets.constituents import Constituents
 from jets.images import SparseImages
 from jets.ragged import events_of
 from physics import JET_DEFINITIONS, PIXEL_WIDTH
@@ -34,12 +35,23 @@ def angularities(images: SparseImages, side: int, jet_definition: str) -> np.nda
     """
     definition = JET_DEFINITIONS[jet_definition]
     width = PIXEL_WIDTH * definition.pixels / side
-    jet = events_of(images.offsets)
     row, column = np.divmod(images.pixels.astype(np.int64) % side**2, side)
     centre = (side - 1) / 2
-    theta = np.hypot(row - centre, column - centre) * width / definition.radius
-    z = images.values / np.bincount(jet, images.values, len(images))[jet]
-    found = np.empty(len(images), [(name, "f4") for name in ANGULARITIES])
+    distance = np.hypot(row - centre, column - centre) * width
+    return of_parts(images.offsets, images.values, distance / definition.radius)
+
+
+def of_constituents(constituents: Constituents, radius: float) -> np.ndarray:
+    """The same sums over the constituents of jets of this radius."""
+    distance = np.hypot(constituents.rapidity, constituents.phi)
+    return of_parts(constituents.offsets, constituents.pt, distance / radius)
+
+
+def of_parts(offsets: np.ndarray, pt: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """The sums over the parts (m,) of n jets, jet after jet, see `angularities`."""
+    n, jet = len(offsets) - 1, events_of(offsets)
+    z = pt / np.bincount(jet, pt, n)[jet]
+    found = np.empty(n, [(name, "f4") for name in ANGULARITIES])
     for name, (kappa, beta) in ANGULARITIES.items():
-        found[name] = np.bincount(jet, z**kappa * theta**beta, len(images))
+        found[name] = np.bincount(jet, z**kappa * theta**beta, n)
     return found
