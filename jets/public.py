@@ -91,7 +91,7 @@ def energyflow(path: Path) -> PublicJets:
     pt, rapidity, phi, pdg_id = particles[exists][:, :4].T
     mass, kind = of_pdg_ids(pdg_id.astype(np.int64))
     counts = exists.sum(axis=1)
-    return _jets(path, counts, pt, rapidity, phi, mass, kind, label)
+    return from_particles(path, counts, pt, rapidity, phi, mass, kind, label)
 
 
 def top_tagging(path: Path) -> PublicJets:
@@ -121,7 +121,9 @@ def top_tagging(path: Path) -> PublicJets:
     exists = momenta[0] > 0
     e, x, y, z = momenta[:, exists]
     kind = np.full(len(e), UNKNOWN_KIND)
-    return _jets(path, exists.sum(axis=1), *_coordinates(e, x, y, z), kind, columns[block][:, i])
+    return from_particles(
+        path, exists.sum(axis=1), *_coordinates(e, x, y, z), kind, columns[block][:, i]
+    )
 
 
 def _strings(pickled: bytes) -> list[str]:
@@ -151,7 +153,7 @@ def jetclass(path: Path) -> PublicJets:
     is_kind = np.stack([ak.to_numpy(ak.flatten(found[name])) > 0 for name in kinds])
     kind = np.where(is_kind.any(axis=0), is_kind.argmax(axis=0), UNKNOWN_KIND)
     label = np.stack([ak.to_numpy(found[name]) > 0 for name in labels]).argmax(axis=0)
-    return _jets(path, counts, *_coordinates(e, x, y, z), kind, label)
+    return from_particles(path, counts, *_coordinates(e, x, y, z), kind, label)
 
 
 def of_pdg_ids(pdg_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +176,8 @@ def _coordinates(
     return pt, np.arcsinh(z / np.maximum(np.hypot(pt, mass), 1e-12)), np.arctan2(y, x), mass
 
 
-def _jets(
-    path: Path,
+def from_particles(
+    path: Path | str,
     counts: np.ndarray,
     pt: np.ndarray,
     rapidity: np.ndarray,
@@ -184,7 +186,7 @@ def _jets(
     kind: np.ndarray,
     label: np.ndarray,
 ) -> PublicJets:
-    """From particles jet after jet, so many (n,) in each."""
+    """From particles jet after jet, so many (n,) in each; `path` is what an InputError names."""
     for name, column in (("pT", pt), ("rapidity", rapidity), ("phi", phi), ("mass", mass)):
         if not np.isfinite(column).all():
             row = np.repeat(np.arange(len(counts)), counts)[~np.isfinite(column)][0]

@@ -50,7 +50,7 @@ PARTS: dict[str, dict[str, tuple]] = {
         "networks": ("EventTransformer", "FeedForward"),
         "losses": ("cross entropy", "extreme", "delta Z"), "inputs": (SEEN,),
     },
-    "objects": {"networks": ("EventSet",), "inputs": (f"{OF_JETS} + {OBJECTS}", OBJECTS)},
+    "objects": {"networks": ("EventSet",), "inputs": (f"{OF_JETS} + {OBJECTS}",)},
 }  # fmt: skip
 PAGE = Path("doc/whole_events.md")
 QUICK_EVENTS = 60

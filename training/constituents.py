@@ -3,7 +3,7 @@
 setup.py does not pack constituents: the collisions have them and are read again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -76,8 +76,8 @@ class JetConstituents:
         """
         packed = read_split(study, jet_definition, split)
         known = packed if split == TRAIN else read_split(study, jet_definition, TRAIN)
-        of_known = features_of(known)
-        features = of_known if split == TRAIN else features_of(packed)
+        of_known = _of_packed(known)
+        features = of_known if split == TRAIN else _of_packed(packed)
         jets = (features - of_known.mean(axis=0)) / of_known.std(axis=0)
         source, overview = look_again(study)
         if overview.table.observables is None:
@@ -134,8 +134,14 @@ class JetConstituents:
             )
 
 
-def features_of(packed: PackedJets) -> np.ndarray:
-    """Features (n, 7) of jets, `OF_JETS`: of mass and pT the logarithm of GeV."""
+def _of_packed(packed: PackedJets) -> np.ndarray:
     shapes = angularities(packed.images, packed.side, packed.jet_definition)
-    jets = [np.log(np.maximum(packed.jets[name], 1.0)) for name in OF_JETS[:2]]
-    return np.stack([*jets, *(shapes[name] for name in ANGULARITIES)], axis=1).astype(np.float64)
+    tables = {name: shapes if name in ANGULARITIES else packed.jets for name in OF_JETS}
+    return features_of({name: table[name] for name, table in tables.items()})
+
+
+def features_of(jets: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+    """Features (n, 7) of jets by name, `OF_JETS`: of mass and pT the logarithm of GeV."""
+    logarithms = [np.log(np.maximum(jets[name], 1.0)) for name in OF_JETS[:2]]
+    columns = [*logarithms, *(jets[name] for name in ANGULARITIES)]
+    return np.stack(columns, axis=1).astype(np.float64)

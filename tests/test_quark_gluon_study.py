@@ -1,0 +1,180 @@
+"""The study of quark and gluon jets: its jets, its trainings, its page."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command import InputError
+from evaluation.pages import show
+from jets import quark_gluon as jets
+from jets.split import HELD_OUT, TRAIN, VALIDATION
+from products import read_csv
+from studies import quark_gluon as study_of
+from studies.quark_gluon import BOTH, FULL, OF_TREES, Trained, Way
+from study import Study, load_study
+
+N = 240
+STUDY = """
+base = "{base}"
+name = "tiny"
+[sample]
+folder = "tiny"
+[training]
+width = 0.125
+epochs = 2
+batch_size = 32
+[trees]
+number = 10
+[figures]
+bootstraps = 10
+background_jets_min = 2
+[classifiers]
+seeds = [0, 1]
+"""
+
+
+def write_jets(path: Path, seed: int = 0) -> None:
+    """As EnergyFlow's: gluons of more and softer particles than quarks."""
+    random = np.random.default_rng(seed)
+    label = np.arange(N) % 2
+    particles = np.zeros((N, 60, 4))
+    for row, is_quark in zip(particles, label, strict=True):
+        n = random.poisson(15 if is_quark else 30) + 2
+        row[:n, 0] = 525 * random.dirichlet(np.full(n, 0.3))
+        row[:n, 1:3] = random.normal([0.5, 3.1], 0.1, (n, 2))
+        row[:n, 3] = random.choice([211, 22, 130], n)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, X=particles, y=label.astype(float))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    folder = tmp_path_factory.mktemp("quark_gluon")
+    source = Path.cwd()
+    (folder / "tiny.toml").write_text(STUDY.format(base="quark_gluon.toml"))
+    shutil.copy(source / "studies/quark_gluon.toml", folder)
+    (folder / "doc").mkdir()
+    shutil.copy(source / study_of.PAGE, folder / "doc")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for i in range(2):
+            write_jets(Path(f"train_data/tiny/QG_jets{f'_{i}' * (i > 0)}.npz"), seed=i)
+        yield load_study("tiny.toml")
+
+
+@pytest.fixture(scope="module")
+def table(study) -> jets.QuarkGluonTable:
+    return jets.read(study)
+
+
+def test_energyflow_files_take_the_place_of_ours(table):
+    assert len(table) == 2 * N and table.label.tolist() == 2 * [0, 1] * (N // 2)
+    assert len(np.unique(table.events)) == 2 * N
+    counts = [np.count_nonzero(table.split == split) for split in (TRAIN, VALIDATION, HELD_OUT)]
+    np.testing.assert_allclose(np.array(counts) / (2 * N), (0.6, 0.1, 0.3), atol=0.06)
+    pt = np.add.reduceat(table.constituents.pt, table.constituents.offsets[:-1])
+    assert (table.jets["pt"] <= pt * (1 + 1e-5)).all()  # the sum of vectors
+    assert np.array_equal(table.jets["multiplicity"], np.diff(table.constituents.offsets))
+    some = table.take(table.label == 1)
+    assert len(some) == N and len(some.constituents) == N and (some.label == 1).all()
+
+
+def test_another_process_is_refused(study):
+    other = study.changed(sample={"processes": ("ttbar", "stop")})
+    with pytest.raises(InputError, match="has 'ttbar', whose events are of the stop search"):
+        jets.read(other)
+
+
+def test_more_jets_hold_the_fewer_and_no_tested_one(table):
+    few, most = (study_of.rows_of(table, BOTH._replace(jets=n)) for n in (50, 200))
+    assert len(few[0]) == 50 and len(most[0]) == 200 and set(few[0]) < set(most[0])
+    assert np.array_equal(few[1], most[1])
+    for rows, split in zip(most, (TRAIN, VALIDATION), strict=True):
+        assert (table.split[rows] == split).all()
+
+
+def test_permuted_labels_keep_each_split_as_it_is(table):
+    permuted = study_of.shuffled(table)
+    for split in (TRAIN, VALIDATION, HELD_OUT):
+        rows = table.split == split
+        assert permuted[rows].sum() == table.label[rows].sum()
+        assert 0.3 < np.mean(permuted[rows] == table.label[rows]) < 0.7
+
+
+def test_what_a_way_does_not_see_is_not_in_its_inputs(table):
+    known = np.flatnonzero(table.split == TRAIN)
+    seen = {
+        way.line: next(
+            study_of.inputs_of(table, way, known, "cpu").batches(np.arange(9), np.array([9]))
+        )[1]
+        for way in (BOTH, FULL, Way("less", angularities=False))
+    }
+    kinds = {line: inputs["constituents"][..., 5:] for line, inputs in seen.items()}
+    assert (kinds[BOTH.line] == 0).all() and (kinds[FULL.line].sum(dim=2) <= 1).all()
+    assert kinds[FULL.line].sum() == seen[FULL.line]["exists"].sum()
+    assert (seen[BOTH.line]["momenta"][..., 3] == 0).all()
+    assert (seen["less"]["jet"][:, 2:] == 0).all() and (seen[BOTH.line]["jet"][:, 2:] != 0).any()
+
+
+def test_shares_of_the_combiner_are_those_of_its_author():
+    """With the matrix of the sketch: 0.6464 and 0.3536."""
+    combiner = {
+        "weight": [[-0.2955, -0.0300, -0.8453, 0.3120], [-0.2995, -0.1621, 0.7126, -0.0198]],
+        "bias": [0.3255, 0.0582],
+    }
+    some = [Trained(BOTH._replace(jets=7), seed, np.zeros(0), [], combiner) for seed in (0, 1)]
+    rows = {row["number"]: row for row in study_of.combiners(some)}
+    assert rows["share of constituents"]["mean"] == pytest.approx(0.6464, abs=5e-5)
+    assert rows["share of the jet"]["mean"] == pytest.approx(0.3536, abs=5e-5)
+    assert rows["W, gluon, jet 2"]["mean"] == 0.3120 and rows["b, quark"]["deviation"] == 0
+
+
+def test_every_way_is_trained_with_its_seeds(study, table):
+    found = study_of.trainings(study, table)
+    assert len(found) == len(set(found))
+    n = np.count_nonzero(table.split == TRAIN)
+    assert {way.jets for way, _ in found} == {n}  # fewer than 8,000
+    seeds = {way: [seed for one, seed in found if one == way] for way, _ in found}
+    assert seeds[OF_TREES._replace(jets=n)] == [0] and seeds[BOTH._replace(jets=n)] == [0, 1]
+    places = [study_of.directory_of(study, *one) for one in found]
+    assert len(set(places)) == len(places)
+
+
+def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
+    """Trees and a network of both find what separates the jets; permuted labels nothing."""
+    shuffled = next(way for way in study_of.WAYS if way.is_shuffled)
+    monkeypatch.setattr(study_of, "WAYS", (OF_TREES, BOTH, shuffled))
+    monkeypatch.setattr(study_of, "MORE", (OF_TREES, BOTH))
+    monkeypatch.setattr(study_of, "CURVES", (BOTH.line, shuffled.line))
+    monkeypatch.setattr(sys, "argv", ["quark_gluon.py", "--study", "tiny.toml", "--device", "cpu"])
+    study_of.main()
+    rows = read_csv(Path("plots/tiny/results/tiny_checks.csv"))
+    found = {row["line"]: float(row["value"]) for row in rows if row["quantity"] == "AUC"}
+    assert found[OF_TREES.line] > 0.9 and found[BOTH.line] > 0.8
+    assert abs(found[shuffled.line] - 0.5) < 0.2
+    rejection = {row["line"]: row for row in rows if row["quantity"].endswith("eps_S = 0.5")}
+    assert float(rejection[BOTH.line]["value"]) > 3
+    assert int(rejection[BOTH.line]["trainings"]) == 2
+    page = Path("plots/tiny/quark_gluon.md").read_text()
+    assert page.count("not run") == 0
+    before = {path: path.stat().st_mtime_ns for path in study.data_dir.rglob("score.npy")}
+    study_of.main()
+    assert before == {path: path.stat().st_mtime_ns for path in study.data_dir.rglob("score.npy")}
+
+
+def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch, request):
+    """No number of a table was written by hand."""
+    root = request.config.rootpath
+    shutil.copytree(root / "doc", tmp_path / "doc")
+    monkeypatch.chdir(tmp_path)
+    before = study_of.PAGE.read_text()
+    marks = set(re.findall(r"^<!-- (\w+)", before, re.M))
+    assert marks == {"studies", "end", *study_of.PRINTED}
+    for name, printed in study_of.PRINTED.items():
+        path = study_of.PAGE.parent / f"results/quark_gluon_{name}.csv"
+        show(study_of.PAGE, name, read_csv(path) if path.is_file() else [], printed)
+    assert study_of.PAGE.read_text() == before
