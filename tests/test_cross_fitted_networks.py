@@ -330,6 +330,14 @@ def test_scores_of_networks_stand_beside_those_of_trees(both):
         assert one.label.startswith(one._replace(event_network=None).label + ", FeedForward, ")
 
 
+def test_inputs_are_chosen_by_their_names_in_tables(both):
+    study = load_study(both[1] / "synthetic.toml")
+    asked = study.changed(event_networks={"inputs": ("DS2", "CNN + DS2 + classical")})
+    every, some = fits.beside_event_networks(study), fits.beside_event_networks(asked)
+    assert {trees.words for trees in some} == {"DS2", "CNN + DS2 + classical"}
+    assert all(some[trees] == every[trees] for trees in some) and len(every) > 2
+
+
 def test_a_second_run_does_nothing_and_a_repeated_one_gives_the_same(both, capsys):
     path = both[1] / "Data/synthetic/trees.h5"
     before = path.read_bytes()
@@ -445,6 +453,8 @@ def test_the_figure_shows_networks_against_the_strength_beside_their_trees(resul
         ("decorrelations=[1, 1]", r"decorrelations is \[1.0, 1.0\], expected each once"),
         ("decorrelations=[]", "expected a value like"),
         ("seeds=[1, 1]", "expected each once"),
+        ("inputs=['DS3']", r"inputs names 'DS3', expected each once and among CNN \+ DS2 \+ cl"),
+        ("inputs=['objects']", "inputs name none that FeedForward sees; add one, or leave the"),
     ],
 )
 def test_settings_that_exclude_each_other_are_one_sentence(change, words, both):
