@@ -46,10 +46,11 @@ PARTS: dict[str, dict[str, tuple]] = {
         "networks": ("FeedForward",), "losses": ("cross entropy", "extreme"), "inputs": (SEEN,),
         "decorrelations": (0.0, 0.1, 1.0, 10.0, 100.0),
     },
-    "features": {
+    "losses": {
         "networks": ("EventTransformer", "FeedForward"),
-        "losses": ("cross entropy", "extreme", "delta Z"), "inputs": (SEEN,),
+        "losses": ("cross entropy", "extreme", "delta Z"), "inputs": ("DS2",),
     },
+    "features": {"networks": ("EventTransformer", "FeedForward"), "inputs": (SEEN,)},
     "objects": {"networks": ("EventSet",), "inputs": (f"{OF_JETS} + {OBJECTS}",)},
 }  # fmt: skip
 PAGE = Path("doc/whole_events.md")
@@ -186,7 +187,7 @@ def write_page(study: Study, of_parts: Mapping[str, Results]) -> None:
     by_mass = limits(results, classifiers)
     rows = {
         "events": compared(classifiers),
-        "same_inputs": merits["features"] + merits["objects"],
+        "same_inputs": merits["losses"] + merits["features"] + merits["objects"],
         "decorrelation": merits["decorrelation"],
         "excluded": [row for row in by_mass if row["table"] == "excluded"],
         "gain": [row for row in by_mass if row["table"] == "gain"],

@@ -44,10 +44,11 @@ def test_each_part_trains_what_its_table_is_about():
         one.event_network.decorrelation for some in parts["decorrelation"].values() for one in some
     }
     assert 0 in strengths and len(strengths) == 5
-    made = {one.event_network[:2] for some in parts["features"].values() for one in some}
+    made = {one.event_network[:2] for some in parts["losses"].values() for one in some}
     losses = "cross entropy", "extreme", "delta Z"
     assert made == {(name, loss) for name in ("EventTransformer", "FeedForward") for loss in losses}
-    assert [len(some) for some in parts["features"].values()] == [6 * seeds]  # on the same inputs
+    assert [len(some) for some in parts["losses"].values()] == [6 * seeds]  # on the same inputs
+    assert [trees.words for trees in parts["features"]] == [whole_events.SEEN]
     assert [trees.words for trees in parts["objects"]] == ["MaxViT + objects"]
 
 
