@@ -50,7 +50,7 @@ def added(
     note = (
         "Legend: the training jets. Events: AUC beyond that of trees on all that takes no network."
     )
-    if losses:
+    if law is not None:
         common = np.mean([(row["high"] - row["low"]) / 2 for row in losses])
         note += f"\nThe band holds the error of the losses from the jets they share, {common:.3f}."
     style.heading(figure, note)

@@ -1,7 +1,8 @@
 """The input of networks of an event: images and masses of its three hardest jets.
 
 Trained on all three jets of as many events of each mass point as the study trains on jets, and of
-as many background events: setup.py packs other jets, so these are drawn from the sample again.
+background events in its `training_background_ratio`: setup.py packs other jets, so these are drawn
+from the sample again.
 """
 
 import hashlib
