@@ -48,7 +48,7 @@ def test_each_part_trains_what_its_table_is_about():
     losses = "cross entropy", "extreme", "delta Z"
     assert made == {(name, loss) for name in ("EventTransformer", "FeedForward") for loss in losses}
     assert [len(some) for some in parts["losses"].values()] == [6 * seeds]  # on the same inputs
-    assert [trees.words for trees in parts["features"]] == [whole_events.SEEN]
+    assert [trees.words for trees in parts["decorrelation"]] == [whole_events.SEEN]
     assert [trees.words for trees in parts["objects"]] == ["MaxViT + objects"]
 
 
