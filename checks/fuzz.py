@@ -57,7 +57,9 @@ background_files = 1
 """
 SECONDS_MAX = 5.0  # of processor time: other work on the machine does not count
 WAIT_MAX = 120  # seconds until a process that waits for something is ended
-MEMORY_MAX = 2**32  # bytes of address space of setup.py; an undamaged sample takes a third of it
+# Bytes of address space of setup.py beyond what its process has at first, which is more where a
+# forkserver had been started for something else.
+MEMORY_MAX = 3 * 2**30
 TARGETS = {  # layout, and name of its study -> the file that is damaged, the first to be read
     "collisions": Path("train_data/collisions/stop_700_100.h5"),
     "published": Path("train_data/BG_AK08_0.hdf5"),
@@ -173,7 +175,9 @@ def _watch(folder: Path, layout: str, said: Path, question: Connection) -> None:
     for descriptor, path in ((1, os.devnull), (2, said)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+    pages = int(Path("/proc/self/statm").read_text().split()[0])  # what this process began with
+    most = pages * resource.getpagesize() + MEMORY_MAX
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     signal.alarm(WAIT_MAX)
     multiprocessing.set_start_method("fork", force=True)  # has imported everything, too
     sys.argv = ["setup.py", "--study", f"{layout}.toml"]

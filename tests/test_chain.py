@@ -230,6 +230,7 @@ CHANGES = {
     "trees.negative_weights": ("absolute", "fit"),
     "event_networks.networks": (["FeedForward"], "fit"),
     "event_networks.losses": (["extreme"], "fit"),
+    "event_networks.inputs": (["DS2"], "fit"),
     "event_networks.decorrelations": ([0.0, 10.0], "fit"),
     "event_networks.spectator": ("MJ", "fit"),
     "event_networks.seeds": ([0, 1], "fit"),
