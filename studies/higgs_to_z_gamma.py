@@ -129,7 +129,8 @@ def printed_comparisons(rows: Rows) -> Rows:
             value, error = (factor * float(row[column]) for column in ("value", "error"))
             sigmas = f"{abs(float(row['deviations'])):.1f} σ"
             remark = "" if row["is_ordered"] == "True" else ", no ordering"
-            line[f"Δ {words}"] = f"{value:+.{digits}f} ± {error:.{digits}f} ({sigmas}{remark})"
+            shown = f" ± {error:.{digits}f} ({sigmas}{remark})" if error else " (error unknown)"
+            line[f"Δ {words}"] = f"{value:+.{digits}f}{shown}"
         lines.append(line)
     return lines
 

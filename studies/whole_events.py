@@ -128,11 +128,16 @@ def modelling(results: Results, classifiers: Classifiers) -> Rows:
     """What other showers do to the background behind the cuts of the first of all trainings."""
     firsts = {one.of_any_seed: one for one in reversed(classifiers.score)}
     summary, firsts = Summary(), classifiers.only(reversed(firsts.values()))
-    for at in WORKING_POINTS:
-        study = results.study.changed(figures={"working_point": at})
-        at_point = replace(results, study=study)
-        other_showers(summary, at_point, replace(firsts, study=study))
+    for point in WORKING_POINTS:
+        at_point = at(point, results)
+        other_showers(summary, at_point, replace(firsts, study=at_point.study))
     return summary.rows
+
+
+def at(working_point: float, results: Results) -> Results:
+    """The results with cuts of this signal efficiency; a tight one leaves too few top pairs."""
+    study = results.study.changed(figures={"working_point": working_point})
+    return replace(results, study=study)
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -175,11 +180,7 @@ PRINTED = {
 def write_page(study: Study, of_parts: Mapping[str, Results]) -> None:
     """All tables and the figure."""
     merits = {
-        name: [
-            row
-            for row in event_networks.tidy(event_networks.compare(results, with_masses=False))
-            if row["table"] == "merits"
-        ]
+        name: event_networks.tidy(event_networks.compare(at(WORKING_POINTS[-1], results), False))
         for name, results in of_parts.items()
     }
     results = together(list(of_parts.values()))

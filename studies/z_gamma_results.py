@@ -184,7 +184,8 @@ def comparisons(groups: Groups) -> Rows:
             rows.append(
                 row | {
                     "quantity": quantity, "value": number.value, "error": number.error,
-                    "deviations": number.deviations, "is_ordered": abs(number.deviations) >= SIGMAS,
+                    "deviations": number.deviations,
+                    "is_ordered": number.error > 0 and abs(number.deviations) >= SIGMAS,
                 }
             )  # fmt: skip
     return rows
