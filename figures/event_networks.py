@@ -33,7 +33,7 @@ def against_strength(rows: Sequence[Mapping[str, object]], spectator: str) -> st
     figure, axes = style.panels(len(inputs), 2, height=2.0, sharex=True, sharey="row")
     quantities = {
         "SIC": style.SIC,
-        "distance correlation": f"distance correlation with {spectator}",
+        "distance correlation": f"distance correlation\nwith {spectator}",
     }
     lines = list(dict.fromkeys((row["event_network"], row["loss"]) for row in made))
     points = []
