@@ -61,7 +61,7 @@ def _titles(study: Study) -> dict[str, str]:
     away = study.event_networks.spectator
     return {
         "merits": "networks of events beside trees on the same inputs, means over seeds (trainings)"
-        + f"; distance correlation of the background's score with {away}" * bool(away),
+        + f"; squared distance correlation of the background's score with {away}" * bool(away),
         "excluded": f"excluded stop mass in GeV (Z = {EXCLUSION_LEVEL}) by neutralino mass in GeV",
         "gain": "gain in excluded stop mass over the trees in GeV by neutralino mass in GeV",
     }
@@ -101,7 +101,7 @@ def _correlations(
     for one, seeds in groups.items():
         scores = (classifiers.score[seed][background] for seed in seeds)
         mean = mean_of_seeds([distance_correlation_of(score, *columns) for score in scores])
-        found.add("merits", one, "distance correlation", mean, trainings=len(seeds))
+        found.add("merits", one, "squared distance correlation", mean, trainings=len(seeds))
 
 
 def _excluded(found: Summary, results: Results, classifiers: Classifiers, groups: _Groups) -> None:

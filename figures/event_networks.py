@@ -11,7 +11,7 @@ INPUTS = 3  # columns of panels, at most
 
 
 def against_strength(rows: Sequence[Mapping[str, object]], spectator: str) -> style.Drawing | None:
-    """SIC and distance correlation against the strength; trees on the same inputs as a band.
+    """SIC and squared distance correlation against the strength; trees on the same as a band.
 
     Of the inputs those are shown on which trees have the largest AUC. None with fewer than two
     strengths.
@@ -30,10 +30,11 @@ def against_strength(rows: Sequence[Mapping[str, object]], spectator: str) -> st
         (row for row in of_trees if row["quantity"] == "AUC"), key=lambda row: -row["value"]
     )
     inputs = [row["label"] for row in by_area][:INPUTS]
+    point = next(row["signal_efficiency"] for row in rows if row["quantity"] == "SIC")
     figure, axes = style.panels(len(inputs), 2, height=2.0, sharex=True, sharey="row")
     quantities = {
-        "SIC": style.SIC,
-        "distance correlation": f"distance correlation\nwith {spectator}",
+        "SIC": f"{style.SIC}\nat $\\epsilon_S$ = {point}",
+        "squared distance correlation": f"squared distance\ncorrelation with {spectator}",
     }
     lines = list(dict.fromkeys((row["event_network"], row["loss"]) for row in made))
     points = []

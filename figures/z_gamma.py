@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from figures import style
 
@@ -13,6 +13,7 @@ LOOKS = {  # of lines
     "FeedForward": (style.BLUE, "--"),
     "EventTransformer": (style.VERMILION, "-"),
 }
+SIGNAL_TIMES = 10  # to be seen beside the background
 MASS = r"$m_{\ell\ell\gamma}$ [GeV]"
 Rows = Sequence[Mapping[str, object]]
 
@@ -39,7 +40,9 @@ def curves(
             axis.plot(at, value, line, color=colour, marker=marker, label=network)
             axis.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set(**settings)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        steps = sorted({row[x] for row in here})
+        few = len(steps) < MaxNLocator.default_params["nbins"]
+        axis.xaxis.set_major_locator(FixedLocator(steps) if few else MaxNLocator(integer=True))
     style.legend(figure, axes)
     return style.Drawing(figure, rows)
 
@@ -96,8 +99,9 @@ def fits(rows: Rows, bins: Rows, width: float) -> style.Drawing:
         at, events, error, background, signal = (np.array([r[n] for r in here]) for n in columns)
         points = {"linestyle": "", "marker": ".", "markersize": 2, "elinewidth": 0.5}
         axis.errorbar(at, events, error, color=style.BLACK, label="simulation", **points)
-        axis.plot(at, background, "--", color=style.BACKGROUND, label="background, fitted")
-        axis.plot(at, background + signal, color=style.SIGNAL, label="with the expected signal")
+        axis.plot(at, background, color=style.BACKGROUND, label="background, fitted")
+        words = f"expected signal × {SIGNAL_TIMES}"
+        axis.plot(at, SIGNAL_TIMES * signal, "--", color=style.SIGNAL, label=words)
         axis.set(title=f"bin {of_bin['bin']}: Z = {of_bin['z_fit']:.3f}", ylim=(0, None))
     for axis in axes[-4:]:
         axis.set(xlabel=MASS)

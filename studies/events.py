@@ -8,7 +8,7 @@ one is named, are those of events of other folds.
 Reads   a table in CSV, Parquet, HDF5 or ROOT (event_level/user_table.py), one row an event: its
         process, its features, and, if there is one, its weight: the events it is expected to be.
 Writes  Data/<table>/scores.csv: label, weight, fold and scores of all rows of the table, in its
-        order; plots/<table>/: merits.csv and merits.txt (AUC, significance, distance correlation
+        order; plots/<table>/: merits.csv and merits.txt (AUC, significance, dCor^2
         with the spectator, differences to trees), bins.csv and figures.
 
 Processes that are neither signal nor background are scored alone. An interrupted training goes on
@@ -120,8 +120,8 @@ def places(table: UserTable, score: np.ndarray, fold: np.ndarray) -> np.ndarray:
 def merits(
     table: UserTable, scores: Mapping[Classifier, np.ndarray], fold: np.ndarray, study: Study
 ) -> Rows:
-    """AUC, expected significance and distance correlation, means over seeds with their errors, and
-    paired differences to trees."""
+    """AUC, expected significance and squared distance correlation, means over seeds with their
+    errors, and paired differences to trees."""
     classes = [np.flatnonzero(table.label == value) for value in (1, 0)]
     bootstraps, every = study.figures.bootstraps, list(scores)
     stacked = np.stack([scores[one].astype(float) for one in every])
@@ -144,7 +144,7 @@ def merits(
         }
         if table.spectator is not None:
             seen = [column[classes[1]] for column in (table.spectator, table.weight)]
-            numbers["distance correlation"] = mean_of_seeds(
+            numbers["squared distance correlation"] = mean_of_seeds(
                 [distance_correlation_of(stacked[i, classes[1]], *seen, classes[1]) for i in rows]
             )
         if every[rows[0]] != TREES:

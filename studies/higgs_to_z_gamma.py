@@ -266,6 +266,7 @@ def draw(
         "fits": figures.fits(spectra, shown.bins, FINE * np.diff(EDGES)[0]),
     }  # fmt: skip
     for name, drawing in drawings.items():
+        style.heading(drawing.figure)
         style.save(drawing, page.parent / f"figures/{PAGE.stem}_{name}.png")
 
 

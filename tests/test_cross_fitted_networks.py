@@ -408,7 +408,7 @@ def test_the_table_has_means_over_seeds_paired_with_the_trees(results):
     mean = np.array([m[e].mean() for m, e in zip(mass, exists, strict=True)])
     columns = [torch.from_numpy(c[~label].astype(float)) for c in (mean, results.trees.fits[ds2])]
     expected = distance_correlation(*columns, torch.ones(len(columns[0])))
-    correlation = rows["DS2", "", "", "", "distance correlation", ""]["value"]
+    correlation = rows["DS2", "", "", "", "squared distance correlation", ""]["value"]
     assert correlation == pytest.approx(expected.item())
 
 

@@ -222,7 +222,7 @@ def test_a_table_becomes_scores_merits_and_figures(run):
     assert scores.iloc[:, 4:].notna().all(axis=None)  # data, which is neither, too
     merits = read_csv(Path("plots/mine/merits.csv"))
     quantities = {row["quantity"] for row in merits if row["classifier"] == "XGBoost"}
-    assert quantities == {"AUC", "significance", "distance correlation"}
+    assert quantities == {"AUC", "significance", "squared distance correlation"}
     for name in ("bins.png", "bins.csv", "spectator.png", "merits.txt"):
         assert (Path("plots/mine") / name).is_file()
     before = Path("Data/mine/scores.csv").read_bytes()
