@@ -28,7 +28,14 @@ import numpy as np
 from command import InputError
 from jets.packed import EventTable
 from jets.preparation import may_train
-from jets.split import HELD_OUT, is_background, is_signal, population, relative_weights
+from jets.split import (
+    HELD_OUT,
+    is_background,
+    is_signal,
+    is_variation,
+    population,
+    relative_weights,
+)
 from physics import JETS_MIN
 from processes import PROCESSES
 from study import Study
@@ -176,7 +183,7 @@ def expected_yields(table: EventTable, study: Study, of_held_out: bool = False) 
         InputError: a study without such events.
     """
     events, share = table.events, study.images.split[HELD_OUT]
-    chosen, which = events["split"] == HELD_OUT, "held out"
+    chosen, which = (events["split"] == HELD_OUT) & ~is_variation(events), "held out"
     if not of_held_out:
         chosen, share, which = may_train(table, study), 1 - share, "to train on"
     if not share > 0:

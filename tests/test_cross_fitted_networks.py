@@ -210,6 +210,9 @@ def test_expected_events_are_known_where_only_jets_without_selection_train():
     table = EventTable(events, None, np.zeros(0, SAMPLE_DTYPE), "collisions")
     study = Study("x").changed(images={"split": (0.0, 0.0, 1.0)})
     np.testing.assert_allclose(expected_of_classes(table, study), [300, 20])
+    events["process"][100:150] = PROCESSES["half_scale_hard"].number  # is no more background
+    np.testing.assert_allclose(expected_of_classes(table, study), [150, 20])
+    events["process"][100:150] = numbers[1]
     with pytest.raises(InputError, match=r"images\.split is \[0\.0, 0\.0, 1\.0\], so no selected"):
         expected_yields(table, study)
 
