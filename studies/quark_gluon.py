@@ -22,7 +22,7 @@ from scipy.special import expit, softmax
 from tqdm import tqdm
 
 from command import run
-from evaluation.pages import Rows, environment, formatted, with_numbers
+from evaluation.pages import Rows, environment, with_numbers
 from evaluation.results import Classifiers
 from evaluation.table import cell, ends, pivot
 from event_level.trees import grow
@@ -430,12 +430,15 @@ def printed_means(rows: Rows) -> Rows:
 
 
 def printed_combiners(rows: Rows) -> Rows:
-    """One line a number."""
-    return formatted(
-        rows,
-        "number | mean | standard deviation | least | largest | trainings",
-        "{number} | {mean:.3f} | {deviation:.3f} | {least:.3f} | {largest:.3f} | {trainings:.0f}",
-    )
+    """One line a number; of one training there is no deviation."""
+    words = {"mean": "mean", "deviation": "standard deviation", "least": "least"}
+    words |= {"largest": "largest"}
+    return [
+        {"number": row["number"]}
+        | {word: f"{float(row[name]):.3f}" if row[name] else "" for name, word in words.items()}
+        | {"trainings": row["trainings"]}
+        for row in rows
+    ]
 
 
 def printed_showers(rows: Rows) -> Rows:
