@@ -418,13 +418,9 @@ def printed(rows: Rows) -> Rows:
 
 def printed_means(rows: Rows) -> Rows:
     """One line a number, ours beside theirs."""
+    names = {"jets": "jets", "quantity": "", "published": "EnergyFlow"}
     return [
-        {
-            "jets": row["jets"],
-            "": row["quantity"],
-            "here": cell(row),
-            "EnergyFlow": row["published"],
-        }
+        {names[name]: row[name] for name in names} | {"here": cell({**row, "published": ""})}
         for row in rows
     ]
 
