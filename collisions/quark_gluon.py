@@ -9,9 +9,9 @@ import numpy as np
 from collisions.clustering import anti_kt, ranks
 from collisions.particles import Particles
 from jets.events import QuarkGluonJets
+from jets.quark_gluon import RADIUS
 from jets.ragged import delta_phi, table
 
-RADIUS = 0.4
 PT = (500.0, 550.0)  # GeV
 RAPIDITY_MAX = 1.7
 CLUSTERED_PT_MIN = 100.0  # GeV, of jets among which the hardest is looked for

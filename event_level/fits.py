@@ -7,7 +7,7 @@ import numpy as np
 
 from command import InputError
 from jets import packed
-from jets.angularities import ANGULARITIES
+from jets.angularities import ANGULARITIES, OF_JETS
 from jets.classifier import (
     HELD_OUT_EVENTS,
     HELD_OUT_JETS,
@@ -34,7 +34,7 @@ JET_FEATURES = {
     "mass": ("mass",),
     "pt": ("pt",),
     "angularities": tuple(ANGULARITIES),
-    "classical": ("mass", "pt", *ANGULARITIES),
+    "classical": OF_JETS,
 }
 # What trees see of a jet in place of a network's score; the last is all that is known of it.
 CLASSICAL = (("mass",), ("pt",), ("mass", "pt"), ("mass", "pt", "angularities"))

@@ -15,6 +15,7 @@ ANGULARITIES = {
     "width": (1.0, 1.0),
     "thrust": (1.0, 2.0),
 }
+OF_JETS = ("mass", "pt", *ANGULARITIES)  # all that is known of a jet without a network
 
 
 def angularities(images: SparseImages, side: int, jet_definition: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from command import InputError
-from jets.angularities import ANGULARITIES, of_constituents
+from jets.angularities import ANGULARITIES, OF_JETS, of_constituents
 from jets.constituents import Constituents, concatenate
 from jets.events import QuarkGluonJets, read_events
 from jets.public import PublicJets, energyflow, from_particles, of_pdg_ids
@@ -14,8 +14,7 @@ from jets.split import IDENTITY, assign_split
 from processes import PROCESSES, QUARK_GLUON, SIGNAL, Process, variations_of
 from study import Study
 
-RADIUS = 0.4  # of the jets, collisions.quark_gluon.RADIUS
-COLUMNS = ("mass", "pt", *ANGULARITIES)
+RADIUS = 0.4  # of the jets
 NOMINAL = ""  # the sample that is trained on, in place of a variation
 ENERGYFLOW = -2  # the process of jets that are EnergyFlow's
 
@@ -27,7 +26,7 @@ class QuarkGluonTable:
     Attributes:
         events: structured (n,), the `jets.split.IDENTITY` of every jet.
         constituents: of them, about their axis.
-        jets: structured (n,), `COLUMNS`; angularities of all constituents that are kept.
+        jets: structured (n,), `OF_JETS`; angularities of all constituents that are kept.
         label: (n,) 1 of a quark, 0 of a gluon.
         split: (n,) a number of `jets.split.SPLITS`; variations are held out.
         sample: (n,) `NOMINAL`, or the variation.
@@ -119,7 +118,7 @@ def _part(found: PublicJets, process: int, index: int, sample: str) -> tuple:
     return (
         table([(name, "i8") for name in IDENTITY], len(found.label), identity),
         found.constituents,
-        table([(name, "f4") for name in COLUMNS], len(found.label), columns),
+        table([(name, "f4") for name in OF_JETS], len(found.label), columns),
         found.label,
         np.full(len(found.label), sample, object),
     )

@@ -28,9 +28,10 @@ from evaluation.table import cell, ends, pivot
 from event_level.trees import grow
 from figures import quark_gluon as figures
 from figures import style
+from jets.angularities import OF_JETS
 from jets.classifier import Classifier
 from jets.constituents import UNKNOWN_KIND
-from jets.quark_gluon import COLUMNS, NOMINAL, QuarkGluonTable, read
+from jets.quark_gluon import NOMINAL, QuarkGluonTable, read
 from jets.split import HELD_OUT, TRAIN, VALIDATION, lowest, uniform
 from models import create_model
 from products import (
@@ -57,7 +58,7 @@ from training.loop import best_epoch, logits_of, train
 
 PAGE = Path("doc/quark_gluon.md")
 FEW, SEEDS = 8_000, 3  # training jets of the sketch, and trainings of each way
-TREES, NETWORK = "XGBoost", "JetViT"
+NETWORK = "JetViT"
 EFFICIENCIES = (0.5, 0.3)  # of quarks, at which the rejection of gluons is measured
 NAMES = "gluon", "quark"  # by label
 PUBLISHED = {  # of 100,000 jets, the first file of EnergyFlow: gluons, quarks
@@ -158,7 +159,7 @@ def inputs_of(
     if not way.identities:
         kind, mass = np.full_like(found.kind, UNKNOWN_KIND), np.zeros_like(found.mass)
         found = replace(found, kind=kind, mass=mass)
-    features = features_of({name: table.jets[name] for name in COLUMNS})
+    features = features_of({name: table.jets[name] for name in OF_JETS})
     features = (features - features[known].mean(axis=0)) / features[known].std(axis=0)
     if not way.angularities:
         features[:, 2:] = 0
@@ -200,7 +201,10 @@ def directory_of(study: Study, way: Way, seed: int) -> Path:
 def run_training(
     study: Study, way: Way, seed: int, table: QuarkGluonTable, sha256: str, device: torch.device
 ) -> None:
-    """Train and score all jets, unless that is done.
+    """Train and score all jets, unless that is done; other jets to test on are scored, no more.
+
+    Args:
+        sha256: of what trainings see.
 
     Raises:
         BeingMade: another process is at it.
@@ -209,8 +213,8 @@ def run_training(
     section = stated(study.trees if way.options is None else study.training)
     settings = {"way": way._asdict(), "seed": seed, "settings": section, "jets_sha256": sha256}
     settings = json.loads(json.dumps(settings))
-    manifest = directory / "manifest.json"
-    if is_finished(manifest, settings, []):
+    manifest, scored = directory / "manifest.json", settings | {"scored_sha256": sha256_of(table)}
+    if is_finished(manifest, scored, []):
         return
     asked = study.changed(
         training={
@@ -223,7 +227,7 @@ def run_training(
         checkpoint.set_aside(directory, study.data_dir / "set_aside", settings)
         directory.mkdir(parents=True, exist_ok=True)
         if way.options is None:
-            features = features_of({name: table.jets[name] for name in COLUMNS})
+            features = features_of({name: table.jets[name] for name in OF_JETS})
             is_quark = table.label[rows[0]] == 1
             trees = grow(features[rows[0]], is_quark, np.ones(len(is_quark)), study, "cpu")
             score, facts = trees.inplace_predict(features), {"combiner": {}}
@@ -233,7 +237,7 @@ def run_training(
         with atomic_write(directory / "score.npy") as temporary, temporary.open("wb") as file:
             np.save(file, score.astype(np.float32))
         products = [directory / name for name in ("history.csv", "score.npy")]
-        write_manifest(manifest, settings, {}, products, **facts)
+        write_manifest(manifest, scored, {}, products, **facts)
 
 
 def _trained(
@@ -261,12 +265,16 @@ def _trained(
     return expit(logits[:, 1] - logits[:, 0]), {"combiner": combiner}
 
 
+def trains(table: QuarkGluonTable) -> np.ndarray:
+    """The jets (n,) that trainings see: held-out ones and variations are not among them."""
+    return (table.split != HELD_OUT) & (table.sample == NOMINAL)
+
+
 def sha256_of(table: QuarkGluonTable) -> str:
-    """Of everything that trainings see: held-out jets and variations are none of it."""
-    known = table.take((table.split != HELD_OUT) & (table.sample == NOMINAL))
-    digest = hashlib.sha256()
-    columns = [known.events, known.jets, known.label, known.split]
-    for column in (*columns, known.constituents.offsets, *known.constituents.columns().values()):
+    """Of all that is known of jets."""
+    digest = hashlib.sha256("\n".join(table.sample).encode())
+    columns = [table.events, table.jets, table.label, table.split]
+    for column in (*columns, table.constituents.offsets, *table.constituents.columns().values()):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
 
@@ -514,7 +522,7 @@ def main() -> None:
         call_with(stated_at, ["simulate.py"], None)
     torch.set_num_threads(1)  # the networks are small
     table, others = read(study), 0
-    sha256 = sha256_of(table)
+    sha256 = sha256_of(table.take(trains(table)))
     for way, seed in tqdm(trainings(study, table), "trainings", disable=None):
         try:
             run_training(study, way, seed, table, sha256, device)

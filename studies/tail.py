@@ -381,12 +381,12 @@ def main() -> None:
     sizes = [variant(study, way) for way in (*SIZES, EQUAL_PT)]
     of_sizes, effective = scaling.read_scores(sizes, DEFINITION, SCALED, HT_MIN, device)
     law = scaling.laws(of_sizes[VALIDATION])
-    masses = excluded(found, of_ways)
+    by_mass = excluded(found, of_ways)
     rows = {
         "single_jets": single_jets(found),
         "events": events(of_ways),
-        "excluded": [row for row in masses if row["table"] == "excluded"],
-        "gain": [row for row in masses if row["table"] == "gain"],
+        "excluded": [row for row in by_mass if row["table"] == "excluded"],
+        "gain": [row for row in by_mass if row["table"] == "gain"],
         "scaling": scaling.measure(of_sizes, effective),
         "power_law": scaling.fitted(*law) if law else [],
         "sample": sample(study),

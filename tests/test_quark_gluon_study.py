@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from command import InputError
 from evaluation.pages import show
@@ -164,6 +165,23 @@ def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in study.data_dir.rglob("score.npy")}
     study_of.main()
     assert before == {path: path.stat().st_mtime_ns for path in study.data_dir.rglob("score.npy")}
+
+
+def test_more_jets_to_test_on_are_scored_without_a_new_training(study, table):
+    """As a variation that is made later."""
+    asked, way = study.changed(f"{study.name}_later"), BOTH._replace(jets=100)
+    sha256 = study_of.sha256_of(table.take(study_of.trains(table)))
+    more = table.take(np.concatenate([np.arange(2 * N), np.flatnonzero(table.split == HELD_OUT)]))
+    assert study_of.sha256_of(more.take(study_of.trains(more))) == sha256
+    place = study_of.directory_of(asked, way, 0)
+    found = []
+    for jets_of in (table, more):
+        study_of.run_training(asked, way, 0, jets_of, sha256, torch.device("cpu"))
+        checkpoints = {path: path.stat().st_mtime_ns for path in place.glob("epoch_*.pt")}
+        found.append((np.load(place / "score.npy"), checkpoints))
+    (before, trained), (after, kept) = found
+    assert len(after) == len(more) > len(before) and trained == kept
+    np.testing.assert_allclose(after[: 2 * N], before, rtol=1e-5)
 
 
 def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch, request):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from command import InputError
-from jets.angularities import ANGULARITIES, angularities
+from jets.angularities import ANGULARITIES, OF_JETS, angularities
 from jets.constituents import Constituents, concatenate
 from jets.packed import PackedJets
 from jets.preparation import look_again
@@ -28,7 +28,6 @@ SCALES = {
     "phi": (0.0, 0.4),
     "distance": (0.4, 0.4),
 }
-OF_JETS = ("mass", "pt", *ANGULARITIES)
 
 
 class JetConstituents:
