@@ -6,6 +6,7 @@ combiner, makes logits of the four.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from models.head import scaled
 from models.pairs import HIDDEN, PairBias
+from models.patches import Patches
 
 HEADS, HEAD_WIDTH, BLOCKS = 8, 16, 4
 PLACES = 128  # constituents that a positional embedding knows; any number without one
@@ -29,7 +31,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.projection = nn.Linear(channels, 3 * channels)
         self.output = nn.Linear(channels, channels)
-        self.perceptron = _mlp(nn.LayerNorm(channels), channels, 4 * channels, channels)
+        self.perceptron = mlp(nn.LayerNorm(channels), channels, 4 * channels, channels)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """`bias` broadcasts to (b, heads, t, t); -inf where nothing may be attended to."""
@@ -40,42 +42,125 @@ class Block(nn.Module):
         return x + self.perceptron(x)
 
 
-def _mlp(norm: nn.Module, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def mlp(norm: nn.Module, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A norm and a perceptron with one hidden layer."""
     return nn.Sequential(norm, nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+class Tokens(NamedTuple):
+    """What an encoder takes of b jets.
+
+    Attributes:
+        embedded: (b, t, channels).
+        exists: (b, t) which of them there are.
+        momenta: (b, t, 4) pT, rapidity, phi and mass in TeV, 0 where there is none.
+        keys: (b, heads, t) what is added to the attention that a token gets; None: nothing.
+    """
+
+    embedded: torch.Tensor
+    exists: torch.Tensor
+    momenta: torch.Tensor
+    keys: torch.Tensor | None = None
+
+
+class Encoder(nn.Module):
+    """Tokens of constituents, or of patches of them, that see each other.
+
+    Attributes:
+        first: (n, channels) the class token and the registers (arXiv:2309.16588), which stand
+            before all others.
+    """
+
+    def __init__(
+        self, features: Mapping[str, int], heads: int, positions: bool = False,
+        pairwise: bool = False, jet_bias: bool = False, patches: int = 0, registers: int = 0,
+    ) -> None:  # fmt: skip
+        """See `jetvit`."""
+        super().__init__()
+        of_constituents, channels = features["constituents"], HEAD_WIDTH * heads
+        self.embedding = (
+            Patches(of_constituents, channels, patches)
+            if patches
+            else nn.Linear(of_constituents, channels)
+        )
+        self.first = nn.Parameter(torch.randn(1 + registers, channels))
+        self.blocks = nn.ModuleList(Block(heads) for _ in range(BLOCKS))
+        self.position = nn.Parameter(torch.zeros(PLACES, channels)) if positions else None
+        self.of_pairs = PairBias(heads) if pairwise else None
+        self.of_keys = (
+            mlp(nn.Identity(), of_constituents + features["jet"], HIDDEN, heads)
+            if jet_bias
+            else None
+        )
+
+    def tokens(
+        self,
+        constituents: torch.Tensor,
+        exists: torch.Tensor,
+        momenta: torch.Tensor,
+        jet: torch.Tensor,
+    ) -> Tokens:
+        """The inputs of `JetViT` as tokens, which have not seen each other."""
+        if isinstance(self.embedding, Patches):
+            return Tokens(*self.embedding(constituents, exists, momenta))
+        embedded, keys = self.embedding(constituents), None
+        if self.position is not None:
+            embedded = embedded + self.position[: embedded.shape[1]]
+        if self.of_keys is not None:
+            of_jet = jet[:, None].expand(-1, constituents.shape[1], -1)
+            keys = self.of_keys(torch.cat([constituents, of_jet], dim=2)).transpose(1, 2)
+        return Tokens(embedded, exists, momenta, keys)
+
+    def forward(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """`first` (b, n, channels) and the tokens (b, t, channels) behind the blocks."""
+        n = len(self.first)
+        x = torch.cat([self.first.expand(len(tokens.exists), -1, -1), tokens.embedded], dim=1)
+        bias = self.bias(tokens)
+        for block in self.blocks:
+            x = block(x, bias)
+        return x[:, :n], x[:, n:]
+
+    def bias(self, tokens: Tokens) -> torch.Tensor:
+        """What is added to the attention, (b, 1 or heads, 1 or n + t, n + t): -inf for tokens that
+        do not exist, and what pairs, or jet and constituent, say. The n of `first` have 0."""
+        n = len(self.first)
+        exists = functional.pad(tokens.exists, (n, 0), value=True)
+        bias = tokens.embedded.new_zeros(exists.shape).masked_fill(~exists, -torch.inf)
+        bias = bias[:, None, None]
+        if self.of_pairs is not None:
+            bias = bias + functional.pad(self.of_pairs(tokens.momenta), (n, 0, n, 0))
+        if tokens.keys is not None:
+            bias = bias + functional.pad(tokens.keys, (n, 0))[:, :, None]
+        return bias
 
 
 class JetViT(nn.Module):
     """Constituents and jet features to logits.
 
     Attributes:
+        encoder: None if it sees the jet alone.
         ignores: the inputs that it is not made to see.
     """
 
     def __init__(
-        self, features: Mapping[str, int], heads: int, sees: str, positions: bool,
-        pairwise: bool, jet_bias: bool,
-    ) -> None:  # fmt: skip
-        """From the number of features of `constituents` and of the `jet`; see `jetvit`."""
+        self, features: Mapping[str, int], encoder: Encoder | None, sees: str, pooled: bool
+    ) -> None:
+        """See `jetvit`."""
         super().__init__()
-        of_constituents, of_jet = features["constituents"], features["jet"]
-        channels = HEAD_WIDTH * heads
-        if sees != "jet":
-            self.embedding = nn.Linear(of_constituents, channels)
-            self.class_token = nn.Parameter(torch.randn(channels))
-            self.blocks = nn.ModuleList(Block(heads) for _ in range(BLOCKS))
-            self.mlp = _mlp(nn.LayerNorm(channels), channels, channels, 2)
-        self.position = nn.Parameter(torch.zeros(PLACES, channels)) if positions else None
-        self.of_pairs = PairBias(heads) if pairwise else None
-        self.of_keys = (
-            _mlp(nn.Identity(), of_constituents + of_jet, HIDDEN, heads) if jet_bias else None
-        )
+        self.encoder, self.sees, self.pooled = encoder, sees, pooled
+        needs_momenta = False
+        if encoder is not None:
+            channels = encoder.first.shape[1]
+            self.mlp = mlp(nn.LayerNorm(channels), channels, channels, 2)
+            needs_momenta = encoder.of_pairs is not None or isinstance(encoder.embedding, Patches)
         if sees != "constituents":
-            self.jet_mlp = _mlp(nn.Identity(), of_jet, channels, 2)
-        self.sees, self.combiner = sees, nn.Linear(4, 2)
-        self.ignores = [] if pairwise else ["momenta"]
+            hidden = HEAD_WIDTH * HEADS if encoder is None else encoder.first.shape[1]
+            self.jet_mlp = mlp(nn.Identity(), features["jet"], hidden, 2)
+        self.combiner = nn.Linear(4, 2)
+        self.ignores = [] if needs_momenta else ["momenta"]
         if sees == "jet":
             self.ignores += ["constituents", "exists"]
-        if sees == "constituents" and not jet_bias:
+        if sees == "constituents" and encoder.of_keys is None:
             self.ignores.append("jet")
 
     def forward(
@@ -93,48 +178,18 @@ class JetViT(nn.Module):
             momenta: (b, t, 4) pT, rapidity, phi and mass in TeV, 0 where there is none.
             jet: features (b, g).
         """
-        token = of_jet = jet.new_zeros(len(jet), 2)
-        if self.sees != "jet":
-            token = self.mlp(self.encoded(constituents, exists, momenta, jet)[:, 0])
+        of_constituents = of_jet = jet.new_zeros(len(jet), 2)
+        if self.encoder is not None:
+            tokens = self.encoder.tokens(constituents, exists, momenta, jet)
+            first, others = self.encoder(tokens)
+            seen = first[:, 0]
+            if self.pooled:
+                share = tokens.exists / tokens.exists.sum(dim=1, keepdim=True).clamp_min(1)
+                seen = (others * share[..., None]).sum(dim=1)
+            of_constituents = self.mlp(seen)
         if self.sees != "constituents":
             of_jet = self.jet_mlp(jet)
-        return self.combiner(torch.cat([token, of_jet], dim=1))
-
-    def encoded(
-        self,
-        constituents: torch.Tensor,
-        exists: torch.Tensor,
-        momenta: torch.Tensor,
-        jet: torch.Tensor,
-    ) -> torch.Tensor:
-        """The class token and the constituents behind the encoder (b, 1 + t, channels)."""
-        x = self.embedding(constituents)
-        if self.position is not None:
-            x = x + self.position[: x.shape[1]]
-        x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
-        bias = self.bias(constituents, exists, momenta, jet)
-        for block in self.blocks:
-            x = block(x, bias)
-        return x
-
-    def bias(
-        self,
-        constituents: torch.Tensor,
-        exists: torch.Tensor,
-        momenta: torch.Tensor,
-        jet: torch.Tensor,
-    ) -> torch.Tensor:
-        """What is added to the attention, (b, 1 or heads, 1 or 1 + t, 1 + t): -inf for constituents
-        that do not exist, and what pairs, or jet and constituent, say. The class token has 0."""
-        exists = functional.pad(exists, (1, 0), value=True)
-        bias = constituents.new_zeros(exists.shape).masked_fill(~exists, -torch.inf)[:, None, None]
-        if self.of_pairs is not None:
-            bias = bias + functional.pad(self.of_pairs(momenta), (1, 0, 1, 0))
-        if self.of_keys is not None:
-            of_jet = jet[:, None].expand(-1, constituents.shape[1], -1)
-            keys = self.of_keys(torch.cat([constituents, of_jet], dim=2))
-            bias = bias + functional.pad(keys.transpose(1, 2), (1, 0))[:, :, None]
-        return bias
+        return self.combiner(torch.cat([of_constituents, of_jet], dim=1))
 
 
 def jetvit(
@@ -144,6 +199,9 @@ def jetvit(
     positions: bool = False,
     pairwise: bool = False,
     jet_bias: bool = False,
+    patches: int = 0,
+    registers: int = 0,
+    pooled: bool = False,
 ) -> JetViT:
     """Four encoder blocks with 8 heads (scaled) of 16 each and inner width 512.
 
@@ -154,9 +212,21 @@ def jetvit(
         pairwise: `models.pairs` enter the attention, as in the particle transformer.
         jet_bias: what a constituent is attended with depends on its own and on the jet's features,
             one number for each head, the "jet bias".
+        patches: the tokens are so many patches of constituents (`models.patches`); 0: constituents.
+        registers: tokens more that no constituent has, for what is not of one constituent.
+        pooled: the perceptron sees the mean of the tokens in place of the class token.
     """
     if sees not in SEES:
         raise ValueError(f"sees of JetViT is {sees!r}, expected one of {', '.join(SEES)}")
-    if sees == "jet" and (positions or pairwise or jet_bias):
+    of_tokens = positions, pairwise, jet_bias, patches, registers, pooled
+    if sees == "jet" and any(of_tokens):
         raise ValueError("JetViT sees the jet alone, so nothing can be said of constituents")
-    return JetViT(features, scaled(HEADS, width), sees, positions, pairwise, jet_bias)
+    if patches and (positions or jet_bias):
+        raise ValueError("JetViT has patches, and positions and jet_bias are of constituents")
+    if min(patches, registers) < 0:
+        raise ValueError(
+            f"JetViT has {patches} patches and {registers} registers, expected 0 or more"
+        )
+    heads = scaled(HEADS, width)
+    encoder = None if sees == "jet" else Encoder(features, heads, *of_tokens[:-1])
+    return JetViT(features, encoder, sees, pooled)

@@ -17,39 +17,45 @@ class PairBias(nn.Module):
     def forward(
         self, momenta: torch.Tensor, has_rapidity: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Momenta (b, t, 4), see `pairs`, to biases (b, heads, t, t)."""
-        return self.body(pairs(momenta, has_rapidity)).permute(0, 3, 1, 2)
+        """Momenta (b, t, 4) to biases (b, heads, t, t), the same for i and j as for j and i.
+
+        Args:
+            momenta: pT, rapidity, phi and mass in TeV; 0 of tokens that do not exist.
+            has_rapidity: (t,) False of missing momentum, whose pairs have the distance in phi and
+                the transverse mass; by default all have.
+        """
+        t = momenta.shape[1]
+        i, j = torch.triu_indices(t, t, device=momenta.device)
+        both = None if has_rapidity is None else has_rapidity[i] & has_rapidity[j]
+        of_pairs = self.body(pairs(momenta[:, i], momenta[:, j], both))
+        place = torch.empty(t, t, dtype=torch.long, device=momenta.device)
+        place[i, j] = place[j, i] = torch.arange(len(i), device=momenta.device)
+        return of_pairs[:, place.flatten()].unflatten(1, (t, t)).permute(0, 3, 1, 2)
 
 
-def pairs(momenta: torch.Tensor, has_rapidity: torch.Tensor | None = None) -> torch.Tensor:
-    """ln ΔR, ln kT, ln z and ln m² (b, t, t, 4) of all pairs: kT is the smaller pT times ΔR, z the
-    smaller pT over the sum of both.
-
-    Args:
-        momenta: (b, t, 4) pT, rapidity, phi and mass in TeV; 0 of tokens that do not exist.
-        has_rapidity: (t,) False of missing momentum, whose pairs have the distance in phi and the
-            transverse mass; by default all have.
+def pairs(
+    first: torch.Tensor, second: torch.Tensor, have_rapidity: torch.Tensor | None = None
+) -> torch.Tensor:
+    """ln ΔR, ln kT, ln z and ln m² (..., 4) of particles and others (..., 4): kT is the smaller pT
+    times ΔR, z the smaller pT over the sum of both; see `PairBias`.
 
     Two massless particles of 100 GeV, back to back, have a mass of 200 GeV:
 
-    >>> momenta = torch.tensor([[[0.1, 0, 0, 0], [0.1, 0, torch.pi, 0]]])
-    >>> found = pairs(momenta)[0, 0, 1]
+    >>> found = pairs(torch.tensor([0.1, 0, 0, 0]), torch.tensor([0.1, 0, torch.pi, 0]))
     >>> found[2].exp(), (found[3] / 2).exp()
     (tensor(0.5000), tensor(0.2000))
     """
-    pt, rapidity, phi, mass = momenta.unbind(-1)
-    transverse = torch.hypot(pt, mass)
-    between = rapidity[:, :, None] - rapidity[:, None]
-    if has_rapidity is not None:
-        between = between * (has_rapidity[:, None] & has_rapidity)
-    around = phi[:, :, None] - phi[:, None]
+    of_both = zip(first.unbind(-1), second.unbind(-1), strict=True)
+    (pt_1, pt_2), (rapidity_1, rapidity_2), (phi_1, phi_2), (mass_1, mass_2) = of_both
+    between, around = rapidity_1 - rapidity_2, phi_1 - phi_2
+    if have_rapidity is not None:
+        between = between * have_rapidity
     around = torch.atan2(around.sin(), around.cos())
     distance = torch.hypot(between, around).clamp_min(CLOSEST)
-    smaller = torch.minimum(pt[:, :, None], pt[:, None])
-    share = smaller / (pt[:, :, None] + pt[:, None]).clamp_min(SOFTEST)
-    mixed = transverse[:, :, None] * transverse[:, None] * between.cosh()
-    mixed = mixed - pt[:, :, None] * pt[:, None] * around.cos()
-    squared = mass[:, :, None] ** 2 + mass[:, None] ** 2 + 2 * mixed
+    smaller = torch.minimum(pt_1, pt_2)
+    share = smaller / (pt_1 + pt_2).clamp_min(SOFTEST)
+    mixed = torch.hypot(pt_1, mass_1) * torch.hypot(pt_2, mass_2) * between.cosh()
+    squared = mass_1**2 + mass_2**2 + 2 * (mixed - pt_1 * pt_2 * around.cos())
     kt = (smaller * distance).clamp_min(SOFTEST)
     return torch.stack(
         [

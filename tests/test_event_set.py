@@ -266,7 +266,9 @@ def test_pairs_are_those_of_four_momenta(given):
     """In the laboratory; with pTmiss, the transverse mass."""
     seen = as_set(given)
     momenta = torch.from_numpy(seen.momenta[:, :5] / np.float32([1e3, 1, 1, 1e3])).double()
-    found = pairs(momenta, torch.tensor([True, False, True, True, True]))
+    has_rapidity = torch.tensor([True, False, True, True, True])
+    have = has_rapidity[:, None] & has_rapidity
+    found = pairs(momenta[:, :, None], momenta[:, None], have)
     jets = [given["jets"][given["jet_offsets"][:-1] + i] for i in (0, 1)]
     lepton, first, second = map(momenta_of, (given["lepton"], *jets))
     missing = np.zeros_like(lepton)

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from models.jetvit import BLOCKS, HEAD_WIDTH, PLACES, Block, jetvit
+from models.pairs import PairBias, pairs
+from models.patches import MEMBERS, farthest
 
 FEATURES = {"constituents": 6, "jet": 4}
-EVERYTHING = {"pairwise": True, "jet_bias": True}
+EVERYTHING = {"pairwise": True, "jet_bias": True, "registers": 2}
+OF_PATCHES = {"patches": 4, "pairwise": True, "registers": 2, "pooled": True}
 N, T = 5, 9
 HEADS = 4  # at half the width
 
@@ -45,22 +48,25 @@ def padded(given: dict[str, torch.Tensor], more: int) -> dict[str, torch.Tensor]
     }
 
 
-@pytest.mark.parametrize("options", [{}, EVERYTHING, {"positions": True}])
+@pytest.mark.parametrize(
+    "options", [{}, EVERYTHING, OF_PATCHES, {"pooled": True}, {"positions": True}]
+)
 def test_padding_changes_nothing(options):
     made, given = network(**options), jets()
     with torch.inference_mode():
         torch.testing.assert_close(made(**padded(given, 20)), made(**given), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, EVERYTHING])
+@pytest.mark.parametrize("options", [{}, EVERYTHING, OF_PATCHES])
 def test_the_order_of_constituents_matters_with_positions_alone(options):
     given, order = jets(), torch.randperm(T, generator=torch.Generator().manual_seed(2))
     turned = given | {name: given[name][:, order] for name in ("constituents", "exists", "momenta")}
     with torch.inference_mode():
         made = network(**options)
-        torch.testing.assert_close(made(**turned), made(**given), rtol=0, atol=1e-6)
-        made = network(positions=True, **options)
-        assert (made(**turned) - made(**given)).abs().max() > 1e-3
+        torch.testing.assert_close(made(**turned), made(**given), rtol=0, atol=2e-6)
+        if "patches" not in options:
+            made = network(positions=True, **options)
+            assert (made(**turned) - made(**given)).abs().max() > 1e-3
 
 
 def test_pairs_depend_on_the_angle_between_constituents_alone():
@@ -71,6 +77,13 @@ def test_pairs_depend_on_the_angle_between_constituents_alone():
     with torch.inference_mode():
         torch.testing.assert_close(made(**moved), made(**given), rtol=0, atol=1e-4)
         assert (made(**squeezed) - made(**given)).abs().max() > 1e-3
+
+
+def test_the_bias_of_pairs_is_that_of_each_pair_in_its_place():
+    torch.manual_seed(4)
+    made, momenta = PairBias(HEADS), jets()["momenta"]
+    every = made.body(pairs(momenta[:, :, None], momenta[:, None]))
+    torch.testing.assert_close(made(momenta), every.permute(0, 3, 1, 2))
 
 
 def test_a_block_against_a_loop_over_jets_heads_and_queries():
@@ -111,9 +124,14 @@ def test_parameters():
     assert count(pairwise=True) - count() == (4 * 16 + 16) + (16 * heads + heads)
     assert count(jet_bias=True) - count() == ((f + g) * 16 + 16) + (16 * heads + heads)
     assert count(positions=True) - count() == PLACES * c
+    assert count(registers=3) - count() == 3 * c
+    of_patches = ((f + 2) * c + c) + (c * c + c) + ((c + 2) * c + c)
+    assert count(patches=16) - count() == of_patches - (f * c + c)
 
 
-@pytest.mark.parametrize("options", [EVERYTHING, {"positions": True}, {"sees": "constituents"}])
+@pytest.mark.parametrize(
+    "options", [EVERYTHING, OF_PATCHES, {"positions": True}, {"sees": "constituents"}]
+)
 def test_gradients_reach_every_parameter(options):
     made, given = network(**options), jets(PLACES)
     made(**given).square().sum().backward()
@@ -140,12 +158,16 @@ def test_each_part_sees_what_it_is_told():
 def test_the_jet_bias_turns_the_attention_to_some_constituents():
     """With a bias far above all others the class token sees one constituent alone."""
     made, given = network(jet_bias=True), jets()
-    bias = made.bias(*given.values())
+
+    def bias_of(made: nn.Module) -> torch.Tensor:
+        return made.encoder.bias(made.encoder.tokens(**given))
+
+    bias = bias_of(made)
     assert bias.shape == (N, HEADS, 1, 1 + T) and (bias[..., 0] == 0).all()
     gone = ~given["exists"][:, None, None].expand(N, HEADS, 1, T)
     assert (bias[..., 1:][gone] == -torch.inf).all() and bias[..., 1:][~gone].isfinite().all()
-    assert network().bias(*given.values()).shape == (N, 1, 1, 1 + T)
-    assert network(pairwise=True).bias(*given.values()).shape == (N, HEADS, 1 + T, 1 + T)
+    assert bias_of(network()).shape == (N, 1, 1, 1 + T)
+    assert bias_of(network(pairwise=True)).shape == (N, HEADS, 1 + T, 1 + T)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +175,57 @@ def test_the_jet_bias_turns_the_attention_to_some_constituents():
     [
         ({"sees": "nothing"}, "expected one of both, constituents, jet"),
         ({"sees": "jet", "pairwise": True}, "nothing can be said of constituents"),
+        ({"patches": 4, "positions": True}, "are of constituents"),
+        ({"registers": -1}, "expected 0 or more"),
         ({"width": 0.01}, r"width 0\.01 leaves a layer of 8 channels none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         jetvit(FEATURES, **options)
+
+
+# --- Patches --------------------------------------------------------------------------------------
+
+
+def test_centres_are_far_from_each_other_and_patches_near_to_theirs():
+    """Against loops over jets, patches and constituents."""
+    given, number = jets(), 4
+    places = given["momenta"][..., 1:3]
+    chosen, is_new = farthest(given["momenta"][..., 0], places, given["exists"], number)
+    for jet, count in enumerate(given["exists"].sum(dim=1).tolist()):
+        of_jet = places[jet, :count]
+        left, found = list(range(count)), [int(given["momenta"][jet, :count, 0].argmax())]
+        while len(found) < min(number, count):
+            left = [i for i in left if i not in found]
+            nearest = [min((of_jet[i] - of_jet[j]).norm() for j in found) for i in left]
+            found.append(left[max(range(len(left)), key=nearest.__getitem__)])
+        assert chosen[jet, : len(found)].tolist() == found
+        assert is_new[jet].tolist() == [True] * len(found) + [False] * (number - len(found))
+
+
+def test_a_patch_has_the_momentum_of_the_sum_of_its_members():
+    """A patch that holds all of a small jet: its mass squared is that of all pairs, less the
+    constituents' own, which are in more than one pair."""
+    made, given = network(patches=1), jets(MEMBERS)
+    with torch.no_grad():
+        pt, _, _, mass = made.encoder.tokens(**given).momenta.double().unbind(2)
+    exists, momenta = given["exists"], given["momenta"].double()
+    is_pair = torch.triu(exists[:, :, None] & exists[:, None], 1)
+    of_pairs = (pairs(momenta[:, :, None], momenta[:, None])[..., 3].exp() * is_pair).sum(
+        dim=(1, 2)
+    )
+    of_constituents = momenta[..., 3].square().sum(dim=1)
+    expected = of_pairs - (exists.sum(dim=1) - 2) * of_constituents
+    torch.testing.assert_close(mass[:, 0].square(), expected, rtol=1e-3, atol=1e-5)
+    assert (pt[:, 0] <= momenta[..., 0].sum(dim=1) + 1e-6).all()
+
+
+@pytest.mark.parametrize("options", [EVERYTHING, OF_PATCHES])
+def test_a_jet_without_constituents_has_the_logits_of_its_features(options):
+    made, given = network(**options), jets()
+    nobody = given | {"exists": torch.zeros_like(given["exists"])}
+    other = nobody | {"constituents": given["constituents"] + 1}
+    with torch.inference_mode():
+        logits = made(**nobody)
+        assert logits.isfinite().all() and torch.equal(made(**other), logits)
