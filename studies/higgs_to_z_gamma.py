@@ -33,9 +33,9 @@ from event_level.higgs_to_z_gamma import ZGammaTable, read
 from figures import style
 from figures import z_gamma as figures
 from jets.split import HELD_OUT, SPLITS, TRAIN
-from products import BeingMade, write_text
 from sensitivity.binned import equal_signal_bins
-from studies.pages import call_with, options_of, publish
+from studies.pages import options_of, publish
+from studies.trainings import quick, run_all
 from studies.z_gamma_results import (
     EDGES,
     KEYS,
@@ -64,7 +64,7 @@ from studies.z_gamma_trainings import (
     sha256_of,
     trainings,
 )
-from study import Study, load_study, to_toml
+from study import Study, load_study
 from training.learner import choose_device
 
 PAGE = Path("doc/higgs_to_z_gamma.md")
@@ -322,18 +322,6 @@ def settings_rows(study: Study, rows: Rows) -> Rows:
     return [{"setting": name, "value": value} for name, value in found.items()]
 
 
-def quick(study: Study) -> Study:
-    """The study with a small sample and trainings of its own: does everything run?"""
-    name = f"{study.name}_quick"
-    return study.changed(
-        name,
-        simulation={"signal_events": QUICK_EVENTS, "background_events": QUICK_EVENTS},
-        sample={"folder": name},
-        training={"epochs": 2},
-        classifiers={"seeds": study.classifiers.seeds[:1]},
-    )
-
-
 def main() -> None:
     """Train what is not trained, then write the page."""
     parser = options_of(__doc__)
@@ -341,23 +329,16 @@ def main() -> None:
     options = parser.parse_args()
     study, device = load_study(options.study), choose_device(options.device)
     if options.quick:
-        study = quick(study)
-        stated = study.data_dir / "study.toml"
-        write_text(stated, to_toml(study))
-        call_with(stated, ["simulate.py"], None)
+        study = quick(study, QUICK_EVENTS, epochs=2)
     torch.set_num_threads(1)  # the networks are small
-    table, others = read(study), 0
+    table = read(study)
     sha256 = sha256_of(table)
-    for way, seed in tqdm(trainings(study), "trainings", disable=None):
-        try:
-            run_training(study, way, seed, table, sha256, device)
-        except BeingMade as error:
-            print(error, flush=True)
-            others += 1
-    if others:
-        print(f"{others} trainings are another run's; run the same command again for the page")
-        return
-    print(f"{write_page(table, study, read_trainings(study))}: its tables and figures")
+
+    def train(way: Way, seed: int) -> None:
+        run_training(study, way, seed, table, sha256, device)
+
+    if run_all(trainings(study), train):
+        print(f"{write_page(table, study, read_trainings(study))}: its tables and figures")
 
 
 if __name__ == "__main__":

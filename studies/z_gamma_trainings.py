@@ -1,7 +1,6 @@
 """The trainings of `studies.higgs_to_z_gamma`: what is trained, on what, and the scores."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,22 +11,13 @@ import numpy as np
 import torch
 import xgboost
 
-from evaluation.pages import with_numbers
 from event_level.higgs_to_z_gamma import FEATURES, ZGammaTable
 from event_level.trees import grow
 from jets.split import TRAIN, VALIDATION, uniform
 from jets.weights import balanced
 from models import create_model
 from processes.higgs_to_z_gamma import HIGGS_MASS
-from products import (
-    alone,
-    atomic_write,
-    is_finished,
-    read_csv,
-    read_manifest,
-    write_csv,
-    write_manifest,
-)
+from studies.trainings import Made, read_training, train_once
 from study import Study, stated
 from training import checkpoint
 from training.event_features import EventFeatures
@@ -176,11 +166,10 @@ def directory_of(study: Study, way: Way, seed: int) -> Path:
 
 
 def settings_of(study: Study, way: Way, seed: int, sha256: str) -> dict:
-    """What decides a training, as JSON has it."""
+    """What decides a training."""
     asked = variant(study, way)
     section = stated(asked.trees if way.network == TREES else asked.training)
-    found = {"way": way._asdict(), "seed": seed, "settings": section, "events_sha256": sha256}
-    return json.loads(json.dumps(found))
+    return {"way": way._asdict(), "seed": seed, "settings": section, "events_sha256": sha256}
 
 
 def run_training(
@@ -191,32 +180,26 @@ def run_training(
     Raises:
         BeingMade: another process is at it.
     """
-    directory, settings = directory_of(study, way, seed), settings_of(study, way, seed, sha256)
-    manifest = directory / "manifest.json"
-    if is_finished(manifest, settings, []):
-        return
-    asked = variant(study, way)
-    with alone(directory):
-        checkpoint.set_aside(directory, study.data_dir / "set_aside", settings)
-        directory.mkdir(parents=True, exist_ok=True)
+    asked, directory = variant(study, way), directory_of(study, way, seed)
+
+    def make(settings: dict) -> Made:
         samples = [sample_of(table, asked, way.features, device, s) for s in (TRAIN, VALIDATION)]
-        if way.network == TREES:
-            history, score, facts = grow_trees(asked, way, table, samples)
-            write_csv(directory / "history.csv", history)
-        else:
-            history, score, facts = train_network(
-                asked, way, seed, table, samples, directory, settings
-            )
-        with atomic_write(directory / "scores.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, np.stack([score(epoch_of(history, by)) for by in CHOSEN_BY]))
-        products = [directory / name for name in ("history.csv", "scores.npy")]
-        write_manifest(manifest, settings, {}, products, **facts)
-    best = history[epoch_of(history, SIGNIFICANCE)]
-    print(
-        f"{directory.name}: epoch {best['epoch'] + 1} of {len(history)}, expected significance of "
-        f"validation events {best['significance']:.3f} ± {best['significance_error']:.3f}",
-        flush=True,
-    )
+        history, score, facts = (
+            grow_trees(asked, way, table, samples)
+            if way.network == TREES
+            else train_network(asked, way, seed, table, samples, directory, settings)
+        )
+        best = history[epoch_of(history, SIGNIFICANCE)]
+        print(
+            f"{directory.name}: epoch {best['epoch'] + 1} of {len(history)}, expected significance "
+            f"of validation events {best['significance']:.3f} ± {best['significance_error']:.3f}",
+            flush=True,
+        )
+        scores = np.stack([score(epoch_of(history, by)) for by in CHOSEN_BY])
+        return Made(history, {"scores": scores}, facts)
+
+    aside, settings = study.data_dir / "set_aside", settings_of(study, way, seed, sha256)
+    train_once(directory, aside, settings, make)
 
 
 Learnt = tuple[list[dict[str, float]], Callable[[int], np.ndarray], dict[str, float]]
@@ -287,17 +270,15 @@ def grow_trees(study: Study, way: Way, table: ZGammaTable, samples: Sequence[Sam
 
 def epoch_of(history: Sequence[Mapping], chosen_by: str) -> int:
     """The epoch, from 0, of the largest significance or the least loss of validation events."""
-    return int(best_epoch([with_numbers(row) for row in history], chosen_by))
+    return int(best_epoch(history, chosen_by))
 
 
 def read_trainings(study: Study) -> list[Trained]:
     """All trainings at both of their epochs."""
     found = []
     for way, seed in trainings(study):
-        directory = directory_of(study, way, seed)
-        facts = read_manifest(directory / "manifest.json", "this study")
-        history = [with_numbers(row) for row in read_csv(directory / "history.csv")]
-        for by, score in zip(CHOSEN_BY, np.load(directory / "scores.npy"), strict=True):
+        history, scores, facts = read_training(directory_of(study, way, seed))
+        for by, score in zip(CHOSEN_BY, scores["scores"], strict=True):
             epoch = epoch_of(history, by) + 1
             sizes = facts["parameters"], facts["seconds"]
             found.append(Trained(way, seed, by, epoch, score, *sizes, history))

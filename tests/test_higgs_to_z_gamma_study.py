@@ -242,7 +242,7 @@ def test_features_are_scaled_to_the_published_ranges_and_noise_is_noise():
 
 def test_epochs_by_loss_and_by_significance_are_read_from_one_history():
     history = [
-        {"epoch": str(i), "loss": str(loss), "significance": str(z)}
+        {"epoch": i, "loss": loss, "significance": z}
         for i, (loss, z) in enumerate([(0.5, 1.0), (0.4, 1.3), (0.2, 1.2), (0.3, 1.25)])
     ]
     assert [epoch_of(history, by) for by in CHOSEN_BY] == [2, 1]

@@ -15,7 +15,9 @@ from jets import quark_gluon as jets
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from products import read_csv
 from studies import quark_gluon as study_of
-from studies.quark_gluon import BOTH, FULL, OF_TREES, Trained, Way
+from studies import quark_gluon_results as results
+from studies import quark_gluon_trainings as of_study
+from studies.quark_gluon_trainings import BOTH, FULL, OF_TREES, Trained, Way
 from study import Study, load_study
 
 N = 240
@@ -91,7 +93,7 @@ def test_another_process_is_refused(study):
 
 
 def test_more_jets_hold_the_fewer_and_no_tested_one(table):
-    few, most = (study_of.rows_of(table, BOTH._replace(jets=n)) for n in (50, 200))
+    few, most = (of_study.rows_of(table, BOTH._replace(jets=n)) for n in (50, 200))
     assert len(few[0]) == 50 and len(most[0]) == 200 and set(few[0]) < set(most[0])
     assert np.array_equal(few[1], most[1])
     for rows, split in zip(most, (TRAIN, VALIDATION), strict=True):
@@ -99,7 +101,7 @@ def test_more_jets_hold_the_fewer_and_no_tested_one(table):
 
 
 def test_permuted_labels_keep_each_split_as_it_is(table):
-    permuted = study_of.shuffled(table)
+    permuted = of_study.shuffled(table)
     for split in (TRAIN, VALIDATION, HELD_OUT):
         rows = table.split == split
         assert permuted[rows].sum() == table.label[rows].sum()
@@ -110,7 +112,7 @@ def test_what_a_way_does_not_see_is_not_in_its_inputs(table):
     known = np.flatnonzero(table.split == TRAIN)
     seen = {
         way.line: next(
-            study_of.inputs_of(table, way, known, "cpu").batches(np.arange(9), np.array([9]))
+            of_study.inputs_of(table, way, known, "cpu").batches(np.arange(9), np.array([9]))
         )[1]
         for way in (BOTH, FULL, Way("less", angularities=False))
     }
@@ -128,29 +130,30 @@ def test_shares_of_the_combiner_are_those_of_its_author():
         "bias": [0.3255, 0.0582],
     }
     some = [Trained(BOTH._replace(jets=7), seed, np.zeros(0), [], combiner) for seed in (0, 1)]
-    rows = {row["number"]: row for row in study_of.combiners(some)}
+    rows = {row["number"]: row for row in results.combiners(some)}
     assert rows["share of constituents"]["mean"] == pytest.approx(0.6464, abs=5e-5)
     assert rows["share of the jet"]["mean"] == pytest.approx(0.3536, abs=5e-5)
     assert rows["W, gluon, jet 2"]["mean"] == 0.3120 and rows["b, quark"]["deviation"] == 0
 
 
 def test_every_way_is_trained_with_its_seeds(study, table):
-    found = study_of.trainings(study, table)
+    found = of_study.trainings(study, table)
     assert len(found) == len(set(found))
     n = np.count_nonzero(table.split == TRAIN)
     assert {way.jets for way, _ in found} == {n}  # fewer than 8,000
     seeds = {way: [seed for one, seed in found if one == way] for way, _ in found}
     assert seeds[OF_TREES._replace(jets=n)] == [0] and seeds[BOTH._replace(jets=n)] == [0, 1]
-    places = [study_of.directory_of(study, *one) for one in found]
+    places = [of_study.directory_of(study, *one) for one in found]
     assert len(set(places)) == len(places)
 
 
 def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
     """Trees and a network of both find what separates the jets; permuted labels nothing."""
-    shuffled = next(way for way in study_of.WAYS if way.is_shuffled)
-    monkeypatch.setattr(study_of, "WAYS", (OF_TREES, BOTH, shuffled))
-    monkeypatch.setattr(study_of, "MORE", (OF_TREES, BOTH))
-    monkeypatch.setattr(study_of, "CURVES", (BOTH.line, shuffled.line))
+    shuffled = next(way for way in of_study.WAYS if way.is_shuffled)
+    monkeypatch.setattr(of_study, "WAYS", (OF_TREES, BOTH, shuffled))
+    for module in (of_study, study_of):
+        monkeypatch.setattr(module, "MORE", (OF_TREES, BOTH))
+    monkeypatch.setattr(results, "CURVES", (BOTH.line, shuffled.line))
     monkeypatch.setattr(sys, "argv", ["quark_gluon.py", "--study", "tiny.toml", "--device", "cpu"])
     study_of.main()
     rows = read_csv(Path("plots/tiny/results/tiny_checks.csv"))
@@ -170,13 +173,13 @@ def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
 def test_more_jets_to_test_on_are_scored_without_a_new_training(study, table):
     """As a variation that is made later."""
     asked, way = study.changed(f"{study.name}_later"), BOTH._replace(jets=100)
-    sha256 = study_of.sha256_of(table.take(study_of.trains(table)))
+    sha256 = of_study.sha256_of(table.take(of_study.trains(table)))
     more = table.take(np.concatenate([np.arange(2 * N), np.flatnonzero(table.split == HELD_OUT)]))
-    assert study_of.sha256_of(more.take(study_of.trains(more))) == sha256
-    place = study_of.directory_of(asked, way, 0)
+    assert of_study.sha256_of(more.take(of_study.trains(more))) == sha256
+    place = of_study.directory_of(asked, way, 0)
     found = []
     for jets_of in (table, more):
-        study_of.run_training(asked, way, 0, jets_of, sha256, torch.device("cpu"))
+        of_study.run_training(asked, way, 0, jets_of, sha256, torch.device("cpu"))
         checkpoints = {path: path.stat().st_mtime_ns for path in place.glob("epoch_*.pt")}
         found.append((np.load(place / "score.npy"), checkpoints))
     (before, trained), (after, kept) = found

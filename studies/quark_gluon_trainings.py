@@ -1,0 +1,241 @@
+"""The trainings of `studies.quark_gluon`: what is trained, on which jets, and the scores."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from evaluation.pages import Rows
+from event_level.trees import grow
+from jets.angularities import OF_JETS
+from jets.constituents import UNKNOWN_KIND
+from jets.quark_gluon import NOMINAL, QuarkGluonTable
+from jets.split import HELD_OUT, TRAIN, VALIDATION, lowest, uniform
+from models import create_model
+from studies.trainings import Made, read_training, train_once
+from study import Study, stated
+from training import checkpoint
+from training.constituents import JetConstituents, features_of
+from training.inputs import make_sample
+from training.interruption import Watch
+from training.learner import Learner
+from training.loop import best_epoch, logits_of, train
+
+FEW, SEEDS = 8_000, 3  # training jets of the sketch, and trainings of each way
+NETWORK = "JetViT"
+
+
+class Way(NamedTuple):
+    """What is trained, and how.
+
+    Attributes:
+        line: its name in tables.
+        options: of the network; None: trees on the jet's features.
+        identities: whether it sees the kind and the mass of a particle.
+        angularities: whether it sees those of the jet, beside its mass and pT.
+        learning_rate: times that of the study.
+        longer: times the epochs of the study.
+        is_shuffled: trained and tested on permuted labels.
+        jets: to train on.
+    """
+
+    line: str
+    options: tuple[tuple[str, object], ...] | None = ()
+    identities: bool = False
+    angularities: bool = True
+    learning_rate: float = 1.0
+    longer: int = 1
+    is_shuffled: bool = False
+    jets: int = FEW
+
+
+BOTH = Way("both")
+FULL = Way("both, pairs and identities", (("pairwise", True),), identities=True)
+OF_TREES = Way("trees on mass, pT, angularities", None)
+WAYS = (
+    OF_TREES,
+    Way("jet features alone", (("sees", "jet"),)),
+    Way("jet features alone, no angularities", (("sees", "jet"),), angularities=False),
+    Way("constituents alone", (("sees", "constituents"),)),
+    Way("both, no angularities", angularities=False),
+    BOTH,
+    Way("both, learning rate × 10", learning_rate=10.0),
+    Way("both, learning rate × 0.75", learning_rate=0.75),
+    Way("both, four times as long", longer=4),
+    Way("both, permuted labels", is_shuffled=True),
+    Way("both, positions", (("positions", True),)),
+    Way("both, jet bias", (("jet_bias", True),)),
+    Way("both, pairs", FULL.options),
+    Way("both, identities", identities=True),
+    FULL,
+)
+MORE = (OF_TREES, BOTH, FULL)  # with more jets
+
+
+class Trained(NamedTuple):
+    """A finished training: its score (n,) of all jets, its history, and the combiner's `weight` and
+    `bias`."""
+
+    way: Way
+    seed: int
+    score: np.ndarray
+    history: Rows
+    combiner: Mapping[str, list]
+
+
+def trainings(study: Study, table: QuarkGluonTable) -> list[tuple[Way, int]]:
+    """All ways, and the best ones with more jets, each with `SEEDS` of the study's seeds, trees
+    with one; `BOTH` with all seeds, for the combiner."""
+    n = int(np.count_nonzero((table.split == TRAIN) & (table.sample == NOMINAL)))
+    sizes = [size for size in (2 * FEW, 4 * FEW, 8 * FEW) if size < n] + [n]
+    every = [way._replace(jets=min(way.jets, n)) for way in WAYS]
+    more = [way._replace(jets=size) for way in MORE for size in sizes]
+    seeds = study.classifiers.seeds
+    found = [
+        (way, seed)
+        for way in [*every, *more]
+        for seed in (seeds[:SEEDS] if way.options is not None else seeds[:1])
+    ]
+    return list(dict.fromkeys([*found, *((BOTH._replace(jets=min(FEW, n)), s) for s in seeds)]))
+
+
+# --- Training -------------------------------------------------------------------------------------
+
+
+def inputs_of(
+    table: QuarkGluonTable, way: Way, known: np.ndarray, device: torch.device
+) -> JetConstituents:
+    """All jets as a network sees them; features are standardised to the known ones (n,)."""
+    found = table.constituents
+    if not way.identities:
+        kind, mass = np.full_like(found.kind, UNKNOWN_KIND), np.zeros_like(found.mass)
+        found = replace(found, kind=kind, mass=mass)
+    features = features_of({name: table.jets[name] for name in OF_JETS})
+    features = (features - features[known].mean(axis=0)) / features[known].std(axis=0)
+    if not way.angularities:
+        features[:, 2:] = 0
+    columns = [("event", "i8"), ("label", "i8"), ("shuffled_label", "i8")]
+    packed = np.zeros(len(table), columns)
+    packed["event"], packed["label"] = np.arange(len(table)), table.label
+    packed["shuffled_label"] = shuffled(table)
+    return JetConstituents(found, features, packed, device)
+
+
+def shuffled(table: QuarkGluonTable) -> np.ndarray:
+    """The labels (n,), permuted within each split, which stays what it was."""
+    label = table.label.copy()
+    for split in np.unique(table.split):
+        rows = np.flatnonzero(table.split == split)
+        label[rows] = np.random.default_rng(int(split)).permutation(label[rows])
+    return label
+
+
+def rows_of(table: QuarkGluonTable, way: Way) -> list[np.ndarray]:
+    """Numbers of the jets to train and to validate with: those of least hash, whatever else there
+    is, so that more jets hold the fewer."""
+    hashes = uniform(table.events, "training jet 0")
+    chosen = []
+    for split in (TRAIN, VALIDATION):
+        rows = np.flatnonzero((table.split == split) & (table.sample == NOMINAL))
+        if split == TRAIN:
+            rows = rows[lowest(hashes[rows], np.zeros(len(rows), np.int64), way.jets)]
+        chosen.append(rows)
+    return chosen
+
+
+def directory_of(study: Study, way: Way, seed: int) -> Path:
+    """Where a training lies."""
+    words = way.line.replace(" × ", "x").replace(",", "").replace(" ", "-")
+    return study.data_dir / "models" / f"{words}_{way.jets}_{seed}"
+
+
+def run_training(
+    study: Study, way: Way, seed: int, table: QuarkGluonTable, sha256: str, device: torch.device
+) -> None:
+    """Train and score all jets, unless that is done; other jets to test on are scored, no more.
+
+    Args:
+        sha256: of what trainings see.
+
+    Raises:
+        BeingMade: another process is at it.
+    """
+    directory = directory_of(study, way, seed)
+    section = stated(study.trees if way.options is None else study.training)
+    settings = {"way": way._asdict(), "seed": seed, "settings": section, "jets_sha256": sha256}
+
+    def make(settings: dict) -> Made:
+        rows = rows_of(table, way)
+        if way.options is None:
+            return _grown(study, table, rows)
+        return _trained(study, way, seed, table, rows, directory, settings, device)
+
+    scored = {"scored_sha256": sha256_of(table)}
+    train_once(directory, study.data_dir / "set_aside", settings, make, scored)
+
+
+def _grown(study: Study, table: QuarkGluonTable, rows: Sequence[np.ndarray]) -> Made:
+    """Trees on the features of the jets to train with."""
+    features = features_of({name: table.jets[name] for name in OF_JETS})
+    is_quark = table.label[rows[0]] == 1
+    trees = grow(features[rows[0]], is_quark, np.ones(len(is_quark)), study, "cpu")
+    return Made([{"epoch": 0}], {"score": trees.inplace_predict(features)}, {"combiner": {}})
+
+
+def _trained(
+    study: Study, way: Way, seed: int, table: QuarkGluonTable, rows: Sequence[np.ndarray],
+    directory: Path, settings: dict, device: torch.device,
+) -> Made:  # fmt: skip
+    """A network; of its facts, the combiner's weights."""
+    asked = study.changed(
+        training={
+            "learning_rate": study.training.learning_rate * way.learning_rate,
+            "epochs": study.training.epochs * way.longer,
+        }
+    )
+    every = inputs_of(table, way, rows[0], device)
+    label = "shuffled_label" if way.is_shuffled else "label"
+    samples = [
+        make_sample(every, label, np.isin(np.arange(len(table)), some).astype(float))
+        for some in rows
+    ]
+    torch.manual_seed(seed)
+    network = create_model(NETWORK, every.size, asked.training.width, **dict(way.options))
+    network = network.to(device)
+    history = train(
+        Learner(network, asked), samples, seed, directory, settings, Watch(), lambda row: None
+    )
+    best = best_epoch(history, asked.training.choose_by)
+    checkpoint.load(checkpoint.checkpoint_path(directory, best), network, settings)
+    logits = logits_of(network, every, way.line).astype(float)
+    score = expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
+    combiner = {name: value.tolist() for name, value in network.combiner.named_parameters()}
+    return Made(history, {"score": score}, {"combiner": combiner})
+
+
+def trains(table: QuarkGluonTable) -> np.ndarray:
+    """The jets (n,) that trainings see: held-out ones and variations are not among them."""
+    return (table.split != HELD_OUT) & (table.sample == NOMINAL)
+
+
+def sha256_of(table: QuarkGluonTable) -> str:
+    """Of all that is known of jets."""
+    digest = hashlib.sha256("\n".join(table.sample).encode())
+    columns = [table.events, table.jets, table.label, table.split]
+    for column in (*columns, table.constituents.offsets, *table.constituents.columns().values()):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def read_trainings(study: Study, table: QuarkGluonTable) -> list[Trained]:
+    """All of them."""
+    found = []
+    for way, seed in trainings(study, table):
+        history, scores, facts = read_training(directory_of(study, way, seed))
+        found.append(Trained(way, seed, scores["score"], history, facts["combiner"]))
+    return found
