@@ -13,6 +13,7 @@ for bit, however often it was interrupted. Several GPUs share every batch under 
 
     python train.py AK14 MaxViT 0
     python train.py AK14 CNN --study demo --shuffle-labels
+    python train.py AK14 JetViT --init Data/readme/pretrained/AK14_0/encoder.safetensors
     torchrun --nproc-per-node=2 train.py AK14 MaxViT 0
 """
 
@@ -24,6 +25,7 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
 import contextlib
+import json
 import math
 import os
 import subprocess
@@ -34,6 +36,7 @@ import torch
 from torch.distributed import is_torchelastic_launched
 
 from command import InputError, parser_of, run
+from models.pretrained import read_facts
 from products import (
     BeingMade,
     alone,
@@ -54,6 +57,7 @@ from training.learner import Learner, choose_device
 from training.loop import best_epoch, train, unseen_inputs
 from training.losses import loss_of
 from training.plan import Training, trainings
+from training.pretraining import NETWORK as ENCODED
 
 
 def main() -> None:
@@ -70,6 +74,10 @@ def main() -> None:
     parser.add_argument(
         "--shuffle-labels", action="store_true", help="null check on permuted labels: AUC 0.5"
     )
+    parser.add_argument(
+        "--init", metavar="ENCODER", help="of pretrain.py, which JetViT is to start from"
+    )
+    parser.add_argument("--freeze", action="store_true", help="with --init: it stays as it is")
     parser.add_argument(
         "--jobs", type=int, help="trainings at a time, with --all (default: one per core; GPU: 1)"
     )
@@ -88,6 +96,8 @@ def main() -> None:
         options.all and (options.jet_definition or options.shuffle_labels)
     ):
         parser.error("name a jet definition and a network, or say --all, which has its null check")
+    if options.freeze and not options.init:
+        parser.error("--freeze needs --init, which names what stays as it is")
     for name, number, is_good, expected in (
         ("seed", options.seed, options.seed >= 0, "0 or more"),
         ("--jobs", options.jobs, options.jobs is None or options.jobs >= 1, "1 or more"),
@@ -97,6 +107,8 @@ def main() -> None:
         if not is_good:
             raise InputError(f"{name} is {number}, expected {expected}")
     study = study_of(options)
+    if options.init:
+        study = starting_from(study, options.init, options.freeze)
     device = choose_device(options.device)
     asked = options.jet_definition, options.network, options.seed, options.shuffle_labels
     wanted = trainings(study) if options.all else [Training(*asked)]
@@ -124,6 +136,22 @@ def main() -> None:
         except TimeIsUp:
             if processes.rank == 0:
                 tell(f"{training}: time is up, and all is saved; run the same command to go on")
+
+
+def starting_from(study: Study, encoder: str, is_frozen: bool) -> Study:
+    """The study whose JetViT has the encoder of a file.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        options = json.loads(read_facts(Path(encoder))["network_options"])
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--init {encoder}: {error}; name what pretrain.py wrote") from None
+    own = study.training.network_options
+    options = {"pooled": True} | own.get(ENCODED, {}) | options
+    options |= {"init": encoder, "frozen": is_frozen}
+    return study.changed(training={"network_options": own | {ENCODED: options}})
 
 
 def tell(line: str) -> None:

@@ -6,6 +6,7 @@ combiner, makes logits of the four.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 from models.head import scaled
 from models.pairs import HIDDEN, PairBias
 from models.patches import Patches
+from models.pretrained import load_encoder
 
 HEADS, HEAD_WIDTH, BLOCKS = 8, 16, 4
 PLACES = 128  # constituents that a positional embedding knows; any number without one
@@ -61,6 +63,12 @@ class Tokens(NamedTuple):
     exists: torch.Tensor
     momenta: torch.Tensor
     keys: torch.Tensor | None = None
+
+
+def mean(tokens: Tokens) -> torch.Tensor:
+    """The mean (b, channels) of the tokens of each jet; 0 of none."""
+    share = tokens.exists / tokens.exists.sum(dim=1, keepdim=True).clamp_min(1)
+    return (tokens.embedded * share[..., None]).sum(dim=1)
 
 
 class Encoder(nn.Module):
@@ -181,12 +189,10 @@ class JetViT(nn.Module):
         of_constituents = of_jet = jet.new_zeros(len(jet), 2)
         if self.encoder is not None:
             tokens = self.encoder.tokens(constituents, exists, momenta, jet)
-            first, others = self.encoder(tokens)
-            seen = first[:, 0]
-            if self.pooled:
-                share = tokens.exists / tokens.exists.sum(dim=1, keepdim=True).clamp_min(1)
-                seen = (others * share[..., None]).sum(dim=1)
-            of_constituents = self.mlp(seen)
+            first, seen = self.encoder(tokens)
+            of_constituents = self.mlp(
+                mean(tokens._replace(embedded=seen)) if self.pooled else first[:, 0]
+            )
         if self.sees != "constituents":
             of_jet = self.jet_mlp(jet)
         return self.combiner(torch.cat([of_constituents, of_jet], dim=1))
@@ -202,6 +208,8 @@ def jetvit(
     patches: int = 0,
     registers: int = 0,
     pooled: bool = False,
+    init: str = "",
+    frozen: bool = False,
 ) -> JetViT:
     """Four encoder blocks with 8 heads (scaled) of 16 each and inner width 512.
 
@@ -215,11 +223,13 @@ def jetvit(
         patches: the tokens are so many patches of constituents (`models.patches`); 0: constituents.
         registers: tokens more that no constituent has, for what is not of one constituent.
         pooled: the perceptron sees the mean of the tokens in place of the class token.
+        init: the file of a pre-trained encoder (pretrain.py), which has to be of the same kind.
+        frozen: the encoder stays as it is.
     """
     if sees not in SEES:
         raise ValueError(f"sees of JetViT is {sees!r}, expected one of {', '.join(SEES)}")
-    of_tokens = positions, pairwise, jet_bias, patches, registers, pooled
-    if sees == "jet" and any(of_tokens):
+    of_tokens = positions, pairwise, jet_bias, patches, registers
+    if sees == "jet" and any((*of_tokens, pooled, init, frozen)):
         raise ValueError("JetViT sees the jet alone, so nothing can be said of constituents")
     if patches and (positions or jet_bias):
         raise ValueError("JetViT has patches, and positions and jet_bias are of constituents")
@@ -228,5 +238,9 @@ def jetvit(
             f"JetViT has {patches} patches and {registers} registers, expected 0 or more"
         )
     heads = scaled(HEADS, width)
-    encoder = None if sees == "jet" else Encoder(features, heads, *of_tokens[:-1])
+    encoder = None if sees == "jet" else Encoder(features, heads, *of_tokens)
+    if init:
+        load_encoder(Path(init), encoder)
+    if frozen:
+        encoder.requires_grad_(False)
     return JetViT(features, encoder, sees, pooled)

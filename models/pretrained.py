@@ -1,4 +1,7 @@
-"""Trained networks as single files: weights in bfloat16, batch-norm statistics in float32."""
+"""Trained networks as single files: weights in bfloat16, batch-norm statistics in float32.
+
+Pre-trained encoders as single files: weights in float32.
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +9,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from models import create_model
 from models.head import JetMassClassifier
@@ -35,3 +39,31 @@ def load_weights(path: Path) -> tuple[JetMassClassifier, dict[str, str]]:
     except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
     return network.eval(), facts
+
+
+def save_encoder(path: Path, encoder: nn.Module, facts: Mapping[str, str]) -> None:
+    """Write an encoder with what a user of it should know."""
+    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    save_file(weights, path, dict(facts))
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """What is known of the weights in a file; a ValueError if it has none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: no file of weights ({error})") from None
+
+
+def load_encoder(path: Path, encoder: nn.Module) -> None:
+    """Set an encoder to what `save_encoder` wrote of one of the same kind; else a ValueError."""
+    facts = read_facts(path)
+    try:
+        encoder.load_state_dict(load_file(path), assign=True)
+    except RuntimeError:
+        of_file = {name: facts.get(name, "unknown") for name in ("width", "network_options")}
+        raise ValueError(
+            f"{path}: holds an encoder of width {of_file['width']} and options "
+            f"{of_file['network_options']}, which is not that of this network"
+        ) from None

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from command import InputError
 from products import write_csv
+from sensitivity.bootstrap import Estimate
 from study import CHOOSE_BY, Study
 from training import checkpoint
 from training.distributed import ALONE, Processes
@@ -120,6 +121,7 @@ def train(
     settings: dict,
     watch: Watch,
     report: Callable[[dict[str, float]], None],
+    measure: Callable[[Learner, Sequence[Sample]], dict[str, Estimate]] | None = None,
 ) -> list[dict[str, float]]:
     """Train to the study's number of epochs, going on from the newest sound checkpoint.
 
@@ -130,17 +132,18 @@ def train(
         samples: to train on, and to validate with.
         directory: of the checkpoints, which have to have these `settings`.
         report: is shown each new row.
+        measure: what of the samples after each epoch; nothing where it is not finite. By default
+            `validate`.
 
     Returns:
-        One row per epoch: epoch, learning rate of its first step, training loss and, of the
-        validation sample, loss, accuracy, AUC, max SIC and, if it chooses the epoch, expected
-        significance with their errors; training jets (or events) per second, seconds.
+        One row per epoch: epoch, learning rate of its first step, training loss, what was measured
+        with its errors, training jets (or events) per second, seconds.
 
     Raises:
         InputError: foreign or damaged checkpoints, or the loss is no longer finite.
         TimeIsUp, KeyboardInterrupt: it was to stop; a checkpoint was saved.
     """
-    (training, validation), study, processes = samples, learner.study, learner.processes
+    training, study, processes = samples[0], learner.study, learner.processes
     progress = checkpoint.resume(directory, learner, settings)
     if not processes.agree(zlib.crc32(repr(progress).encode())):
         raise InputError(
@@ -158,27 +161,19 @@ def train(
             write_csv(directory / "history.csv", progress.history)
 
     write_history()  # a kill may have come before its last row
-    rows = validation.rows
-    label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
-    event, seen = validation.inputs.table["event"][rows], validation.spectator
-    seen = None if seen is None else seen.cpu().numpy()[rows]
     while progress.epoch < study.training.epochs:
         begin = time.perf_counter() - progress.seconds
         with watch.listening():
             train_epoch(learner, training, seed, progress, watch, save)
         try:
             processes.align(learner.network)
-            logits = logits_of(learner.network, validation.inputs, "validation", processes)
             loss = progress.loss_sum / len(training)
-            if not (math.isfinite(loss) and np.isfinite(logits).all()):
+            metrics = (measure or validate)(learner, samples)
+            if not (math.isfinite(loss) and metrics):
                 raise InputError(
                     f"{directory}: the loss is no longer finite in epoch {progress.epoch + 1}; "
                     "train with a smaller training.learning_rate"
                 )
-            metrics = evaluate(logits[rows], label, weight, event, study, seen)
-            if study.training.choose_by == "significance":
-                known = logits_of(learner.network, training.inputs, "bins", processes)
-                metrics["significance"] = expected_significance(samples, (known, logits), study)
         except KeyboardInterrupt:
             with watch.listening():
                 save()
@@ -199,6 +194,24 @@ def train(
         if progress.epoch < study.training.epochs:
             Wish(processes.largest(watch.wish())).leave()
     return progress.history
+
+
+def validate(learner: Learner, samples: Sequence[Sample]) -> dict[str, Estimate]:
+    """Loss, accuracy, AUC and max SIC of the validation sample and, if it chooses the epoch, the
+    expected significance; nothing if a logit is not finite."""
+    (training, validation), study, processes = samples, learner.study, learner.processes
+    logits = logits_of(learner.network, validation.inputs, "validation", processes)
+    if not np.isfinite(logits).all():
+        return {}
+    rows = validation.rows
+    label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
+    event, seen = validation.inputs.table["event"][rows], validation.spectator
+    seen = None if seen is None else seen.cpu().numpy()[rows]
+    metrics = evaluate(logits[rows], label, weight, event, study, seen)
+    if study.training.choose_by == "significance":
+        known = logits_of(learner.network, training.inputs, "bins", processes)
+        metrics["significance"] = expected_significance(samples, (known, logits), study)
+    return metrics
 
 
 def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:

@@ -11,6 +11,7 @@ from command import InputError
 from jets.classifier import Classifier
 from models import MODELS, create_model, model_name
 from physics import JET_DEFINITIONS
+from products import fingerprint
 from study import Study, stated
 
 if TYPE_CHECKING:
@@ -82,8 +83,15 @@ class Training:
             raise InputError(f"{self}: {error}; correct the study") from None
 
     def stated(self, study: Study) -> dict:
-        """What a study says of it, as JSON has it; of the options of networks, those of its own."""
+        """What a study says of it, as JSON has it; of the options of networks, those of its own,
+        with the hash of a pre-trained encoder in place of its file.
+
+        Raises:
+            InputError: no such file.
+        """
         options = study.training.network_options.get(self.network, {})
+        if path := options.get("init"):
+            options = options | {"init": fingerprint(Path(path))["sha256"]}
         return json.loads(json.dumps(stated(study.training) | {"network_options": options}))
 
     def decisive(self, study: Study, jets_sha256: str) -> dict:

@@ -1,0 +1,34 @@
+"""Has a pre-trained encoder collapsed? Its loss, and how different its tokens and jets are."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from figures import style
+
+PANELS = {
+    "smooth-L1 loss": {"training_loss": "training", "loss": "other jets"},
+    "variance of tokens": {"variance": "targets", "predicted_variance": "predicted"},
+    "effective rank of jets": {"rank": "target encoder"},
+}
+
+
+def collapse(history: Sequence[Mapping[str, float]]) -> style.Drawing:
+    """The columns of `training.pretraining.monitor` by epoch, counted from 1."""
+    figure, axes = style.panels(len(PANELS), height=2.3)
+    epoch, points = np.arange(1, len(history) + 1), []
+    for axis, (title, columns) in zip(axes, PANELS.items(), strict=True):
+        most = max(row[column] for row in history for column in columns)
+        for (column, label), colour in zip(
+            columns.items(), (style.BLUE, style.ORANGE), strict=False
+        ):
+            values = np.array([row[column] for row in history])
+            axis.plot(epoch, values, marker="o", markersize=2.5, color=colour, label=label)
+            points += style.rows({"quantity": column, "epoch": epoch, "value": values})
+        axis.set(xlabel="epoch", ylabel=title, ylim=(0, 1.3 * most))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.legend()
+    note = "Variance 0, or rank 1: the encoder has collapsed, to it all jets are the same."
+    figure.suptitle(note, x=0.01, ha="left")
+    return style.Drawing(figure, points, f"{len(history)} epochs")
