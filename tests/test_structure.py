@@ -20,7 +20,16 @@ STOREYS = (
     ("event_level",),
     ("evaluation",),
     ("figures",),
-    ("simulate", "setup", "train", "predict_base_model_mass", "fit_xgb", "plots", "tag"),
+    (
+        "simulate",
+        "setup",
+        "pretrain",
+        "train",
+        "predict_base_model_mass",
+        "fit_xgb",
+        "plots",
+        "tag",
+    ),
     ("studies",),
     ("checks",),
 )

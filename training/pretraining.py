@@ -112,8 +112,9 @@ def monitor(learner: Pretrainer, samples: Sequence[Sample]) -> dict[str, Estimat
     Returns:
         `loss`; `variance` of the normalised targets over tokens, the mean over channels: 1 where
         each token is another, 0 where all are the same; `rank`, the effective rank of the jets'
-        mean tokens, at most the number of channels; `predicted_variance` of what is predicted. Errors are those of the mean over
-        jets; the others have none. Nothing where one is not finite.
+        mean tokens, at most the number of channels; `predicted_variance` of what is predicted.
+        The error of the loss is that of the mean over jets; the others have none. Nothing where
+        one is not finite.
     """
     network, inputs = learner.network.eval(), samples[1].inputs
     generator = torch.Generator(learner.device).manual_seed(MASK_SEED)
