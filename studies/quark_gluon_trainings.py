@@ -199,10 +199,10 @@ def _trained(
         }
     )
     every = inputs_of(table, way, rows[0], device)
+    training, validation = (every.take(some) for some in rows)
     label = "shuffled_label" if way.is_shuffled else "label"
     samples = [
-        make_sample(every, label, np.isin(np.arange(len(table)), some).astype(float))
-        for some in rows
+        make_sample(seen, label) for seen in (training, validation.take(validation.by_length()))
     ]
     torch.manual_seed(seed)
     network = create_model(NETWORK, every.size, asked.training.width, **dict(way.options))
@@ -212,8 +212,10 @@ def _trained(
     )
     best = best_epoch(history, asked.training.choose_by)
     checkpoint.load(checkpoint.checkpoint_path(directory, best), network, settings)
-    logits = logits_of(network, every, way.line).astype(float)
-    score = expit(logits[:, 1] - logits[:, 0]).astype(np.float32)
+    order = every.by_length()
+    logits = logits_of(network, every.take(order), way.line).astype(float)
+    score = np.empty(len(table), np.float32)
+    score[order] = expit(logits[:, 1] - logits[:, 0])
     combiner = {name: value.tolist() for name, value in network.combiner.named_parameters()}
     return Made(history, {"score": score}, {"combiner": combiner})
 

@@ -185,6 +185,10 @@ def test_more_jets_to_test_on_are_scored_without_a_new_training(study, table):
     (before, trained), (after, kept) = found
     assert len(after) == len(more) > len(before) and trained == kept
     np.testing.assert_allclose(after[: 2 * N], before, rtol=1e-5)
+    other = study.changed(f"{study.name}_at_once")
+    of_study.run_training(other, way, 0, more, sha256, torch.device("cpu"))
+    at_once = np.load(of_study.directory_of(other, way, 0) / "score.npy")
+    np.testing.assert_allclose(at_once, after, rtol=1e-5)
 
 
 def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch, request):

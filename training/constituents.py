@@ -3,6 +3,7 @@
 setup.py does not pack constituents: the collisions have them and are read again.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -96,6 +97,20 @@ class JetConstituents:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def take(self, rows: np.ndarray) -> "JetConstituents":
+        """The jets of these numbers, in their order."""
+        some = copy.copy(self)
+        some.table, some._lengths, some._starts = (
+            column[rows] for column in (self.table, self._lengths, self._starts)
+        )
+        some._jets = self._jets[torch.from_numpy(rows).to(self.device)]
+        return some
+
+    def by_length(self) -> np.ndarray:
+        """Numbers (n,) of the jets, those with the fewest constituents first: in this order batches
+        hold the least that does not exist."""
+        return np.argsort(self._lengths, kind="stable")
 
     def moves(self, study: Study, seed: int, epoch: int) -> torch.Tensor | None:
         """Reflections and rotations of all jets, see `draw_moves`."""
