@@ -1,4 +1,4 @@
-"""Has a pre-trained encoder collapsed? Its loss, and how different its tokens and jets are."""
+"""Pre-trained encoders: have they collapsed, and what do they save in labels?"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
+COLOURS = style.GREY, style.ORANGE, style.BLUE, style.GREEN
+MARKERS = "o", "s", "D", "^"
 PANELS = {
     "smooth-L1 loss": {"training_loss": "training", "loss": "other jets"},
     "variance of tokens": {"variance": "targets", "predicted_variance": "predicted"},
@@ -32,3 +34,21 @@ def collapse(history: Sequence[Mapping[str, float]]) -> style.Drawing:
     note = "Variance 0, or rank 1: the encoder has collapsed, to it all jets are the same."
     figure.suptitle(note, x=0.01, ha="left")
     return style.Drawing(figure, points, f"{len(history)} epochs")
+
+
+def label_efficiency(rows: Sequence[Mapping[str, object]]) -> style.Drawing:
+    """AUC against the number of labels, one panel a task and one line a start."""
+    rows = [row for row in rows if row["quantity"] == "AUC"]
+    tasks, starts = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "start"))
+    figure, axes = style.panels(len(tasks), height=2.6)
+    for axis, task in zip(axes, tasks, strict=True):
+        for start, colour, marker in zip(starts, COLOURS, MARKERS, strict=False):
+            some = [row for row in rows if (row["task"], row["start"]) == (task, start)]
+            some.sort(key=lambda row: row["labels"])
+            names = ("labels", "value", "low", "high")
+            n, value, low, high = (np.array([row[name] for row in some], float) for name in names)
+            error = np.stack([value - low, high - value])
+            axis.errorbar(n, value, error, color=colour, marker=marker, label=start)
+        axis.set(xscale="log", xlabel="labelled jets", ylabel="AUC", title=task)
+    style.legend(figure, axes)
+    return style.Drawing(figure, rows)

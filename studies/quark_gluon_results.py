@@ -13,7 +13,7 @@ from figures import style
 from jets.classifier import Classifier
 from jets.quark_gluon import NOMINAL, QuarkGluonTable
 from jets.split import HELD_OUT
-from sensitivity.bootstrap import Estimate, mean_of_seeds
+from sensitivity.bootstrap import Estimate, effective_count, mean_of_seeds
 from studies.quark_gluon_trainings import BOTH, SEEDS, Trained, Way, shuffled
 from study import Study
 
@@ -68,7 +68,7 @@ def _on(
         for at in EFFICIENCIES
     }
     for way, some in groups.items():
-        numbers = {"accuracy": mean_of_seeds([_accuracy(score[names[i]], is_quark) for i in some])}
+        numbers = {"accuracy": mean_of_seeds([accuracy(score[names[i]], is_quark) for i in some])}
         numbers["AUC"] = mean_of_seeds([aucs[i] for i in some])
         for at, of_point in points.items():
             # The SIC is eps_S / sqrt(eps_B); a lower limit has no error.
@@ -84,10 +84,13 @@ def _on(
     return rows
 
 
-def _accuracy(score: np.ndarray, is_quark: np.ndarray) -> Estimate:
-    """The share on the right side of a half; binomial error."""
-    share = float(np.mean((score > 0.5) == is_quark))
-    return Estimate(share, float(np.sqrt(share * (1 - share) / len(score))))
+def accuracy(
+    score: np.ndarray, is_signal: np.ndarray, weight: np.ndarray | None = None
+) -> Estimate:
+    """The share on the right side of a half, by weights (n,), if any; binomial error."""
+    share = float(np.average((score > 0.5) == is_signal, weights=weight))
+    n = len(score) if weight is None else effective_count(weight.sum(), (weight**2).sum())
+    return Estimate(share, float(np.sqrt(share * (1 - share) / n)))
 
 
 def published_means(table: QuarkGluonTable) -> Rows:

@@ -38,6 +38,9 @@ class JetConstituents:
     none; `exists` (b, t); `momenta` (b, t, 4): pT, rapidity, phi and mass, in TeV, from the jet
     axis; and `jet` (b, 7): `OF_JETS` less their mean over the training jets, in units of their
     standard deviation. t is that of the jet with most constituents in the batch.
+
+    Attributes:
+        features: (n, 7) those of `jet`.
     """
 
     unit, at_once = "jets", 256
@@ -58,7 +61,7 @@ class JetConstituents:
         flat = np.stack(columns, axis=1).astype(np.float32)
         # The last row stands for constituents that do not exist.
         self._flat = torch.from_numpy(np.pad(flat, ((0, 1), (0, 0)))).to(device)
-        self._jets = torch.from_numpy(jets.astype(np.float32)).to(device)
+        self.features = torch.from_numpy(jets.astype(np.float32)).to(device)
 
     @staticmethod
     def size_in(study: Study | None = None, jet_definition: str = "") -> dict[str, int]:
@@ -104,7 +107,7 @@ class JetConstituents:
         some.table, some._lengths, some._starts = (
             column[rows] for column in (self.table, self._lengths, self._starts)
         )
-        some._jets = self._jets[torch.from_numpy(rows).to(self.device)]
+        some.features = self.features[torch.from_numpy(rows).to(self.device)]
         return some
 
     def by_length(self) -> np.ndarray:
@@ -143,7 +146,7 @@ class JetConstituents:
                     "constituents": seen,
                     "exists": exists,
                     "momenta": torch.stack([pt, rapidity, phi, mass], dim=2),
-                    "jet": self._jets[events],
+                    "jet": self.features[events],
                 },
             )
 

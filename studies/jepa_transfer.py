@@ -1,0 +1,206 @@
+"""Does pre-training without labels help where labels are few? HEP-JEPA on three pairs of jets.
+
+Reads   the jets of three studies, `jepa_trainings.SOURCES`; a task without jets is left out.
+Writes  Data/<study>/encoders/ and models/: checkpoints, history, encoders and scores; the tables of
+        doc/jepa_transfer.md, also as doc/results/<study>_*.csv, and doc/figures/jepa_transfer*.
+
+    python -m studies.jepa_transfer --study studies/jepa_transfer.toml
+    python -m studies.jepa_transfer --study studies/jepa_transfer.toml --quick
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from command import InputError, run
+from evaluation.pages import Rows, environment, with_numbers
+from evaluation.results import Classifiers
+from evaluation.table import cell, ends, pivot
+from figures import pretraining as figures
+from figures import style
+from jets.classifier import Classifier
+from products import read_csv
+from sensitivity.bootstrap import mean_of_seeds
+from studies.jepa_trainings import (
+    KINDS,
+    PUBLISHED,
+    QUARKS,
+    SCRATCH,
+    SOURCES,
+    TREES,
+    Jets,
+    Trained,
+    Way,
+    encoder_directory,
+    is_there,
+    jets_of,
+    read_trainings,
+    run_training,
+    scratch_of,
+    trainings,
+)
+from studies.ordering import settings
+from studies.pages import options_of, publish
+from studies.quark_gluon_results import accuracy
+from studies.trainings import quick, run_all
+from study import Study, load_study
+from training.learner import choose_device
+
+PAGE = Path("doc/jepa_transfer.md")
+QUICK_EVENTS = 300
+
+
+def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
+    """Accuracy and AUC of the trainings of one task and its labels, means over seeds, and paired
+    differences of AUC to those from scratch."""
+    groups: dict[Way, list[int]] = {}
+    for i, one in enumerate(found):
+        groups.setdefault(one.way, []).append(i)
+    tested, rows = jets.tested, []
+    label, weight = (
+        column.cpu().numpy()[tested.rows] for column in (tested.label, tested.weight.double())
+    )
+    score = {
+        Classifier((str(one.way.share),), (one.way.kind, one.way.start), seed=one.seed): one.score
+        for one in found
+    }
+    event = tested.inputs.table["event"][tested.rows]
+    least = study.figures.background_jets_min
+    aucs = Classifiers(study, least, score, event, label == 1, {}, weight).aucs
+    for way, some in groups.items():
+        of_seeds = [accuracy(found[i].score, label == 1, weight) for i in some]
+        numbers = {"accuracy": mean_of_seeds(of_seeds)}
+        numbers["AUC"] = mean_of_seeds([aucs[i] for i in some])
+        scratch = groups.get(way._replace(kind=scratch_of(KINDS[way.kind]), start=SCRATCH))
+        if scratch and way.start != SCRATCH:
+            numbers["AUC difference"] = aucs.difference_of_means(some, scratch)
+        for quantity, number in numbers.items():
+            keys = {"task": way.task, "kind": way.kind, "start": way.start, "share": way.share}
+            keys |= {"labels": round(way.share * len(jets.training.rows)), "trainings": len(some)}
+            rows.append(keys | {"is_shuffled": way.is_shuffled, "quantity": quantity})
+            rows[-1] |= ends(number)
+    return rows
+
+
+def collapses(study: Study, tasks: Sequence[str]) -> Rows:
+    """The last row of the history of each encoder."""
+    rows = []
+    for kind in KINDS.values():
+        for task in kind.tasks:
+            for seed in study.classifiers.seeds:
+                path = encoder_directory(study, kind, task, seed) / "history.csv"
+                if task in tasks and path.is_file():
+                    last = with_numbers(read_csv(path)[-1])
+                    names = ("loss", "variance", "predicted_variance", "rank", "jets_per_second")
+                    known = {"task": task, "kind": kind.name, "seed": seed}
+                    rows.append(known | {name: last[name] for name in names})
+    return rows
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def printed(rows: Rows) -> Rows:
+    """One line a task, number of labels and start; one column a quantity."""
+
+    def line(row: dict) -> dict[str, str]:
+        start = row["start"] + ", permuted labels" * (row["is_shuffled"] == "True")
+        labels = f"{int(row['labels']):,}"
+        return {"task": row["task"], "encoder": row["kind"] if row["start"] != TREES else "",
+                "start": start, "labels": labels, "trainings": row["trainings"]}  # fmt: skip
+
+    return pivot(rows, line, lambda row: {row["quantity"]: cell(row)})
+
+
+def printed_collapses(rows: Rows) -> Rows:
+    """One line a kind of encoder, the mean over seeds."""
+    groups: dict[tuple[str, str], list[Mapping]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["kind"]), []).append(row)
+    digits = {"loss": 4, "variance": 3, "predicted_variance": 3, "rank": 1, "jets_per_second": 0}
+    words = {"predicted_variance": "variance of predictions", "rank": "effective rank"}
+    words |= {"jets_per_second": "jets/s"}
+    return [
+        {"task": task, "encoder": kind, "seeds": len(some)}
+        | {
+            words.get(name, name): f"{np.mean([float(row[name]) for row in some]):.{n}f}"
+            for name, n in digits.items()
+        }
+        for (task, kind), some in groups.items()
+    ]
+
+
+PRINTED = {
+    "labels": printed,
+    "ablations": printed,
+    "null": printed,
+    "collapse": printed_collapses,
+    "settings": list,
+    "environment": list,
+}
+
+
+def write_page(study: Study, jets: Mapping[str, Jets], found: Sequence[Trained]) -> None:
+    """Test all trainings; tables and figure go on the study's page."""
+    rows = [
+        row
+        for (task, is_shuffled), of_task in jets.items()
+        for row in measured(
+            study, of_task,
+            [one for one in found if (one.way.task, one.way.is_shuffled) == (task, is_shuffled)],
+        )
+    ]  # fmt: skip
+    plain = [row for row in rows if not row["is_shuffled"]]
+    tables = {
+        "labels": [row for row in plain if row["kind"] == PUBLISHED.name],
+        "ablations": [
+            row for row in plain
+            if row["task"] == QUARKS and row["share"] < 1 and row["start"] != TREES
+        ],
+        "null": [row for row in rows if row["is_shuffled"]],
+        "collapse": collapses(study, [task for task, _ in jets]),
+        "settings": settings(study),
+        "environment": environment(),
+    }  # fmt: skip
+    for name, words in PRINTED.items():
+        page = publish(study, name, tables[name], words, model=PAGE)
+    style.apply()
+    drawing = figures.label_efficiency(tables["labels"])
+    style.save(drawing, page.parent / f"figures/{PAGE.stem}.png")
+    print(f"{page}: its tables and figure")
+
+
+def main() -> None:
+    """Train what is not trained, then write the page."""
+    parser = options_of(__doc__)
+    parser.add_argument("--quick", action="store_true", help="few jets, one seed, one epoch")
+    options = parser.parse_args()
+    study, device = load_study(options.study), choose_device(options.device)
+    sources = {task: load_study(path) for task, path in SOURCES.items()}
+    if options.quick:
+        sources = {QUARKS: quick(sources[QUARKS], QUICK_EVENTS, epochs=1)}
+        name, seeds = f"{study.name}_quick", study.classifiers.seeds[:1]
+        study = study.changed(name, training={"epochs": 1}, classifiers={"seeds": seeds})
+    sources = {task: source for task, source in sources.items() if is_there(task, source)}
+    if not sources:
+        raise InputError(f"no jets of any task: make those of {', '.join(SOURCES.values())}")
+    torch.set_num_threads(1)  # the networks are small
+
+    @functools.cache
+    def jets(task: str, is_shuffled: bool) -> Jets:
+        return jets_of(task, sources[task], device, is_shuffled)
+
+    def train(way: Way, seed: int) -> None:
+        run_training(study, way, seed, jets, device)
+
+    if run_all(trainings(study.classifiers.seeds, list(sources)), train):
+        asked = {(task, is_shuffled): jets(task, is_shuffled)
+                 for task in sources for is_shuffled in (False, True)}  # fmt: skip
+        write_page(study, asked, read_trainings(study, list(sources)))
+
+
+if __name__ == "__main__":
+    run(main)
