@@ -325,6 +325,7 @@ IMPROVED = {
     "MaxViT": {"batch_norm_momentum": 0.1, "batch_norm_eps": 1e-5, "attention_scale": "head"},
 }
 README = Study("readme")
+OF_OURS = {"networks": (*README.classifiers.networks, "JetViT")}  # it needs collisions of our own
 PRESETS = {
     "readme": README,
     "paper": README.changed(
@@ -375,6 +376,7 @@ PRESETS = {
             "reflect": True,
             "rotate": True,
         },
+        classifiers=OF_OURS,
     ),
     # Each difference from `readme` and its reason is a line of doc/differences.md.
     "demo": README.changed(
@@ -403,6 +405,7 @@ PRESETS = {
             "network_options": IMPROVED,
             "learning_rate": 1e-3,
         },
+        classifiers=OF_OURS,
         figures={"background_jets_min": 10, "working_point": 0.5},
     ),
 }

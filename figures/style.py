@@ -35,6 +35,7 @@ _LOOKS = {
     ("CoAtNet",): (BLUE, "D", "-"),
     ("MaxViT",): (VERMILION, "o", "-"),
     ("ViT",): (GREEN, "p", "-"),
+    ("JetViT",): (TEAL, "h", "-"),
     ("MaxViT", "DS1"): (PURPLE, "X", "-"),
     ("CoAtNet", "MaxViT"): (WINE, "X", "-"),
     ("AK08", "AK10", "AK14"): (BLACK, "P", "-"),
@@ -52,8 +53,8 @@ _LOOKS = {
     ("DS2", "classical"): (INDIGO, "d", "--"),
 }
 ALONE = {"marker": "*", "linestyle": ":"}  # a network's scores beside those with more features
-_SPARE_COLOURS = (TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA, BROWN)
-_SPARE_MARKERS = ("h", "^", "v", "8", "H")
+_SPARE_COLOURS = (ROSE, OLIVE, FOREST, SAND, MAGENTA, BROWN)
+_SPARE_MARKERS = ("^", "v", "8", "H")
 _further: dict[tuple[str, ...], int] = {}  # what has no look of its own, numbered as it comes
 
 RC = {
@@ -105,7 +106,7 @@ def look(classifier: Classifier) -> dict:
     """Colour, marker and line of a classifier; what is added to a network keeps the network's.
 
     A network of the user's has a colour and a line that no other entry has: a dash and as many dots
-    as there are such networks so far. Beyond seven of them colours repeat, lines never do.
+    as there are such networks so far. Beyond six of them colours repeat, lines never do.
 
     Example:
         >>> network = Classifier(("AK14",), ("MaxViT",))

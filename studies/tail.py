@@ -311,7 +311,7 @@ def masses(
 # --- The page -------------------------------------------------------------------------------------
 
 
-def printed(rows: Rows) -> Rows:
+def printed_ways(rows: Rows) -> Rows:
     """One line a way and classifier, one column a quantity and spectrum."""
 
     def line(row: dict) -> dict[str, str]:
@@ -344,10 +344,10 @@ def printed_sample(rows: Rows) -> Rows:
 
 
 PRINTED: dict[str, Callable[[Rows], Rows]] = {  # the tables of the page
-    "single_jets": printed,
-    "events": printed,
-    "excluded": printed,
-    "gain": printed,
+    "single_jets": printed_ways,
+    "events": printed_ways,
+    "excluded": printed_ways,
+    "gain": printed_ways,
     "scaling": scaling.printed_scaling,
     "power_law": scaling.printed_law,
     "sample": printed_sample,

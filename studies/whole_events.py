@@ -1,9 +1,10 @@
 """What does an event as a whole add, its jets at once or all its objects? doc/whole_events.md.
 
-On the sample of doc/tail.md: a network that sees three jets at once and its control; networks of
-event features and of all objects beside trees on the same, with losses that aim at significance
-and decorrelated; the excluded stop mass of each; what other showers do behind their cuts. The
-networks of jets are trained as in doc/tail.md. No setting was chosen by held-out events.
+On the sample of doc/tail.md: a network of a jet's constituents beside those of its image; a
+network that sees three jets at once and its control; networks of event features and of all objects
+beside trees on the same, with losses that aim at significance and decorrelated; the excluded stop
+mass of each; what other showers do behind their cuts. The networks of jets are trained as in
+doc/tail.md. No setting was chosen by held-out events.
 
 Reads   the sample of the study.
 Writes  Data/<study>/ (the steps do); the tables of the study's page, also as
@@ -32,7 +33,16 @@ from products import write_text
 from studies.at_once import ALL_KNOWN, with_three_jets
 from studies.ordering import settings
 from studies.pages import call_with, options_of, page_of, publish
-from studies.tail import DEFINITION, WORKING_POINTS, limits_of, masses, measure
+from studies.tail import (
+    DEFINITION,
+    EQUAL_PT,
+    WORKING_POINTS,
+    limits_of,
+    masses,
+    measure,
+    printed_ways,
+    single_jets,
+)
 from study import Study, load_study, to_toml
 from training.learner import choose_device
 
@@ -166,6 +176,7 @@ def printed_modelling(rows: Rows) -> Rows:
 
 
 PRINTED = {
+    "single_jets": printed_ways,
     "events": printed,
     "same_inputs": printed,
     "decorrelation": printed,
@@ -188,6 +199,7 @@ def write_page(study: Study, of_parts: Mapping[str, Results]) -> None:
     plain = [row for row in merits["decorrelation"] if not row["decorrelation"]]
     by_mass = limits(results, classifiers)
     rows = {
+        "single_jets": single_jets({EQUAL_PT: results}),
         "events": compared(classifiers),
         "same_inputs": merits["losses"] + plain + merits["objects"],
         "decorrelation": merits["decorrelation"],

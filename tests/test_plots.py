@@ -709,7 +709,7 @@ def test_networks_of_the_user_look_like_nothing_else():
     looks = [style.look(name) for name in names]
     pairs = {(look["color"], str(look["linestyle"])) for look in looks}
     assert len(pairs) == len(names)
-    assert len({look["color"] for look in looks[:7]}) == 7
+    assert len({look["color"] for look in looks[:6]}) == 6
     assert {look["color"] for look in looks}.isdisjoint(color for color, _, _ in reserved)
     assert {str(look["linestyle"]) for look in looks}.isdisjoint(str(line) for *_, line in reserved)
     assert [style.look(name._replace(features=("DS2",))) for name in names] == looks

@@ -85,8 +85,8 @@ class JetConstituents:
         source, overview = look_again(study)
         if overview.table.observables is None:
             raise InputError(
-                f"study {study.name!r}: the published files hold images and no constituents; take "
-                "a study of our own collisions"
+                f"study {study.name!r}: the published files hold images and no constituents, which "
+                "JetViT needs; leave it out of classifiers.networks, or take collisions of our own"
             )
         wanted = np.zeros((len(overview.table.events), JETS_PER_EVENT), bool)
         wanted[packed.jets["event"], packed.jets["k"]] = True
