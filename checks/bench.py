@@ -12,6 +12,7 @@ Parts:
     data        batches alone: dense images a second from sparse jets, normalised; reading 820,000
     training    data alone, network alone and both together; memory, compile seconds
     agreement   logits and AUC of the fast path beside those of the plain one, on a GPU
+    constituents  JetViT of full width on AK14 jets: training and pre-training
     trainings   nine trainings of 818,000 jets and 5 epochs, computed from an epoch each
     packing     jets a second of setup.py
     sic         a SIC curve and the maximum, with 100 resamplings of 250,000 events
@@ -37,6 +38,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from command import InputError, parser_of, run
 from event_level.fits import PUBLISHED_NETWORKS
+from jets.constituents import concatenate as joined
+from jets.constituents import of_events
 from jets.events import read_events
 from jets.images import concatenate
 from jets.packed import PackedJets, jet_writer, read_jets
@@ -45,6 +48,7 @@ from jets.sources import Collisions
 from jets.split import TRAIN
 from models import create_model
 from models.__main__ import OF_ONE_JET, forward_cost
+from models.jepa import JEPA
 from physics import JET_DEFINITIONS
 from processes import PROCESSES
 from products import cores, read_csv, versions, write_csv
@@ -58,12 +62,18 @@ from training.jet_images import JetImages
 from training.learner import Learner, choose_device
 from training.loop import logits_of, train_epoch
 from training.metrics import evaluate
+from training.pretraining import Pretrainer, Pretraining, unlabelled
 
 README, DEMO = PRESETS["readme"], PRESETS["demo"]
 JETS = 818_000  # of the published code's trainings: 861 mass points x 475, and as much background
 TRAINING_SHARE = 0.7
 BATCHES = {"cuda": (64, 256, 1024), "cpu": (64,)}
 PIXELS = {64: "AK10", 128: "AK14"}
+OF_JETVIT = {
+    "constituents": {},
+    "constituents, pairs": {"pairwise": True},
+    "16 patches, pairs": {"patches": 16, "pairwise": True},
+}
 GIB = 2**30
 
 
@@ -282,6 +292,26 @@ def agreement(device: torch.device, networks: list[str]) -> Iterator[Row]:
         yield row("bfloat16", "difference of AUC", abs(areas[1] - areas[0]))
 
 
+def constituents(device: torch.device, networks: list[str]) -> Iterator[Row]:
+    parts = []
+    for path in sorted(DEMO.sample_dir.glob("[!.]*.h5")):
+        events = read_events(path)
+        parts.append(of_events(events, "AK14", events.large_r["AK14"]["pt"] > 0))
+    inputs = unlabelled(joined(parts), device)
+    batch_size = BATCHES[device.type][-1]
+    sample = dataclasses.replace(make_sample(inputs), rows=np.arange(4 * batch_size))
+    study = README.changed(training={"batch_size": batch_size})
+    for way, options in OF_JETVIT.items():
+        row = partial(Row, "constituents", "JetViT", "", batch_size, way)
+        torch.manual_seed(0)
+        network = create_model("JetViT", inputs.size, **options).to(device)
+        pretrainer = Pretrainer(JEPA(network.encoder), study, Pretraining(), len(sample))
+        for quantity, learner in (
+            ("training", Learner(network, study, plain=True)), ("pre-training", pretrainer)
+        ):  # fmt: skip
+            yield row(quantity, **rate(len(sample), timed(partial(train, learner, sample))))
+
+
 def trainings(device: torch.device, networks: list[str]) -> Iterator[Row]:
     total = {64: 0.0, 1024: 0.0}
     for side, definition in PIXELS.items():
@@ -347,7 +377,7 @@ def simulation(device: torch.device, networks: list[str]) -> Iterator[Row]:
         yield row(quantity="all but Pythia / Pythia", value=100 * rest, unit="%")
 
 
-USUAL = (data, training, agreement, packing, sic, simulation)
+USUAL = (data, training, agreement, constituents, packing, sic, simulation)
 PARTS = {part.__name__: part for part in (*USUAL, trainings)}
 
 
