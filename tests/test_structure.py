@@ -18,7 +18,7 @@ STOREYS = (
     ("jets",),
     ("collisions", "training"),
     ("event_level",),
-    ("evaluation",),
+    ("evaluation", "attribution"),
     ("figures",),
     (
         "simulate",
@@ -29,6 +29,7 @@ STOREYS = (
         "fit_xgb",
         "plots",
         "tag",
+        "explain",
     ),
     ("studies",),
     ("checks",),
@@ -60,8 +61,8 @@ def test_imports_only_go_down(path):
     ours = {name for name in imported(ROOT / path) if (ROOT / name).is_dir() or name in STOREY}
     assert all(STOREY[name] < STOREY[room] for name in ours - {room})
     assert not {"torch", "timm"} & imported(ROOT / path) or room in (
-        "models", "training", "event_level", "pretrain", "train", "predict_base_model_mass",
-        "tag", "studies", "checks",
+        "models", "training", "event_level", "attribution", "pretrain", "train",
+        "predict_base_model_mass", "tag", "explain", "studies", "checks",
     )  # fmt: skip
 
 

@@ -1,0 +1,212 @@
+"""Integrated gradients: what the integral is in closed form, and what every average of it obeys."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from torch import nn
+
+from attribution import averages
+from attribution.averages import GAP_MAX, explain, read_explained, write_explained
+from attribution.baselines import BASELINES, aligned, baseline_of, fetched
+from attribution.integrated_gradients import OUTPUTS, attributed_inputs, integrated_gradients
+from command import InputError
+from models import create_model
+from training.event_features import EventFeatures
+
+CPU = torch.device("cpu")
+
+
+class Formula(nn.Module):
+    """Two logits, whose difference is a function of the features."""
+
+    def __init__(self, formula):
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, features):
+        return torch.stack([torch.zeros(len(features)), self.formula(features)], dim=1)
+
+
+def features(n: int, width: int, seed: int = 0) -> EventFeatures:
+    """n events, the first half signal, without physics."""
+    table = np.zeros(n, [("event", "i8"), ("label", "u1")])
+    table["event"], table["label"] = np.arange(n), np.arange(n) < n // 2
+    return EventFeatures(np.random.default_rng(seed).normal(size=(n, width)), table, CPU)
+
+
+def attributed(formula, x, baseline, steps=16, output="logit"):
+    given, start = ({"features": torch.tensor(np.float32(one))} for one in (x, baseline))
+    return integrated_gradients(Formula(formula).eval(), given, start, steps, output)
+
+
+def test_a_linear_function_is_attributed_exactly_at_one_node():
+    w = torch.tensor([2.0, -1.0, 0.0])
+    x, start = [[1.0, 2.0, 3.0], [0.5, 0.0, 1.0]], [[0.0, 1.0, -1.0], [0.0, 0.0, 0.0]]
+    found = attributed(lambda f: f @ w + 7, x, start, steps=1)
+    assert np.allclose(found.values["features"], (np.array(x) - start) * w.numpy(), atol=1e-5)
+    assert found.gap.max() < 1e-5
+
+
+def test_the_integral_of_a_quadratic_form():
+    """f = x A x: phi_i = (x - x')_i sum_j A_ij (x + x')_j for symmetric A, with two nodes."""
+    random = np.random.default_rng(0)
+    a = random.normal(size=(4, 4))
+    a += a.T
+    x, start = random.normal(size=(2, 3, 4))
+    matrix = torch.tensor(a, dtype=torch.float32)
+    found = attributed(lambda f: ((f @ matrix) * f).sum(1), x, start, steps=2)
+    assert np.allclose(found.values["features"], (x - start) * ((x + start) @ a), atol=1e-4)
+
+
+def test_the_integral_of_a_logistic_function():
+    """p = expit(w x): along the line all features share the change of p as they share that of the
+    logit, phi_i = w_i (x - x')_i (p - p') / (w (x - x'))."""
+    w, x, start = np.array([1.5, -0.5, 0.7]), np.array([2.0, 1.0, -1.0]), np.array([-1.0, 0.0, 0.5])
+    weight = torch.tensor(w, dtype=torch.float32)
+    found = attributed(lambda f: f @ weight, [x], [start], steps=32, output="probability")
+    shares = w * (x - start) / (w @ (x - start))
+    expected = shares * (expit(w @ x) - expit(w @ start))
+    assert np.allclose(found.values["features"][0], expected, atol=1e-6)
+
+
+def test_what_makes_no_difference_has_none_and_equals_have_the_same():
+    """Dummy and symmetry: a feature that f does not depend on; two that f treats alike."""
+
+    def formula(f):
+        return torch.tanh(f[:, 0] * f[:, 1]) + f[:, 2].sin()
+
+    found = attributed(formula, [[0.7, 0.7, 1.0, 5.0]], [[0.1, 0.1, 0.0, -3.0]], steps=32)
+    first, second, _, dummy = found.values["features"][0].tolist()
+    assert dummy == 0 and first == pytest.approx(second, rel=1e-5) and first > 0
+    assert found.gap.max() < 1e-5
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("name", BASELINES)
+def test_averages_of_a_network_are_complete_on_both_outputs(name, output):
+    inputs, n, draws = features(40, 5), 8, 3
+    torch.manual_seed(0)
+    network = create_model("EventTransformer", 5)
+    background = np.arange(20, 40)
+    weight = np.linspace(0.1, 2, 20)
+    baseline = baseline_of(name, inputs, background, weight, n, draws, seed=1)
+    found = explain(network, inputs, np.arange(n), baseline, 24, output, name)
+    assert found.completeness_error < GAP_MAX
+    found.require_complete(name)
+    assert np.allclose(found.values["features"].sum(1), found.end - found.start, atol=1e-4)
+    assert (
+        found.end == explain(network, inputs, np.arange(n), baseline, 2, output, name).end
+    ).all()
+
+
+def test_draws_average_attributions_not_events():
+    """f = x^2 from two baselines: the mean of (x^2 - a^2) and (x^2 - b^2), which is less than what
+    their mean as a baseline gives."""
+    inputs = features(3, 1)
+    inputs._features[:] = torch.tensor([[2.0], [1.0], [-1.0]])
+    network = Formula(lambda f: f[:, 0] ** 2)
+    drawn = baseline_of("uniform", inputs, np.array([1, 2]), np.ones(2), 1, 100, seed=0)
+    found = explain(network, inputs, np.array([0]), drawn, 2, "logit", "")
+    assert found.values["features"][0, 0] == pytest.approx(3, abs=1e-4)
+    middle = baseline_of("mean", inputs, np.array([1, 2]), np.ones(2), 1, 1)
+    assert explain(network, inputs, np.array([0]), middle, 2, "logit", "").values["features"] == 4
+
+
+def test_weights_say_how_often_background_is_drawn():
+    """A linear function: the mean over draws is that of the background, with its weights."""
+    inputs = features(1_001, 1)
+    network = Formula(lambda f: f[:, 0])
+    background, weight = np.arange(1, 1_001), np.random.default_rng(1).exponential(size=1_000)
+    weight[500:] = -1.0  # which are never drawn
+    values = inputs._features.numpy()[:, 0]
+    for name, of_events in (("uniform", np.ones(1_000)), ("weighted", np.maximum(weight, 0))):
+        baseline = baseline_of(name, inputs, background, weight, 100, 80, seed=2)
+        found = explain(network, inputs, np.zeros(100, int), baseline, 1, "logit", "")
+        mean = np.average(values[1:], weights=of_events)
+        spread = np.sqrt(np.average((values[1:] - mean) ** 2, weights=of_events) / 8_000)
+        assert abs(found.start.mean() - mean) < 4 * spread
+        assert np.allclose(found.values["features"][:, 0], values[0] - found.start, atol=1e-3)
+
+
+def test_a_list_of_particles_keeps_its_mask_and_its_places():
+    """The baseline is cut to as many places, or filled with zeros; where no particle is, nothing is
+    attributed, and no jet of the batch changes another."""
+    torch.manual_seed(0)
+    network = create_model("JetViT", {"constituents": 10, "jet": 7}, 0.25).eval()
+    assert attributed_inputs(network, particles(2, 4)) == ["constituents", "jet"]
+    x, shorter, longer = particles(2, 4), particles(2, 3), particles(2, 6)
+    x["exists"][0, 2:] = False
+    x["constituents"][0, 2:] = 0
+    for baseline in (shorter, longer):
+        made = aligned(baseline, x)
+        assert made["constituents"].shape == x["constituents"].shape
+        assert torch.equal(made["exists"], x["exists"])
+        found = integrated_gradients(network, x, made, 16)
+        assert (found.values["constituents"][0, 2:] == 0).all()
+        assert (found.gap / (found.end - found.start).abs()).max() < GAP_MAX
+    assert (aligned(shorter, x)["constituents"][:, 3:] == 0).all()
+
+
+def particles(n: int, t: int) -> dict[str, torch.Tensor]:
+    return {
+        "constituents": torch.randn(n, t, 10),
+        "exists": torch.ones(n, t, dtype=torch.bool),
+        "momenta": torch.rand(n, t, 4),
+        "jet": torch.randn(n, 7),
+    }
+
+
+def test_what_misses_the_change_is_refused():
+    """A step function has no gradient: however many nodes there are, none sees the step."""
+    inputs = features(4, 2)
+    network = Formula(lambda f: f[:, 0] + 0.5 * (f[:, 0] > 0).float())
+    baseline = baseline_of("zero", inputs, np.array([]), np.array([]), 4, 1)
+    found = explain(network, inputs, np.arange(4), baseline, 8, "logit", "step")
+    with pytest.raises(InputError, match=r"^step: .* expected at most 1%; take more --steps"):
+        found.require_complete("step")
+
+
+def test_parts_are_kept_and_read_again(tmp_path, monkeypatch):
+    """After an interruption only what is missing is computed, and the whole is the same."""
+    inputs = features(30, 3)
+    network = create_model("FeedForward", 3)
+    monkeypatch.setattr(averages, "PART", 4)
+    rows = np.arange(10)
+    baseline = baseline_of("uniform", inputs, np.arange(15, 30), np.ones(15), 10, 2)
+
+    def found(folder):
+        return explain(network, inputs, rows, baseline, 4, "logit", "", folder)
+
+    whole = found(None)
+    found(tmp_path)
+    (tmp_path / "000004.h5").unlink()
+    calls = []
+    real = averages._explained
+    monkeypatch.setattr(averages, "_explained", lambda *a: calls.append(a[3]) or real(*a))
+    again = found(tmp_path)
+    assert np.concatenate(calls).tolist() == [4, 5, 6, 7]
+    for name in ("rows", "end", "start", "gap"):
+        assert np.allclose(vars(again)[name], vars(whole)[name], atol=1e-6)
+    assert np.allclose(again.values["features"], whole.values["features"], atol=1e-6)
+    write_explained(tmp_path / "whole.h5", whole, baseline="uniform")
+    read = read_explained(tmp_path / "whole.h5")
+    assert np.array_equal(read.inputs["features"], fetched(inputs, rows)["features"])
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
+    inputs = features(30, 3)
+    network = create_model("FeedForward", 3)
+    baseline = baseline_of("zero", inputs, np.array([]), np.array([]), 9, 1)
+    whole = explain(network, inputs, np.arange(9), baseline, 4, "logit", "")
+    real, tried = averages.integrated_gradients, []
+
+    def small(network, x, start, steps, output, at_once):
+        tried.append(at_once)
+        if at_once > 16:
+            raise torch.OutOfMemoryError
+        return real(network, x, start, steps, output, at_once)
+
+    monkeypatch.setattr(averages, "integrated_gradients", small)
+    found = explain(network, inputs, np.arange(9), baseline, 4, "logit", "")
+    assert min(tried) == 16 and np.allclose(found.end, whole.end)
