@@ -1,7 +1,7 @@
 """Attributions of many jets or events, averaged over the draws of their baseline, in parts."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from jets import hdf5
 from training.inputs import Inputs
 
 GAP_MAX = 0.01  # completeness error that is accepted
+STEPS_MAX = 1_024  # nodes of the integral, where fewer miss more than that
 PART = 64  # rows that are written at a time
 REMEDY = "run explain.py again"
 
@@ -31,8 +32,6 @@ class Explained:
             filled with zeros to as many places as the longest has.
         values: name -> (n, ...) float32, of those that are attributed to: means over the draws.
         end, start: (n,) the output, and its mean over the baselines.
-        gap, change: (n,) means over the draws of |sum of attributions - (f(x) - f(x'))| and of
-            |f(x) - f(x')|.
     """
 
     rows: np.ndarray
@@ -40,23 +39,29 @@ class Explained:
     values: dict[str, np.ndarray]
     end: np.ndarray
     start: np.ndarray
-    gap: np.ndarray
-    change: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
+    def gap(self) -> np.ndarray:
+        """By how much (n,) the attributions miss `end - start`."""
+        total = sum(x.reshape(len(x), -1).sum(axis=1, dtype=float) for x in self.values.values())
+        return np.abs(total - (self.end - self.start))
+
+    @property
     def completeness_error(self) -> float:
-        """By how much the attributions miss the change of the output, relative to it."""
-        return float(self.gap.sum() / max(self.change.sum(), np.finfo(float).tiny))
+        """The mean gap over the mean change of the output."""
+        change = np.abs(self.end - self.start).mean()
+        return float(self.gap.mean() / max(change, np.finfo(float).tiny))
 
     def require_complete(self, title: str) -> None:
         """Refuse a `completeness_error` above `GAP_MAX`."""
         if not self.completeness_error <= GAP_MAX:  # so that NaN is refused too
             raise InputError(
                 f"{title}: the attributions miss the change of the output by "
-                f"{self.completeness_error:.2%}, expected at most {GAP_MAX:.0%}; take more --steps"
+                f"{self.completeness_error:.2%}, expected at most {GAP_MAX:.0%}; no number of "
+                "nodes mends a network whose output jumps, more --draws mend another"
             )
 
     def take(self, rows: np.ndarray) -> "Explained":
@@ -84,48 +89,71 @@ def explain(
     """Attributions of rows (n,), of which `PART` at a time are written into a folder, if there is
     one: what lies there is not computed again.
 
-    Batches hold as many rows and nodes of the integral as the inputs are scored at once; where that
-    does not fit the memory of a GPU, half as many, and so on.
+    Args:
+        steps: nodes of the integral. Rows whose attributions miss more than `GAP_MAX` of the mean
+            change of their part get twice as many, and so on up to `STEPS_MAX`.
     """
     network.eval().requires_grad_(False)
-    numbers = np.arange(len(rows))
-    parts, at_once = [], inputs.at_once
-    progress = tqdm(total=len(rows), desc=title, unit=f" {inputs.unit}", disable=None, leave=False)
-    with progress:
+    numbers, parts = np.arange(len(rows)), []
+    with tqdm(
+        total=len(rows), desc=title, unit=f" {inputs.unit}", disable=None, leave=False
+    ) as progress:
         for first in range(0, len(rows), PART):
-            path = folder and folder / f"{first:06d}.h5"
-            chosen = numbers[first : first + PART]
+            path, chosen = folder and folder / f"{first:06d}.h5", numbers[first : first + PART]
             if path and path.is_file():
-                parts.append(read_explained(path))
-                progress.update(len(chosen))
-                continue
-            found = []
-            while len(chosen):
-                some = chosen[: max(at_once // steps, 1)]
-                try:
-                    found.append(_explained(network, inputs, rows, some, baseline, steps, output,
-                                            at_once))  # fmt: skip
-                except torch.OutOfMemoryError:
-                    if at_once == 1:
-                        raise
-                    at_once //= 2
-                    continue
-                chosen = chosen[len(some) :]
-                progress.update(len(some))
-            parts.append(joined(found))
-            if path:
-                write_explained(path, parts[-1])
+                found = read_explained(path)
+            else:
+                found = _part(network, inputs, rows, chosen, baseline, steps, output)
+                if path:
+                    write_explained(path, found)
+            parts.append(found)
+            progress.update(len(chosen))
     return joined(parts)
 
 
-def _explained(
+def _part(
+    network: nn.Module, inputs: Inputs, rows: np.ndarray, numbers: np.ndarray, baseline: Baseline,
+    steps: int, output: str,
+) -> Explained:  # fmt: skip
+    """Some of the rows, by their numbers (m,), with as many nodes as they need."""
+    found = _batches(network, inputs, rows, numbers, baseline, steps, output)
+    while steps < STEPS_MAX:
+        accepted = GAP_MAX * np.abs(found.end - found.start).mean()
+        if not (bad := found.gap > accepted).any():
+            break
+        steps *= 2
+        again = _batches(network, inputs, rows, numbers[bad], baseline, steps, output)
+        order = np.argsort(np.concatenate([np.flatnonzero(~bad), np.flatnonzero(bad)]))
+        found = joined([found.take(~bad), again]).take(order)
+    return found
+
+
+def _batches(
+    network: nn.Module, inputs: Inputs, rows: np.ndarray, numbers: np.ndarray, baseline: Baseline,
+    steps: int, output: str,
+) -> Explained:  # fmt: skip
+    """In batches with as many rows times nodes as inputs are scored at once; where that does not
+    fit the memory of a GPU, half as many, and so on."""
+    parts, at_once = [], inputs.at_once
+    while len(numbers):
+        some = numbers[: max(at_once // steps, 1)]
+        try:
+            parts.append(_mean(network, inputs, rows, some, baseline, steps, output, at_once))
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once //= 2
+        else:
+            numbers = numbers[len(some) :]
+    return joined(parts)
+
+
+def _mean(
     network: nn.Module, inputs: Inputs, rows: np.ndarray, numbers: np.ndarray, baseline: Baseline,
     steps: int, output: str, at_once: int,
 ) -> Explained:  # fmt: skip
-    """One batch."""
-    x = fetched(inputs, rows[numbers])
-    sums: dict[str, torch.Tensor] = {}
-    start = gap = change = 0.0
+    """One batch: the means over the draws."""
+    x, sums, start = fetched(inputs, rows[numbers]), {}, 0.0
     for draw in range(baseline.draws):
         found = integrated_gradients(
             network, x, baseline.at(x, numbers, draw), steps, output, at_once
@@ -133,14 +161,12 @@ def _explained(
         for name, value in found.values.items():
             sums[name] = sums.get(name, 0) + value / baseline.draws
         start = start + found.start / baseline.draws
-        gap = gap + found.gap / baseline.draws
-        change = change + (found.end - found.start).abs() / baseline.draws
     made = {"inputs": x, "values": sums}
-    tensors = {"end": found.end, "start": start, "gap": gap, "change": change}
+    ends = {"end": found.end, "start": start}
     return Explained(
         rows=rows[numbers],
         **{key: {n: t.cpu().numpy() for n, t in one.items()} for key, one in made.items()},
-        **{key: one.cpu().numpy().astype(float) for key, one in tensors.items()},
+        **{key: one.cpu().numpy().astype(float) for key, one in ends.items()},
     )
 
 
@@ -156,7 +182,7 @@ def joined(parts: Sequence[Explained]) -> Explained:
 
     def of(name: str) -> np.ndarray | dict[str, np.ndarray]:
         found = [getattr(part, name) for part in parts]
-        if isinstance(found[0], Mapping):
+        if isinstance(found[0], dict):
             return {key: stacked([one[key] for one in found]) for key in found[0]}
         return np.concatenate(found)
 

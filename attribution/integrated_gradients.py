@@ -23,13 +23,11 @@ class Attributed(NamedTuple):
     Attributes:
         values: name -> (b, ...), of each input that is attributed to.
         end, start: (b,) the output at the inputs and at their baselines.
-        gap: (b,) by how much the attributions miss `end - start`.
     """
 
     values: dict[str, torch.Tensor]
     end: torch.Tensor
     start: torch.Tensor
-    gap: torch.Tensor
 
 
 def attributed_inputs(network: nn.Module, inputs: Named) -> list[str]:
@@ -78,6 +76,4 @@ def integrated_gradients(
     with torch.no_grad():
         end = output_of(network, inputs, output)
         start = forward(*(baselines[name] for name in names), *fixed.values())
-    total = sum(x.flatten(1).sum(1) for x in values)
-    named = {name: x.detach() for name, x in zip(names, values, strict=True)}
-    return Attributed(named, end, start, (total - (end - start)).abs().detach())
+    return Attributed({n: x.detach() for n, x in zip(names, values, strict=True)}, end, start)
