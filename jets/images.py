@@ -24,6 +24,8 @@ CHANNEL_OF_TYPE = np.array(
     [CHANNELS.index(name) for name in ("TrackPT", "EhT", "EmT", "TrackPT", "TrackPT")]
 )
 
+UP = np.array([0.0, 1.0])  # towards larger phi
+
 
 @dataclass(frozen=True)
 class SparseImages:
@@ -101,22 +103,49 @@ def draw(
     jet = events_of(offsets)
     x = eta.astype(np.float64) - axis_eta[jet]
     y = delta_phi(phi.astype(np.float64), axis_phi[jet])
-    up_x, up_y = np.zeros(n_jets), np.ones(n_jets)
-    # The hardest constituent of every jet that has any, the first of equals.
-    order = np.lexsort((-pt, jet))
-    hardest = order[offsets[:-1][np.diff(offsets) > 0]]
-    distance = np.hypot(x[hardest], y[hardest])
-    off_axis = (distance > 0) & oriented
-    hardest, distance = hardest[off_axis], distance[off_axis]
-    up_x[jet[hardest]], up_y[jet[hardest]] = x[hardest] / distance, y[hardest] / distance
-    across = x * up_y[jet] - y * up_x[jet]
-    upwards = x * up_x[jet] + y * up_y[jet]
+    up, hardest = np.tile(UP, (n_jets, 1)), []
+    if oriented:
+        up, hardest = hardest_direction(x, y, pt, offsets)
+    across, upwards = turned(x, y, up[jet])
     across[hardest] = 0.0  # rounding must not move it over the edge that it lies on
     column = np.floor(across / PIXEL_WIDTH).astype(np.int64) + side // 2
     row = side // 2 - 1 - np.floor(upwards / PIXEL_WIDTH).astype(np.int64)
     inside = (column >= 0) & (column < side) & (row >= 0) & (row < side) & (pt > 0)
     pixel = (CHANNEL_OF_TYPE[kind] * side + row) * side + column
     return sum_deposits(jet[inside], pixel[inside], pt[inside], n_jets)
+
+
+def centres(side: int, jet_definition: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the centre of each pixel (side, side) lies from the jet axis: to the right, upwards."""
+    width = PIXEL_WIDTH * JET_DEFINITIONS[jet_definition].pixels / side
+    place = (np.arange(side) - (side - 1) / 2) * width
+    return tuple(np.meshgrid(place, -place))
+
+
+def hardest_direction(
+    x: np.ndarray, y: np.ndarray, pt: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The unit vector (n, 2) from the axis of each jet to its hardest constituent, the first of
+    equals, and the rows of these; `UP`, and no row, of a jet where it lies on the axis.
+
+    Args:
+        x, y: (m,) eta and phi from the axis, jet after jet.
+        pt: (m,)
+        offsets: (n + 1,)
+    """
+    order = np.lexsort((-pt, events_of(offsets)))
+    filled = np.flatnonzero(np.diff(offsets))
+    hardest = order[offsets[filled]]
+    distance = np.hypot(x[hardest], y[hardest])
+    filled, hardest, distance = (one[distance > 0] for one in (filled, hardest, distance))
+    up = np.tile(UP, (len(offsets) - 1, 1))
+    up[filled] = np.stack([x[hardest], y[hardest]], axis=1) / distance[:, None]
+    return up, hardest
+
+
+def turned(x: np.ndarray, y: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points in the frame whose second axis is the unit vector `up` (..., 2): across, upwards."""
+    return x * up[..., 1] - y * up[..., 0], x * up[..., 0] + y * up[..., 1]
 
 
 def members(

@@ -10,6 +10,7 @@ from attribution import averages
 from attribution.averages import GAP_MAX, explain, read_explained, write_explained
 from attribution.baselines import BASELINES, aligned, baseline_of, fetched
 from attribution.integrated_gradients import OUTPUTS, attributed_inputs, integrated_gradients
+from attribution.removal import area, curve, randomised, rank_correlation, removed, units
 from command import InputError
 from models import create_model
 from training.event_features import EventFeatures
@@ -233,3 +234,68 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
     monkeypatch.setattr(averages, "integrated_gradients", small)
     found = explain(network, inputs, np.arange(9), baseline, 4, "logit", "")
     assert min(tried) == 16 and np.allclose(found.end, whole.end)
+
+
+def test_removal_by_attribution_is_the_fastest_there_is():
+    """A linear function: without its k largest terms it has the sum of the others, which no other
+    order beats; at random it falls in proportion. The classes have opposite signs."""
+    inputs = features(6, 8)
+    w = torch.linspace(-1, 1, 8)
+    network = Formula(lambda f: f @ w)
+    zero = baseline_of("zero", inputs, np.array([]), np.array([]), 6, 1)
+    found = explain(network, inputs, np.arange(6), zero, 1, "logit", "")
+    sign, fractions = np.array([1.0, 1, 1, -1, -1, -1]), np.arange(9) / 8
+    terms = inputs._features.numpy() * w.numpy()
+    importance = units(found)[1]
+    assert np.allclose(importance, terms, atol=1e-6)
+
+    def of(order):
+        return curve(network, found, sign, order, zero, CPU, 4, fractions)
+
+    falling = np.sort(sign[:, None] * terms, axis=1)[:, ::-1]
+    left = falling.sum(1, keepdims=True) - np.pad(np.cumsum(falling, 1), ((0, 0), (1, 0)))
+    assert np.allclose(of(importance), left, atol=1e-5)
+    random = of(None)
+    for seed in range(5):
+        other = of(np.random.default_rng(seed).normal(size=(6, 8)))
+        assert (area(of(importance), random, fractions) >= area(other, random, fractions)).all()
+    assert np.allclose(random[:, [0, -1]], left[:, [0, -1]], atol=1e-5)
+
+
+def test_a_particle_that_is_removed_is_gone():
+    """As if the list had never had it; what takes its place from a baseline has its features."""
+    torch.manual_seed(1)
+    network = create_model("JetViT", {"constituents": 10, "jet": 7}, 0.25).eval()
+    x, which = particles(2, 5), torch.zeros(2, 5, dtype=torch.bool)
+    which[:, 4] = True
+    nothing = {name: torch.zeros_like(one) for name, one in x.items()}
+    made = removed("constituents", x, which, nothing)
+    shorter = {name: one if name == "jet" else one[:, :4] for name, one in x.items()}
+    assert torch.allclose(network(**made), network(**shorter), atol=1e-6)
+    other = particles(2, 5)
+    made = removed("constituents", x, which, other)
+    assert torch.equal(made["constituents"][:, 4], other["constituents"][:, 4])
+    assert torch.equal(made["constituents"][:, :4], x["constituents"][:, :4])
+    assert made["exists"].all()
+
+
+def test_other_weights_have_other_attributions():
+    """Same weights correlate fully; new ones in the last layer or everywhere do not."""
+    inputs = features(40, 12)
+    torch.manual_seed(0)
+    network = create_model("FeedForward", 12)
+    zero = baseline_of("zero", inputs, np.array([]), np.array([]), 40, 1)
+
+    def sizes(one):
+        return units(explain(one, inputs, np.arange(40), zero, 16, "logit", ""))[1:]
+
+    attribution, exists = sizes(network)
+    found = randomised(network, lambda: create_model("FeedForward", 12))
+    correlation = {
+        n: rank_correlation(attribution, sizes(one)[0], exists) for n, one in found.items()
+    }
+    assert np.allclose(rank_correlation(attribution, attribution, exists), 1)
+    assert max(np.abs(one).mean() for one in correlation.values()) < 0.6
+    same = [torch.equal(a, b) for a, b in zip(
+        network.parameters(), found["last layer"].parameters(), strict=True)]  # fmt: skip
+    assert same == [True] * (len(same) - 2) + [False] * 2

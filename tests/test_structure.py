@@ -18,7 +18,8 @@ STOREYS = (
     ("jets",),
     ("collisions", "training"),
     ("event_level",),
-    ("evaluation", "attribution"),
+    ("evaluation",),
+    ("attribution",),
     ("figures",),
     (
         "simulate",

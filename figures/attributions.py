@@ -1,0 +1,104 @@
+"""What a network saw: mean attributions in the frame of the jet, profiles, removal, features."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from figures import style
+from physics import CHANNELS
+
+Rows = Sequence[Mapping[str, object]]
+LOOKS = {  # of baselines, and of what they are held against
+    "zero": {"color": style.GREY, "marker": "s"},
+    "raw zero": {"color": style.SKY, "marker": "<"},
+    "uniform": {"color": style.BLUE, "marker": "o"},
+    "weighted": {"color": style.VERMILION, "marker": "D"},
+    "mean": {"color": style.GREEN, "marker": "^"},
+    "pT": {"color": style.BLACK, "marker": ""},
+    "random": {"color": style.PURPLE, "marker": ""},
+}
+
+
+def images(
+    means: Mapping[str, np.ndarray], half: float, radius: float, words: str
+) -> style.Drawing:
+    """Mean attributions (3, bins, bins) of each class, one column a channel, with the jet radius.
+
+    Args:
+        half: of the frame, in eta and phi.
+        words: of what, for the heading.
+    """
+    figure, axes = style.panels(len(CHANNELS), len(means), height=2.4, sharex=True, sharey=True)
+    largest, points = max(np.abs(x).max() for x in means.values()), []
+    circle = radius * np.exp(1j * np.linspace(0, 2 * np.pi, 100))
+    panels = [(name, i) for name in means for i in range(len(CHANNELS))]
+    for axis, (name, i) in zip(axes, panels, strict=True):
+        image, channel = means[name][i], CHANNELS[i]
+        look = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
+        shown = axis.imshow(image, extent=(-half, half, -half, half), **look)
+        axis.plot(circle.real, circle.imag, color="grey", linewidth=0.7, linestyle="--")
+        axis.set(title=f"{name}, {channel}", xlabel="across", ylabel="to the hardest deposit")
+        axis.label_outer()
+        row, column = np.indices(image.shape).reshape(2, -1)
+        pixels = {"row": row, "column": column, "attribution": image.ravel()}
+        points += style.rows({"class": name, "channel": channel} | pixels)
+    figure.colorbar(shown, ax=axes, label="mean attribution", pad=0.01)
+    style.heading(figure, words)
+    return style.Drawing(figure, points)
+
+
+def lines(
+    rows: Rows, x: str, panels: Mapping[str, Mapping[str, object]], labels: Mapping[str, str],
+    words: str = "",
+) -> style.Drawing:  # fmt: skip
+    """`value` between `low` and `high` against a column `x`, one line a `baseline`.
+
+    Args:
+        panels: title -> what the rows of a panel have in common.
+        labels: of the axes, and their scales.
+        words: for the heading.
+    """
+    columns = min(len(panels), 3)
+    figure, axes = style.panels(columns, -(-len(panels) // columns), height=2.4)
+    for axis, (title, choice) in zip(axes, panels.items(), strict=False):
+        here = [row for row in rows if choice.items() <= row.items()]
+        for name in dict.fromkeys(row["baseline"] for row in here):
+            of_line = [row for row in here if row["baseline"] == name]
+            value, error = _numbers(of_line)
+            look = LOOKS.get(name, {"marker": "."})
+            axis.errorbar([row[x] for row in of_line], value, error, **look, label=name)
+        axis.set(title=title, **labels)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    style.legend(figure, axes[: len(panels)])
+    style.heading(figure, words)
+    return style.Drawing(figure, rows)
+
+
+def features(rows: Rows, words: str = "") -> style.Drawing:
+    """The share of each `feature`, one column of marks a `panel`, one mark a `baseline`."""
+    panels, names, baselines = (
+        list(dict.fromkeys(row[key] for row in rows)) for key in ("panel", "feature", "baseline")
+    )
+    figure, axes = style.panels(len(panels), height=1.0 + 0.18 * len(names), sharey=True)
+    shifts = 3 * style.dodge(np.arange(2), len(baselines))
+    for axis, panel in zip(axes, panels, strict=True):
+        for name, shift in zip(baselines, shifts, strict=True):
+            of_line = [row for row in rows if (row["panel"], row["baseline"]) == (panel, name)]
+            value, error = _numbers(of_line)
+            at = [names.index(row["feature"]) + shift for row in of_line]
+            axis.errorbar(value, at, xerr=error, **LOOKS[name], linestyle="", label=name)
+        axis.set(title=panel, xlabel="share of |attribution|")
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    style.legend(figure, axes)
+    style.heading(figure, words)
+    return style.Drawing(figure, rows)
+
+
+def _numbers(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The values (m,) of rows, and their errors (2, m), 0 where there is none."""
+    value, low, high = (
+        np.array([row[key] for row in rows], float) for key in ("value", "low", "high")
+    )
+    return value, np.nan_to_num(np.abs([value - low, high - value]))
