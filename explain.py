@@ -11,7 +11,11 @@ Baselines: zero, uniform and weighted (background events drawn alike, or as ofte
 expected; attributions are averaged), and the mean background event. The attributions of each have
 to add up to the change of the output within 1 %. An interrupted run goes on where it was.
 
+--erase takes a prong out of jet images (attribution/erasure.py): the first, second or third
+exclusive kT subjet, or that of highest attribution; the change of the logit stands beside ReMOVE.
+
     python explain.py AK14 CNN 0 --study demo
+    python explain.py AK14 CNN 0 --study demo --erase highest
     python explain.py AK14 FeedForward 0 --baselines zero weighted --output probability
 """
 
@@ -22,36 +26,29 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves it out
 import environment  # noqa: F401 - says in a sentence what this Python lacks
 
 # isort: split
-import dataclasses
-import hashlib
-import json
-import shutil
 from collections.abc import Mapping
 
-from attribution.averages import Explained, explain, read_explained, write_explained
-from attribution.baselines import BASELINES, DRAWN
+from attribution.averages import Explained
+from attribution.baselines import BASELINES
+from attribution.erasure import HIGHEST, NAMES, erase, means, require_images
+from attribution.erasure import printed as printed_erasures
 from attribution.integrated_gradients import OUTPUTS
 from attribution.removal import REPEATS
+from attribution.stored import stored
 from attribution.subject import Subject, subject_of
-from attribution.summary import (
-    CLASSES,
-    FILLS,
-    class_images,
-    printed,
-    profiles,
-    removal,
-    summary,
-)
+from attribution.summary import CLASSES, FILLS, class_images, printed, profiles, removal, summary
 from command import InputError, parser_of, run
 from evaluation.pages import markdown
 from figures import attributions as figures
 from figures import style
 from physics import JET_DEFINITIONS, PIXEL_WIDTH
-from products import alone, is_finished, read_manifest, unchanged, write_csv, write_manifest
-from study import Study, add_study_options, study_of
+from products import write_csv
+from study import add_study_options, study_of
 from training.learner import choose_device
 from training.plan import Training
-from training.scoring import Trained, read_trained
+from training.scoring import read_trained
+
+IMAGE_BINS = 32  # along a side of mean images
 
 
 def main() -> None:
@@ -70,6 +67,11 @@ def main() -> None:
     parser.add_argument("--jets", type=int, default=100, help="of each class (default: 100)")
     parser.add_argument("--draws", type=int, default=16, help="of a baseline (default: 16)")
     parser.add_argument(
+        "--erase",
+        choices=[*NAMES, HIGHEST],
+        help="take that exclusive kT subjet, or the one of highest attribution, out of the images",
+    )
+    parser.add_argument(
         "--steps", type=int, default=64, help="of the integral, at first (default: 64)"
     )
     options = parser.parse_args()
@@ -78,60 +80,33 @@ def main() -> None:
             raise InputError(f"--{name} is {number}, expected 1 or more")
     study, device = study_of(options), choose_device(options.device)
     training = Training(options.jet_definition, options.network, options.seed)
+    if options.erase:
+        require_images(training)
     trained = read_trained(training.directory(study) / "manifest.json", study)
     subject = subject_of(study, trained, options.jets, device)
     explained = {}
     for name in options.baselines:
-        draws = options.draws if name in DRAWN else 1
-        explained[name] = stored(
-            study, trained, subject, name, draws, options.steps, options.output
-        )
+        explained[name] = stored(subject, name, options.draws, options.steps, options.output)
         print(
             f"{training}, {options.output}, {name}: {len(subject.rows)} {subject.inputs.unit}, "
             f"completeness error {explained[name].completeness_error:.2%}"
         )
-    draw(subject, explained, options.output)
-
-
-def stored(
-    study: Study, trained: Trained, subject: Subject, baseline: str, draws: int, steps: int,
-    output: str,
-) -> Explained:  # fmt: skip
-    """The attributions from one baseline, read if they are there.
-
-    Raises:
-        InputError: they miss the change of the output.
-    """
-    folder = study.data_dir / "attributions" / trained.training.classifier.dataset.replace("/", "_")
-    path = folder / f"{output}_{baseline}.h5"
-    made = read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
-    inputs = made["outputs"] | {str(trained.best): trained.fingerprint}
-    settings = {
-        "training": dataclasses.asdict(trained.training), "baseline": baseline, "output": output,
-        "rows": len(subject.rows), "draws": draws, "steps": steps,
-    }  # fmt: skip
-    manifest, title = path.with_suffix(".json"), f"{trained.training} {output} {baseline}"
-    if not is_finished(manifest, settings, inputs):
-        decisive = json.dumps([settings, inputs], sort_keys=True)
-        parts = folder / f".parts_{hashlib.sha256(decisive.encode()).hexdigest()[:12]}"
-        with alone(path):
-            with unchanged(inputs):
-                found = explain(
-                    subject.network, subject.inputs, subject.rows,
-                    subject.baseline(baseline, draws), steps, output, title, parts,
-                )  # fmt: skip
-            found.require_complete(title)
-            write_explained(path, found, **{k: v for k, v in settings.items() if k != "training"})
-            write_manifest(manifest, settings, inputs, [path])
-            shutil.rmtree(parts, ignore_errors=True)
-    return read_explained(path)
-
-
-def draw(subject: Subject, explained: Mapping[str, Explained], output: str) -> None:
-    """All figures and numbers of a network."""
     style.apply()
-    training, study, title = subject.training, subject.study, f"{subject.training}: {output}."
-    stem = study.plots_dir / "attributions" / f"{training} {output}".replace(" ", "_")
+    stem = study.plots_dir / "attributions" / f"{training} {options.output}".replace(" ", "_")
+    draw(subject, explained, options.output, stem)
+    if options.erase:
+        shown = explained[main_baseline(explained)]
+        draw_erasures(subject, shown, options.erase, stem)
+
+
+def main_baseline(explained: Mapping[str, Explained]) -> str:
+    """The one that is shown where there is room for one."""
+    return next(name for name in ("weighted", *explained) if name in explained)
+
+
+def draw(subject: Subject, explained: Mapping[str, Explained], output: str, stem: Path) -> None:
+    """All figures and numbers of a network, in files whose names begin with `stem`."""
+    training, title = subject.training, f"{subject.training}: {output}."
     rows = [
         {"baseline": name, **one}
         for name, found in explained.items()
@@ -154,12 +129,11 @@ def draw(subject: Subject, explained: Mapping[str, Explained], output: str) -> N
             title,
         )
     else:
-        shown = next(name for name in ("weighted", *explained) if name in explained)
-        definition = JET_DEFINITIONS[training.jet_definition]
+        definition, shown = JET_DEFINITIONS[training.jet_definition], main_baseline(explained)
         half = PIXEL_WIDTH * definition.pixels / 2
-        means = class_images(subject, explained[shown], half, study.image_pixels(definition.name))
+        images = class_images(subject, explained[shown], half, IMAGE_BINS)
         words = f"{training}: attributions of the {output}, baseline {shown}."
-        drawings["images"] = figures.images(means, half, definition.radius, words)
+        drawings["images"] = figures.images(images, half, definition.radius, words)
         points = profiles(subject, explained)
         panels = {one["panel"]: {"panel": one["panel"]} for one in points}
         labels = {"xlabel": r"$\Delta R$", "ylabel": "share"}
@@ -171,6 +145,15 @@ def draw(subject: Subject, explained: Mapping[str, Explained], output: str) -> N
     write_csv(stem.with_suffix(".csv"), rows)
     print(markdown(printed(rows)))
     print(f"written: {stem.with_suffix('.csv')}")
+
+
+def draw_erasures(subject: Subject, found: Explained, which: str, stem: Path) -> None:
+    """What erasing a subjet of each jet does to the logit, beside how well it was done."""
+    rows = erase(subject, found, which)
+    drawing = figures.erasures(rows, f"{subject.training}: the {which} subjet is erased.")
+    picture, *_ = style.save(drawing, stem.with_name(f"{stem.name}_erased_{which}.png"))
+    print(markdown(printed_erasures(means(rows))))
+    print(f"written: {picture}")
 
 
 if __name__ == "__main__":

@@ -192,10 +192,9 @@ def joined(parts: Sequence[Explained]) -> Explained:
 # --- On disk --------------------------------------------------------------------------------------
 
 
-def write_explained(path: Path, found: Explained, **attributes: str | int) -> None:
-    """Write them, atomically; `attributes` say what they are of."""
+def write_explained(path: Path, found: Explained) -> None:
+    """Write them, atomically."""
     with hdf5.written(path) as file:
-        file.attrs.update(attributes)
         for name, column in vars(found).items():
             columns = column if isinstance(column, dict) else {"": column}
             for key, array in columns.items():

@@ -35,7 +35,7 @@ from command import InputError, parser_of, run
 ENCODER = "samvit_huge_patch16"
 MARGIN = 16  # pixels around the mask in a crop
 ERASED = 255
-CELLS_MIN = 8  # patches along a side of a map of features
+CELLS_MIN = 16  # patches along a side of a map of features
 
 
 def remove(features: torch.Tensor, inside: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:

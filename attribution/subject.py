@@ -27,9 +27,10 @@ FEATURES = {"features": DS2, "jet": OF_JETS, "mass": ("mass",)}  # the names of 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, and what it is explained on.
+    """A finished training, and what it is explained on.
 
     Attributes:
+        network: of its best epoch.
         inputs: of all held-out jets or events.
         rows: (n,) those that are explained: of each class as many, of least hash.
         background: (m,) other rows, from which baselines are drawn.
@@ -37,12 +38,17 @@ class Subject:
     """
 
     study: Study
-    training: Training
+    trained: Trained
     network: nn.Module
     inputs: Inputs
     rows: np.ndarray
     background: np.ndarray
     weight: np.ndarray
+
+    @property
+    def training(self) -> Training:
+        """Which it is."""
+        return self.trained.training
 
     @property
     def jets(self) -> np.ndarray:
@@ -96,7 +102,7 @@ def subject_of(study: Study, trained: Trained, n: int, device: torch.device) -> 
             "explain fewer, with --jets"
         )
     weight = relative_weights(events)[table["event"]]
-    return Subject(study, training, network, inputs, chosen, background, weight)
+    return Subject(study, trained, network, inputs, chosen, background, weight)
 
 
 def feature_names(name: str, number: int) -> list[str]:

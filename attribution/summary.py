@@ -24,7 +24,7 @@ Rows = list[dict[str, object]]
 PT_EDGES = (0.0, 450.0, 700.0, np.inf)  # GeV, about a third of the jets of stop pairs in each
 CLASSES = "background", "signal"
 FILLS = {"zeros": "zero", "background": "weighted"}  # baselines, in place of what is removed
-EDGES = np.linspace(0, 1.4, 15)  # of Delta R, in profiles
+EDGES = np.linspace(0, 1.4, 8)  # of Delta R, in profiles
 
 
 def row(quantity: str, number: Estimate, n: int, of: str = "", pt: str = "") -> dict[str, object]:

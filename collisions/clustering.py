@@ -77,6 +77,41 @@ def anti_kt(objects: Objects, radius: float, pt_min: float) -> Jets:
     return jets.take(np.lexsort((-pt, event)))
 
 
+def exclusive_kt(
+    pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, offsets: np.ndarray, n_subjets: int
+) -> np.ndarray:
+    """Which of exactly `n_subjets` exclusive kT subjets each massless particle (m,) is in, from 0
+    by falling scalar sum of pT; -1 in jets with fewer particles.
+
+    Source: Catani, Dokshitzer, Seymour, Webber, Nucl. Phys. B 406 (1993) 187; FastJet.
+
+    Args:
+        pt, eta, phi: (m,) jet after jet.
+        offsets: (n + 1,) where each jet begins.
+    """
+    number, counts = np.full(len(pt), -1), np.diff(offsets)
+    filled = np.flatnonzero(counts >= n_subjets)
+    if not len(filled):
+        return number
+    rows, _ = take(offsets, filled)
+    pt, eta, phi = (x[rows].astype(float) for x in (pt, eta, phi))
+    momenta = {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta)}
+    momenta = ak.zip(momenta | {"E": pt * np.cosh(eta)})
+    # To which the particles are merged last is the same for any radius.
+    definition = fastjet.JetDefinition(fastjet.kt_algorithm, 1.0)
+    sequence = fastjet.ClusterSequence(ak.unflatten(momenta, counts[filled]), definition)
+    members = sequence.exclusive_jets_constituent_index(njets=n_subjets)
+    subjet = np.repeat(
+        np.arange(len(filled) * n_subjets), ak.to_numpy(ak.flatten(ak.num(members, axis=2)))
+    )
+    begin = offsets_from(counts[filled])[subjet // n_subjets]
+    particle = ak.to_numpy(ak.flatten(members, axis=None)) + begin
+    sums = np.bincount(subjet, pt[particle], len(filled) * n_subjets).reshape(-1, n_subjets)
+    rank = np.argsort(np.argsort(-sums, axis=1), axis=1)
+    number[rows[particle]] = rank.ravel()[subjet]
+    return number
+
+
 def membership(jets: Jets, n_objects: int, none: int) -> np.ndarray:
     """The number (n_objects,) uint8, in its event, of each object's jet, or `none`."""
     number = np.full(n_objects, none, np.uint8)

@@ -96,6 +96,24 @@ def features(rows: Rows, words: str = "") -> style.Drawing:
     return style.Drawing(figure, rows)
 
 
+def erasures(rows: Rows, words: str = "") -> style.Drawing:
+    """The change of the logit against the ReMOVE score, one mark a jet, by class and region."""
+    looks = {"zeros": {"color": style.GREY, "marker": "s"}, "background": {"color": style.BLUE}}
+    panels = list(dict.fromkeys((row["class"], row["region"]) for row in rows))
+    figure, axes = style.panels(2, -(-len(panels) // 2), height=2.2, sharex=True, sharey=True)
+    for axis, panel in zip(axes, panels, strict=True):
+        for fill, look in looks.items():
+            some = [r for r in rows if (r["class"], r["region"], r["fill"]) == (*panel, fill)]
+            x, y = ([row[name] for row in some] for name in ("ReMOVE", "change"))
+            axis.scatter(x, y, 5, linewidth=0, alpha=0.6, label=f"filled by {fill}", **look)
+        axis.axhline(0, color="black", linewidth=0.5)
+        axis.set(title=", ".join(panel), xlabel="ReMOVE", ylabel="change of the logit")
+        axis.label_outer()
+    style.legend(figure, axes)
+    style.heading(figure, words)
+    return style.Drawing(figure, rows)
+
+
 def _numbers(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """The values (m,) of rows, and their errors (2, m), 0 where there is none."""
     value, low, high = (

@@ -213,7 +213,7 @@ def test_parts_are_kept_and_read_again(tmp_path, monkeypatch):
     for name in ("rows", "end", "start"):
         assert np.allclose(vars(again)[name], vars(whole)[name], atol=1e-6)
     assert np.allclose(again.values["features"], whole.values["features"], atol=1e-6)
-    write_explained(tmp_path / "whole.h5", whole, baseline="uniform")
+    write_explained(tmp_path / "whole.h5", whole)
     read = read_explained(tmp_path / "whole.h5")
     assert np.array_equal(read.inputs["features"], fetched(inputs, rows)["features"])
 

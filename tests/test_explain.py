@@ -77,6 +77,8 @@ def test_every_kind_of_network_is_explained_completely(here, network, capsys):
         with h5py.File(f"Data/few/attributions/AK14_{network}_0/logit_{baseline}.h5") as file:
             total = sum(x[()].reshape(8, -1).sum(1) for x in file["values"].values())
             assert np.allclose(total, file["end"][()] - file["start"][()], atol=0.02)
+    near = [row for row in rows if row["quantity"].endswith("prong: attribution")]
+    assert sum(int(row["n"]) for row in near) == (16 if network in ("CNN", "JetViT") else 0)
     shares = [row for row in rows if row["quantity"].startswith("share of ")]
     assert all(0 <= float(row["value"]) <= 1 for row in shares)
     drawn = {
@@ -87,11 +89,15 @@ def test_every_kind_of_network_is_explained_completely(here, network, capsys):
     assert drawn == {"removal_zeros", "removal_background", *jets}
 
 
-def test_an_image_network_is_held_against_the_truth(here):
-    call(here, explain, "AK14", "CNN", "0", *FEW, "--baselines", "zero")
-    rows = {(row["quantity"], row["pT [GeV]"]): row for row in numbers("CNN")}
-    near = [row for (quantity, _), row in rows.items() if quantity.endswith("prong: attribution")]
-    assert len(near) == 3 and sum(int(row["n"]) for row in near) == 4
+def test_a_prong_is_erased_and_its_control(here, capsys):
+    call(here, explain, "AK14", "CNN", "0", *FEW, "--baselines", "zero", "--erase", "highest")
+    assert "| signal | control | background |" in capsys.readouterr().out
+    with Path("plots/few/attributions/AK14_CNN_0_logit_erased_highest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 * 2 * 3  # jets, regions, fills
+    assert all(float(row["change"]) == 0 for row in rows if row["fill"] == "as it is")
+    with pytest.raises(InputError, match="--erase: JetViT sees no image"):
+        call(here, explain, "AK14", "JetViT", "0", "--erase", "first")
 
 
 def test_what_is_there_is_not_computed_again(here):

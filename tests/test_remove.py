@@ -178,12 +178,12 @@ def test_what_has_no_score_is_one_sentence(image, mask, sentence):
 
 
 def test_the_map_of_a_network_of_jets():
-    """Eight patches of the CNN; of MaxViT the last map that has as many."""
+    """The last map with 16 patches along a side: of the CNN that of its second convolution."""
     images = torch.rand(2, 3, 32, 32)
     for name in ("CNN", "MaxViT"):
         features = jet_features(create_model(name, 32, 0.25).eval(), images)
-        assert features.shape[0] == 2 and features.shape[-2:] == (8, 8)
-    with pytest.raises(InputError, match="no map of features with 8 patches"):
+        assert features.shape[0] == 2 and features.shape[-2:] == (16, 16)
+    with pytest.raises(InputError, match="no map of features with 16 patches"):
         jet_features(create_model("JetViT", {"constituents": 10, "jet": 7}, 0.25), images)
     mask = torch.zeros(1, 32, 32)
     mask[0, 4:8, 8:14] = 1  # one patch and a half
