@@ -6,9 +6,10 @@ Each training goes on from its newest checkpoint in Data/<study>/event_networks/
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,13 +42,28 @@ FOLDS_MIN = 3  # one is scored, one chooses the epoch, the others train
 USES = ("to train on", "to choose the epoch by")
 BOOTSTRAPS = 10  # of the metrics of an epoch: their errors, to a quarter, decide nothing
 REACH = 4.0  # standard deviations to either side that a feature may have
+Scale = Callable[[np.ndarray], np.ndarray] | dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def fitting(
-    study: Study, table: EventTable, scores: BaseScores, device: str
-) -> Callable[..., np.ndarray]:
-    """`cross_fit` for the held-out events of a study: what is left to give are the classifier, and
-    features or objects, labels, weights and folds of these events.
+class Fold(NamedTuple):
+    """The network that scores one fold of n events.
+
+    Attributes:
+        tested: (n,) the events of the fold.
+        network: trained, and its epoch chosen, on others.
+        inputs: of the fold, as it sees them.
+        scale: what makes them so: a function of features (m, f), or moments of objects.
+    """
+
+    tested: np.ndarray
+    network: nn.Module
+    inputs: Inputs
+    scale: Scale
+
+
+def fitting(study: Study, table: EventTable, scores: BaseScores, device: str) -> dict[str, object]:
+    """What `folds` and `cross_fit` take for the held-out events of a study by name; what is left to
+    give are the classifier, and features or objects, labels, weights and folds of these events.
 
     Raises:
         InputError: settings that exclude each other, or lack something of the events.
@@ -71,7 +87,7 @@ def fitting(
     chosen = choose_device(device)
     torch.set_num_threads(1)  # as the trees of a fold: no result depends on the number of cores
 
-    return partial(cross_fit, study=study, device=chosen, spectator=seen, expected=expected)
+    return {"study": study, "device": chosen, "spectator": seen, "expected": expected}
 
 
 def require_settings(study: Study, remedy: str) -> None:
@@ -104,6 +120,18 @@ def expected_of_classes(table: EventTable, study: Study) -> np.ndarray:
 
 
 def cross_fit(
+    fit: Classifier, seen: np.ndarray | EventSet, *given: object, **named: object
+) -> np.ndarray:
+    """Out-of-fold probability of signal (n,), from the networks of all `folds`, which take the same
+    arguments."""
+    score = np.full(len(seen), np.nan, np.float32)
+    for fold in folds(fit, seen, *given, **named):
+        logits = logits_of(fold.network, fold.inputs, fit.label).astype(float)
+        score[fold.tested] = expit(logits[:, 1] - logits[:, 0])
+    return score
+
+
+def folds(
     fit: Classifier,
     seen: np.ndarray | EventSet,
     is_signal: np.ndarray,
@@ -113,8 +141,9 @@ def cross_fit(
     device: torch.device,
     spectator: np.ndarray | None = None,
     expected: np.ndarray | None = None,
-) -> np.ndarray:
-    """Out-of-fold probability of signal (n,) of n events: rows of features (n, f), or objects.
+) -> Iterator[Fold]:
+    """The network of each fold in turn, trained when it is asked for, on n events: rows of features
+    (n, f), or objects.
 
     As in `event_level.trees.cross_fit`, both classes weigh the same, and rows of weight 0 are
     scored only. A loss of expected events has the same weights within a class, and the classes as
@@ -135,14 +164,17 @@ def cross_fit(
     beside = np.zeros(len(fold)) if spectator is None else spectator
     table = np.rec.fromarrays([np.arange(len(fold)), label, beside], names="event,label,spectator")
 
-    def inputs_after(known: np.ndarray) -> Callable[[np.ndarray], Inputs]:
-        """What makes the inputs of rows, standardised to the known ones."""
+    def scale_of(known: np.ndarray) -> Scale:
+        """Of the known events."""
         if isinstance(seen, EventSet):
-            of_kind = moments(seen.take(known))
-            return lambda rows: EventSets(seen.take(rows), of_kind, table[rows], device)
+            return moments(seen.take(known))
         by_rank = balanced(weight[known], label[known], np.ones(2))
-        standardised = normal_scores(seen[known], by_rank)
-        return lambda rows: EventFeatures(standardised(seen[rows]), table[rows], device)
+        return normal_scores(seen[known], by_rank)
+
+    def inputs_of(rows: np.ndarray, scale: Scale) -> Inputs:
+        if isinstance(seen, EventSet):
+            return EventSets(seen.take(rows), scale, table[rows], device)
+        return EventFeatures(scale(seen[rows]), table[rows], device)
 
     def sample(inputs: Inputs, rows: np.ndarray) -> Sample:
         balance = partial(balanced, weight[rows], label[rows])
@@ -153,7 +185,6 @@ def cross_fit(
         events = balance(expected) * (expected.sum() / np.count_nonzero(rows))
         return dataclasses.replace(of_rows, expected=events)
 
-    score = np.full(len(fold), np.nan, np.float32)
     for number in range(study.trees.folds):
         tested, validates = fold == number, fold == (number + 1) % study.trees.folds
         parts = [rows & (weight > 0) for rows in (~tested & ~validates, validates)]
@@ -163,13 +194,11 @@ def cross_fit(
                     f"{fit.label}, fold {number}: {np.count_nonzero(rows)} events {use} are all of "
                     "one class; add files of the other, or lower trees.folds"
                 )
-        inputs = inputs_after(parts[0])
-        samples = [sample(inputs(rows), rows) for rows in parts]
+        scale = scale_of(parts[0])
+        samples = [sample(inputs_of(rows, scale), rows) for rows in parts]
         directory = study.data_dir / "event_networks" / f"{fit.dataset}_{number}"
         network = _trained(made, samples, of_training, directory)
-        logits = logits_of(network, inputs(tested), fit.label).astype(float)
-        score[tested] = expit(logits[:, 1] - logits[:, 0])
-    return score
+        yield Fold(tested, network, inputs_of(tested, scale), scale)
 
 
 def normal_scores(features: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from jets.angularities import ANGULARITIES, angularities
 from jets.classifier import TRAINING_JETS, Classifier
 from jets.event_set import read_event_set
 from jets.packed import EventTable, PackedJets, read_event_table, read_jets
-from jets.scores import TreeScores, read_scores
+from jets.scores import BaseScores, TreeScores, read_scores
 from jets.split import (
     HELD_OUT,
     TRAIN,
@@ -181,30 +181,38 @@ def _stacked(columns: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str
     return np.stack([columns[name] for name in names], axis=1)
 
 
+def held_out_events(
+    study: Study, table: EventTable, scores: BaseScores
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether each held-out event is signal, its weight to grow with and its fold, (m,) each."""
+    events = table.events[scores.event]
+    assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
+    labels, weight = is_signal(events), np.zeros(len(events))
+    fold, offered = folds_and_offered(events, labels, study)
+    source = study.data_dir / "events.h5"
+    weight[offered] = weights_to_grow_with(relative_weights(events)[offered], study, source)
+    return labels, weight, fold
+
+
 def grow_all(
     study: Study, wanted: Sequence[Classifier], device: str
 ) -> tuple[TreeScores, dict[str, str]]:
     """All trees, and networks of events, whose inputs exist; by their labels why others of `wanted`
     are left out."""
-    path = study.data_dir / "events.h5"
-    table = read_event_table(path)
+    table = read_event_table(study.data_dir / "events.h5")
     scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
-    events = table.events[scores.event]
-    assert (events["split"] == HELD_OUT).all(), "an event that was trained on is no test"
-    labels = is_signal(events)
-    fold, offered = folds_and_offered(events, labels, study)
-    weight = np.zeros(len(events))
-    weight[offered] = weights_to_grow_with(relative_weights(events)[offered], study, path)
+    labels, weight, fold = held_out_events(study, table, scores)
     shuffled = np.random.default_rng(0).permutation(labels)
     reasons = {one: reason_against(one, scores, table) for one in (*wanted, *repeats(scores))}
     chosen = [one for one, reason in reasons.items() if not reason]
     networks_of = None
     if any(one.event_network for one in chosen):
-        from event_level.networks import fitting  # PyTorch, which trees do not need
+        from event_level.networks import cross_fit as fit_networks  # PyTorch, which trees do not
+        from event_level.networks import fitting
 
-        networks_of = fitting(study, table, scores, device)
+        networks_of = partial(fit_networks, **fitting(study, table, scores, device))
     print(
-        f"{len(events)} held-out events, {study.trees.folds} folds, "
+        f"{len(fold)} held-out events, {study.trees.folds} folds, "
         f"{len(chosen)} of {len(reasons)} fits"
     )
 
@@ -218,7 +226,7 @@ def grow_all(
 
     of_definition = cache(lambda name: training_jets(study, name, table))
     of_objects = cache(lambda networks: read_event_set(study, scores, networks, "AK14"))
-    found, every = {}, np.arange(len(events))
+    found, every = {}, np.arange(len(fold))
     progress = tqdm(total=len(chosen) + 1, unit="fit", disable=None)
     for one in chosen:
         if OBJECTS in one.features:
