@@ -116,24 +116,27 @@ def _part(
     steps: int, output: str,
 ) -> Explained:  # fmt: skip
     """Some of the rows, by their numbers (m,), with as many nodes as they need."""
-    found = _batches(network, inputs, rows, numbers, baseline, steps, output)
+    found = at_steps(network, inputs, rows, numbers, baseline, steps, output)
     while steps < STEPS_MAX:
         accepted = GAP_MAX * np.abs(found.end - found.start).mean()
         if not (bad := found.gap > accepted).any():
             break
         steps *= 2
-        again = _batches(network, inputs, rows, numbers[bad], baseline, steps, output)
+        again = at_steps(network, inputs, rows, numbers[bad], baseline, steps, output)
         order = np.argsort(np.concatenate([np.flatnonzero(~bad), np.flatnonzero(bad)]))
         found = joined([found.take(~bad), again]).take(order)
     return found
 
 
-def _batches(
+def at_steps(
     network: nn.Module, inputs: Inputs, rows: np.ndarray, numbers: np.ndarray, baseline: Baseline,
     steps: int, output: str,
 ) -> Explained:  # fmt: skip
-    """In batches with as many rows times nodes as inputs are scored at once; where that does not
-    fit the memory of a GPU, half as many, and so on."""
+    """Attributions of some of the rows, by their numbers (m,), with this number of nodes.
+
+    In batches with as many rows times nodes as inputs are scored at once; where that does not fit
+    the memory of a GPU, half as many, and so on.
+    """
     parts, at_once = [], inputs.at_once
     while len(numbers):
         some = numbers[: max(at_once // steps, 1)]

@@ -101,40 +101,27 @@ def _places(images: SparseImages, side: int, jet_definition: str) -> tuple[np.nd
     return tuple(one.ravel()[images.pixels % side**2] for one in centres(side, jet_definition))
 
 
-def compare(
-    subject: Subject, jets: PackedJets, region: np.ndarray, fill: SparseImages
-) -> dict[str, dict[str, np.ndarray]]:
-    """What erasing regions (n, p, p) of n jets does.
-
-    Args:
-        fill: n images of background.
-
-    Returns:
-        `as it is`, `zeros`, `background` -> `logit` with the mass of the jet, `logit, new mass`
-        with that of what is left, and `ReMOVE` of the region, (n,) each.
-    """
-    asked, device = subject.study.training, subject.inputs.device
-    before = pixel_masses(jets.images, jets.side, jets.jet_definition)
-    mask, found = torch.from_numpy(region), {}
-    made = {"as it is": jets.images, "zeros": erased(jets.images, region)}
-    made["background"] = erased(jets.images, region, fill)
-    for name, images in made.items():
-        after = pixel_masses(images, jets.side, jets.jet_definition)
-        lighter = jets.jets.copy()
-        lighter["mass"] *= np.divide(after, before, out=np.ones(len(after)), where=before > 0)
-        columns, scores = {}, []
-        for words, table in {"logit": jets.jets, "logit, new mass": lighter}.items():
-            changed = replace(jets, jets=table, images=images)
-            inputs = JetImages(changed, asked.pixel_scale, asked.standardised_mass, device)
-            logits = logits_of(subject.network, inputs, name).astype(float)
-            columns[words] = logits[:, 1] - logits[:, 0]
-        sizes = np.minimum(inputs.at_once, len(jets) - np.arange(0, len(jets), inputs.at_once))
-        for rows, x in inputs.batches(np.arange(len(jets)), sizes):
-            features = jet_features(subject.network, x["images"]).cpu()
-            inside = patches_of(mask[rows.cpu()], features.shape[-1])
-            scores.append(remove(features, inside, ~inside))
-        found[name] = columns | {"ReMOVE": torch.cat(scores).numpy().astype(float)}
-    return found
+def measured(
+    subject: Subject, jets: PackedJets, images: SparseImages, region: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the network makes of other images of n jets: `logit`, with the mass of the jets; `logit,
+    new mass`, with theirs; and `ReMOVE` of regions (n, p, p), (n,) each."""
+    asked, device, mask = subject.study.training, subject.inputs.device, torch.from_numpy(region)
+    before, after = (pixel_masses(x, jets.side, jets.jet_definition) for x in (jets.images, images))
+    lighter = jets.jets.copy()
+    lighter["mass"] *= np.divide(after, before, out=np.ones(len(after)), where=before > 0)
+    found, scores = {}, []
+    for name, table in {"logit": jets.jets, "logit, new mass": lighter}.items():
+        changed = replace(jets, jets=table, images=images)
+        inputs = JetImages(changed, asked.pixel_scale, asked.standardised_mass, device)
+        logits = logits_of(subject.network, inputs, name).astype(float)
+        found[name] = logits[:, 1] - logits[:, 0]
+    sizes = np.minimum(inputs.at_once, len(jets) - np.arange(0, len(jets), inputs.at_once))
+    for rows, x in inputs.batches(np.arange(len(jets)), sizes):
+        features = jet_features(subject.network, x["images"]).cpu()
+        inside = patches_of(mask[rows.cpu()], features.shape[-1])
+        scores.append(remove(features, inside, ~inside))
+    return found | {"ReMOVE": torch.cat(scores).numpy().astype(float)}
 
 
 def chosen_subjet(
@@ -184,7 +171,9 @@ def erase(subject: Subject, found: Explained, which: str) -> list[dict[str, obje
     rows = []
     for name, sign in (("subjet", 1), ("control", -1)):
         region = regions(sign * x, sign * y, jets.side, jets.jet_definition)
-        compared = compare(subject, jets, region, fill)
+        images = {"as it is": jets.images, "zeros": erased(jets.images, region)}
+        images["background"] = erased(jets.images, region, fill)
+        compared = {of: measured(subject, jets, x, region) for of, x in images.items()}
         for of, columns in compared.items():
             before = compared["as it is"]["logit"]
             made = {"class": np.where(jets.jets["label"] == 1, "signal", "background")}

@@ -16,6 +16,8 @@ LOOKS = {  # of baselines, and of what they are held against
     "mean": {"color": style.GREEN, "marker": "^"},
     "pT": {"color": style.BLACK, "marker": ""},
     "random": {"color": style.PURPLE, "marker": ""},
+    "permuted": {"color": style.BLACK, "marker": "*"},
+    "alone": {"color": style.PURPLE, "marker": "x"},
 }
 
 
@@ -65,8 +67,7 @@ def lines(
         for name in dict.fromkeys(row["baseline"] for row in here):
             of_line = [row for row in here if row["baseline"] == name]
             value, error = _numbers(of_line)
-            look = LOOKS.get(name, {"marker": "."})
-            axis.errorbar([row[x] for row in of_line], value, error, **look, label=name)
+            axis.errorbar([row[x] for row in of_line], value, error, **LOOKS[name], label=name)
         axis.set(title=title, **labels)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
@@ -112,6 +113,24 @@ def erasures(rows: Rows, words: str = "") -> style.Drawing:
     style.legend(figure, axes)
     style.heading(figure, words)
     return style.Drawing(figure, rows)
+
+
+def scenes(mask: np.ndarray, images: Mapping[str, np.ndarray]) -> style.Drawing:
+    """Scenes (p, p, 3), 0 to 255, after each way to erase what was inside a mask (p, p)."""
+    columns = 4
+    figure, axes = style.panels(columns, -(-len(images) // columns), height=1.9)
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (name, image) in zip(axes, images.items(), strict=False):
+        axis.imshow(np.rint(image).astype(np.uint8))
+        axis.contour(mask, levels=[127], colors="white", linewidths=0.5)
+        axis.set_title(name)
+    means = {
+        name: [image[side].mean() for side in (mask > 0, mask == 0)]
+        for name, image in images.items()
+    }
+    points = [{"way": n, "mean inside": a, "mean outside": b} for n, (a, b) in means.items()]
+    return style.Drawing(figure, points)
 
 
 def _numbers(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,9 @@ from attribution.erasure import (
     NAMES,
     RADIUS,
     chosen_subjet,
-    compare,
     erased,
     means,
+    measured,
     pixel_masses,
     regions,
     require_images,
@@ -118,19 +118,18 @@ def test_what_was_empty_can_be_erased_without_a_change():
     network = create_model("CNN", SIDE, 0.25).eval()
     inputs = SimpleNamespace(device=torch.device("cpu"))
     subject = SimpleNamespace(study=PRESETS["demo"], network=network, inputs=inputs)
-    nothing, everything = np.zeros((2, len(jets), SIDE, SIDE), bool)
-    everything[:, :16] = True
-    found = compare(subject, jets, nothing, jets.images)
-    for fill in ("zeros", "background"):
-        for name in ("logit", "logit, new mass"):
-            assert np.array_equal(found[fill][name], found["as it is"]["logit"])
-        assert np.isnan(found[fill]["ReMOVE"]).all()  # no patch is inside
-    found = compare(subject, jets, everything, jets.images)
-    assert np.array_equal(found["background"]["logit"], found["as it is"]["logit"])
-    assert not np.allclose(found["zeros"]["logit"], found["as it is"]["logit"])
-    assert not np.allclose(found["zeros"]["logit"], found["zeros"]["logit, new mass"])
-    for columns in found.values():
-        assert np.isfinite(columns["ReMOVE"]).all() and (columns["ReMOVE"] <= 1 + 1e-6).all()
+    nothing, half = np.zeros((2, len(jets), SIDE, SIDE), bool)
+    half[:, :16] = True
+    before = measured(subject, jets, jets.images, nothing)
+    assert np.isnan(before["ReMOVE"]).all()  # no patch is inside
+    for region, fill in ((nothing, None), (nothing, jets.images), (half, jets.images)):
+        found = measured(subject, jets, erased(jets.images, region, fill), half)
+        assert np.array_equal(found["logit"], before["logit"])
+        assert np.array_equal(found["logit, new mass"], before["logit"])
+    found = measured(subject, jets, erased(jets.images, half), half)
+    assert not np.allclose(found["logit"], before["logit"])
+    assert not np.allclose(found["logit"], found["logit, new mass"])
+    assert np.isfinite(found["ReMOVE"]).all() and (found["ReMOVE"] <= 1 + 1e-6).all()
 
 
 def test_means_are_of_the_jets_that_have_a_score():

@@ -1,0 +1,268 @@
+"""Which features of an event does a network rest on, by which baseline? For doc/attributions.md.
+
+The case of arXiv:2412.13864: a feed-forward network of features, and background of several weights.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from attribution.averages import Explained, explain
+from attribution.baselines import BASELINES, Baseline, baseline_of, fetched
+from attribution.deposits import mean_of
+from attribution.removal import area, curve, units
+from attribution.summary import CLASSES, FILLS
+from evaluation.pages import Rows
+from evaluation.table import ends
+from event_level.fits import DS2, columns
+from event_level.higgs_to_z_gamma import FEATURES
+from event_level.higgs_to_z_gamma import read as read_z_gamma
+from event_level.networks import fitting, folds
+from event_level.trees import held_out_events
+from jets import packed
+from jets.classifier import EventNetwork
+from jets.packed import read_event_table
+from jets.scores import read_scores
+from jets.split import HELD_OUT
+from models import create_model
+from products import read_csv, read_manifest
+from sensitivity.auc import auc
+from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds, poisson_counts
+from studies.z_gamma_trainings import (
+    FEED_FORWARD,
+    SIGNIFICANCE,
+    Way,
+    directory_of,
+    epoch_of,
+    run_training,
+    sample_of,
+    settings_of,
+    sha256_of,
+    variant,
+)
+from study import Study
+from training import checkpoint
+from training.event_features import EventFeatures
+from training.inputs import Inputs
+from training.loop import logits_of
+
+RAW_ZERO = "raw zero"  # every feature 0 in its own unit; `zero` is 0 as the network sees it
+REFERENCES = "permuted", "alone"
+RESAMPLINGS = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of features, and test events.
+
+    Attributes:
+        name: of what, in tables.
+        features: their names (f,).
+        inputs: of n events that neither trained the network nor chose its epoch.
+        label: (n,) 1 for signal.
+        weight: (n,) as they are expected, within their class; not negative.
+        raw_zero: (f,) the features 0 as the network sees them.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    network: nn.Module
+    inputs: Inputs
+    label: np.ndarray
+    weight: np.ndarray
+    raw_zero: np.ndarray
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The features (n, f) as the network sees them."""
+        return fetched(self.inputs, np.arange(len(self.label)))["features"].cpu().numpy()
+
+    def with_features(self, seen: np.ndarray) -> Inputs:
+        """The events with other features (n, f)."""
+        return EventFeatures(seen, self.inputs.table, self.inputs.device)
+
+    def area(self, score: np.ndarray) -> float:
+        """The AUC of a score (n,), with weights."""
+        classes = [
+            Scores(score[self.label == i], weight=self.weight[self.label == i]) for i in (1, 0)
+        ]
+        return auc(*classes, bootstraps=2).value
+
+    def score(self, inputs: Inputs) -> np.ndarray:
+        """Logits of signal (n,)."""
+        logits = logits_of(self.network, inputs, self.name).astype(float)
+        return logits[:, 1] - logits[:, 0]
+
+
+def stop_pairs(study: Study, device: torch.device) -> Iterator[Case]:
+    """DS2 and the network of the first fold, of each seed: top pairs are background of two slices,
+    whose events have other weights."""
+    table = read_event_table(study.data_dir / "events.h5")
+    scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
+    labels, weight, fold = held_out_events(study, table, scores)
+    given = fitting(study, table, scores, str(device)), columns(DS2, scores, table)
+    for seed in study.event_networks.seeds:
+        made = EventNetwork(FEED_FORWARD, "cross entropy", 0.0, seed)
+        fit = DS2._replace(event_network=made)
+        first = next(folds(fit, given[1], labels, weight, fold, **given[0]))
+        raw_zero = first.scale(np.zeros((1, len(packed.DS2))))[0]
+        known = np.flatnonzero(weight[first.tested] > 0)  # no variation
+        of_fold = (x[first.tested][known] for x in (labels.astype(int), weight))
+        inputs = EventFeatures(
+            fetched(first.inputs, known)["features"].cpu().numpy(),
+            first.inputs.table[known],
+            device,
+        )
+        yield Case("stop pairs", packed.DS2, first.network, inputs, *of_fold, raw_zero)
+
+
+def z_gamma(study: Study, device: torch.device) -> Iterator[Case]:
+    """The fifteen features of H -> Z gamma, and the network of each seed; one background."""
+    table, way = read_z_gamma(study), Way(FEED_FORWARD)
+    sha256, asked = sha256_of(table), variant(study, way)
+    rows = table.split == HELD_OUT
+    low, high = np.transpose([*FEATURES.values()])
+    for seed in study.classifiers.seeds:
+        run_training(study, way, seed, table, sha256, device)
+        directory = directory_of(study, way, seed)
+        read_manifest(directory / "manifest.json", "this study")
+        epoch = epoch_of(read_csv(directory / "history.csv"), SIGNIFICANCE)
+        network = create_model(way.network, way.features, study.training.width).to(device)
+        settings = settings_of(study, way, seed, sha256)
+        checkpoint.load(checkpoint.checkpoint_path(directory, epoch), network, settings)
+        inputs = sample_of(table, asked, way.features, device, HELD_OUT).inputs
+        columns = table.label[rows], np.maximum(table.weight[rows], 0)
+        raw_zero = -(high + low) / (high - low)
+        yield Case("H → Zγ", tuple(FEATURES), network, inputs, *columns, raw_zero)
+
+
+def baselines(case: Case, n: int, background: np.ndarray, draws: int) -> dict[str, Baseline]:
+    """All of them, and `RAW_ZERO`, for n rows."""
+    raw_zero = torch.from_numpy(case.raw_zero.astype(np.float32)).to(case.inputs.device)
+    weight = case.weight[background]
+    made = {
+        name: baseline_of(name, case.inputs, background, weight, n, draws) for name in BASELINES
+    }
+    at = Baseline(1, lambda x, numbers, draw: {"features": raw_zero.expand_as(x["features"])})
+    return {"zero": made.pop("zero"), RAW_ZERO: at} | made
+
+
+def references(case: Case) -> dict[str, np.ndarray]:
+    """What else says how much the features (f,) matter: by how much the AUC falls when one is
+    exchanged between all events, by its weight; and how far the AUC of one alone is from a half."""
+    seen, random = case.seen, np.random.default_rng(0)
+    whole, fall, alone = case.area(case.score(case.inputs)), [], []
+    share = case.weight / np.bincount(case.label, case.weight)[case.label] / 2
+    for i in range(seen.shape[1]):
+        changed = seen.copy()
+        changed[:, i] = random.choice(seen[:, i], len(seen), p=share)
+        fall.append(whole - case.area(case.score(case.with_features(changed))))
+        alone.append(abs(case.area(seen[:, i]) - 0.5))
+    return dict(zip(REFERENCES, map(np.array, (fall, alone)), strict=True))
+
+
+def rank(case: Case, n: int, draws: int, steps: int) -> tuple[Rows, Rows]:
+    """One network, n events of each class explained.
+
+    Returns:
+        Rows of `case`, `feature`, `by` (a baseline or a reference), `value`, `error`: shares of
+        |attribution|, references over their sum; and of `case`, `by`, `quantity`, `value`, `error`.
+    """
+    random = np.random.default_rng(0)
+    chosen = [random.permutation(np.flatnonzero(case.label == i))[:n] for i in (0, 1)]
+    rows = np.concatenate(chosen)
+    background = np.setdiff1d(np.flatnonzero(case.label == 0), rows)
+    made = baselines(case, len(rows), background, draws)
+    explained = {
+        name: explain(case.network, case.inputs, rows, one, steps, "logit", f"{case.name}, {name}")
+        for name, one in made.items()
+    }
+    known = references(case)
+    features = [
+        {"case": case.name, "feature": feature, "by": by, "value": value, "error": np.nan}
+        for by, values in known.items()
+        for feature, value in zip(case.features, values / values.sum(), strict=True)
+    ]
+    agreement: list[dict] = []
+    for name, found in explained.items():
+        shares = shares_of(found, case.label[rows], case.weight[rows], rows)
+        spread = shares[1:].std(axis=0, ddof=1)
+        for feature, value, error in zip(case.features, shares[0], spread, strict=True):
+            keys = {"case": case.name, "feature": feature, "by": name}
+            features.append(keys | {"value": value, "error": error})
+        numbers = {"completeness error": Estimate(found.completeness_error, 0.0)}
+        for reference, values in known.items():
+            rho = np.array([spearmanr(one, values).statistic for one in shares])
+            numbers[f"rank correlation, {reference}"] = Estimate(rho[0], rho[1:].std(ddof=1))
+        agreement += [_number(case, name, quantity, x) for quantity, x in numbers.items()]
+    agreement += removal_areas(case, explained, rows, made)
+    return features, agreement
+
+
+def shares_of(
+    found: Explained, label: np.ndarray, weight: np.ndarray, event: np.ndarray
+) -> np.ndarray:
+    """The shares (1 + resamplings, f) of |attribution|, of all events first, then of resampled
+    ones; both classes count alike."""
+    size = np.abs(found.values["features"]).astype(float)
+    counts = [np.ones(len(size)), *poisson_counts(event, RESAMPLINGS)]
+    shares = []
+    for count in counts:
+        of_classes = [np.average(size[label == i], axis=0, weights=(weight * count)[label == i])
+                      for i in (0, 1)]  # fmt: skip
+        mean = np.mean([one / one.sum() for one in of_classes], axis=0)
+        shares.append(mean)
+    return np.array(shares)
+
+
+def removal_areas(
+    case: Case, explained: dict[str, Explained], rows: np.ndarray, made: dict[str, Baseline]
+) -> Rows:
+    """Areas between the curves of removal by attribution and at random, of each class and fill."""
+    sign = np.where(case.label[rows] == 1, 1.0, -1.0)
+    some, found = next(iter(explained.values())), []
+    fractions = np.arange(len(case.features) + 1) / len(case.features)
+    device, at_once = case.inputs.device, case.inputs.at_once
+    for words, fill in FILLS.items():
+        random = curve(case.network, some, sign, None, made[fill], device, at_once, fractions)
+        for name, one in explained.items():
+            values = curve(
+                case.network, some, sign, units(one)[1], made[fill], device, at_once, fractions
+            )
+            gain = area(values, random, fractions)
+            for of, x in zip(CLASSES, (-1, 1), strict=True):
+                number = mean_of(gain[sign == x])
+                found.append(_number(case, name, f"area, {words}, {of}", number))
+    return found
+
+
+def of_seeds(rows: Rows) -> Rows:
+    """Rows of several networks as one each: mean, with the spread of the seeds in the error."""
+    groups: dict[tuple, list[Estimate]] = {}
+    for row in rows:
+        keys = tuple((name, x) for name, x in row.items() if name not in ("value", "error"))
+        error = row["error"] if np.isfinite(row["error"]) else 0.0
+        groups.setdefault(keys, []).append(Estimate(row["value"], error))
+    return [
+        dict(keys) | ends(mean_of_seeds(found)) | {"trainings": len(found)}
+        for keys, found in groups.items()
+    ]
+
+
+def rankings(
+    cases: Callable[[], Iterator[Case]], n: int, draws: int, steps: int
+) -> tuple[Rows, Rows]:
+    """All networks of a case: see `rank`."""
+    found = [rank(case, n, draws, steps) for case in cases()]
+    return tuple(
+        of_seeds([row for part in some for row in part]) for some in zip(*found, strict=True)
+    )
+
+
+def _number(case: Case, by: str, quantity: str, number: Estimate) -> dict[str, object]:
+    keys = {"case": case.name, "by": by, "quantity": quantity}
+    return keys | {"value": number.value, "error": number.error}
