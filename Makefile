@@ -17,6 +17,7 @@ demo: .venv/installed
 	$(BIN)/python predict_base_model_mass.py --study demo
 	$(BIN)/python fit_xgb.py --study demo
 	$(BIN)/python plots.py --study demo
+	$(BIN)/python explain.py AK14 CNN 0 --study demo --jets 20 --draws 4 --steps 32
 
 test: .venv/installed .venv/installed-snakemake
 	$(BIN)/ruff check .
