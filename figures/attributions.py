@@ -82,7 +82,7 @@ def features(rows: Rows, words: str = "") -> style.Drawing:
         list(dict.fromkeys(row[key] for row in rows)) for key in ("panel", "feature", "baseline")
     )
     figure, axes = style.panels(len(panels), height=1.0 + 0.18 * len(names), sharey=True)
-    shifts = 3 * style.dodge(np.arange(2), len(baselines))
+    shifts = np.linspace(-0.35, 0.35, len(baselines))
     for axis, panel in zip(axes, panels, strict=True):
         for name, shift in zip(baselines, shifts, strict=True):
             of_line = [row for row in rows if (row["panel"], row["baseline"]) == (panel, name)]

@@ -90,6 +90,7 @@ def test_every_kind_of_network_is_explained_completely(here, network, capsys):
 
 
 def test_a_prong_is_erased_and_its_control(here, capsys):
+    here.setattr(explain, "draw", lambda *_: None)
     call(here, explain, "AK14", "CNN", "0", *FEW, "--baselines", "zero", "--erase", "highest")
     assert "| signal | control | background |" in capsys.readouterr().out
     with Path("plots/few/attributions/AK14_CNN_0_logit_erased_highest.csv").open() as file:
