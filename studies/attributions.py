@@ -40,6 +40,7 @@ from figures import style
 from physics import JET_DEFINITIONS, PIXEL_WIDTH
 from products import write_text
 from sensitivity.bootstrap import Estimate
+from studies import trainings
 from studies.erasures import encoders, jets_with_a_prong, scenes, toys
 from studies.pages import call_with, options_of, page_of, publish
 from studies.rankings import rankings, stop_pairs, z_gamma
@@ -320,18 +321,6 @@ def quick(study: Study) -> Study:
     )  # fmt: skip
 
 
-def quick_z_gamma(study: Study) -> Study:
-    """The other study with a sample of its own."""
-    name = f"{PAGE.stem}_quick_z_gamma"
-    return study.changed(
-        name,
-        simulation={"signal_events": QUICK_EVENTS, "background_events": QUICK_EVENTS},
-        sample={"folder": name},
-        training={"epochs": 1},
-        classifiers={"seeds": study.classifiers.seeds[:1]},
-    )
-
-
 def main() -> None:
     """Train what is not trained, explain what is not explained, then write the page."""
     parser = options_of(__doc__)
@@ -342,9 +331,8 @@ def main() -> None:
     study, other, sizes = load_study(options.study), load_study(options.z_gamma), Sizes()
     device = choose_device(options.device)
     if options.quick:
-        study, other, sizes = quick(study), quick_z_gamma(other), QUICK
-        write_text(other.data_dir / "study.toml", to_toml(other))
-        call_with(other.data_dir / "study.toml", ["simulate.py"], None)
+        study, sizes = quick(study), QUICK
+        other = trainings.quick(other.changed(f"{PAGE.stem}_z_gamma"), QUICK_EVENTS, epochs=1)
     prepare(study, options.device)
     torch.set_num_threads(1)  # the networks are small
     cases = [partial(stop_pairs, study, device), partial(z_gamma, other, device)]

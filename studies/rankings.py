@@ -29,9 +29,9 @@ from jets.packed import read_event_table
 from jets.scores import read_scores
 from jets.split import HELD_OUT
 from models import create_model
-from products import read_csv, read_manifest
 from sensitivity.auc import auc
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds, poisson_counts
+from studies.trainings import read_training
 from studies.z_gamma_trainings import (
     FEED_FORWARD,
     SIGNIFICANCE,
@@ -40,7 +40,6 @@ from studies.z_gamma_trainings import (
     epoch_of,
     run_training,
     sample_of,
-    settings_of,
     sha256_of,
     variant,
 )
@@ -129,11 +128,10 @@ def z_gamma(study: Study, device: torch.device) -> Iterator[Case]:
     for seed in study.classifiers.seeds:
         run_training(study, way, seed, table, sha256, device)
         directory = directory_of(study, way, seed)
-        read_manifest(directory / "manifest.json", "this study")
-        epoch = epoch_of(read_csv(directory / "history.csv"), SIGNIFICANCE)
+        made = read_training(directory)
+        path = checkpoint.checkpoint_path(directory, epoch_of(made.history, SIGNIFICANCE))
         network = create_model(way.network, way.features, study.training.width).to(device)
-        settings = settings_of(study, way, seed, sha256)
-        checkpoint.load(checkpoint.checkpoint_path(directory, epoch), network, settings)
+        checkpoint.load(path, network, made.facts["settings"])
         inputs = sample_of(table, asked, way.features, device, HELD_OUT).inputs
         columns = table.label[rows], np.maximum(table.weight[rows], 0)
         raw_zero = -(high + low) / (high - low)

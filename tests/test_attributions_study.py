@@ -148,9 +148,6 @@ def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch):
 def test_a_quick_run_has_products_of_its_own():
     quick = study_of.quick(STUDY)
     assert quick.data_dir != STUDY.data_dir and quick.sample_dir.name == "demo"
-    other = load_study(study_of.Z_GAMMA)
-    quick_other = study_of.quick_z_gamma(other)
-    assert quick_other.data_dir != other.data_dir and quick_other.sample_dir != other.sample_dir
 
 
 def test_numbers_of_jets_stand_in_the_table_that_is_about_them():
