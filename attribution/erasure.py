@@ -159,9 +159,9 @@ def erase(subject: Subject, found: Explained, which: str) -> list[dict[str, obje
         Jets with fewer than three pixels are left out.
     """
     jets = read_split(subject.study, subject.training.jet_definition, HELD_OUT)
-    draw = np.random.default_rng(0).choice(
-        subject.background, len(found), p=_shares(subject.weight[subject.background])
-    )
+    weight = np.maximum(subject.weight[subject.background], 0)
+    random = np.random.default_rng(0)
+    draw = random.choice(subject.background, len(found), p=weight / weight.sum())
     fill, jets = jets.images.take(draw), jets.take(found.rows)
     parts = subjets(jets.images, jets.side, jets.jet_definition)
     number = chosen_subjet(parts, which, found.values["images"], jets.images)
@@ -176,15 +176,18 @@ def erase(subject: Subject, found: Explained, which: str) -> list[dict[str, obje
         compared = {of: measured(subject, jets, x, region) for of, x in images.items()}
         for of, columns in compared.items():
             before = compared["as it is"]["logit"]
-            made = {"class": np.where(jets.jets["label"] == 1, "signal", "background")}
-            made |= {"region": name, "fill": of, "row": found.rows[known]}
-            made |= {"change": columns["logit"] - before}
-            made |= {"change, new mass": columns["logit, new mass"] - before}
-            keys = {key: x for key, x in made.items() if isinstance(x, str)}
-            arrays = {key: x for key, x in made.items() if key not in keys}
-            arrays["ReMOVE"] = columns["ReMOVE"]
-            for values in zip(*arrays.values(), strict=True):
-                rows.append(keys | dict(zip(arrays, values, strict=True)))
+            made = {
+                "class": np.where(jets.jets["label"] == 1, "signal", "background"),
+                "row": found.rows[known],
+                "change": columns["logit"] - before,
+                "change, new mass": columns["logit, new mass"] - before,
+                "ReMOVE": columns["ReMOVE"],
+            }
+            keys = {"region": name, "fill": of}
+            rows += [
+                keys | dict(zip(made, of_jet, strict=True))
+                for of_jet in zip(*made.values(), strict=True)
+            ]
     return rows
 
 
@@ -209,8 +212,3 @@ def printed(rows: Sequence[Mapping[str, object]]) -> list[dict[str, str]]:
         return {name: str(row[name]) for name in ("class", "region", "fill")}
 
     return pivot(rows, line, lambda row: {row["quantity"]: cell(row)})
-
-
-def _shares(weight: np.ndarray) -> np.ndarray:
-    positive = np.maximum(weight, 0)
-    return positive / positive.sum()

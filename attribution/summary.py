@@ -9,6 +9,7 @@ from attribution.averages import Explained
 from attribution.baselines import Baseline
 from attribution.deposits import (
     NEAR,
+    Deposits,
     distance_to_prongs,
     mean_images,
     mean_of,
@@ -41,27 +42,34 @@ def summary(subject: Subject, found: Explained) -> Rows:
     ]
     deposits = subject.deposits(found)
     for label, name in enumerate(CLASSES):
-        of_class = subject.is_signal == label
-        shares = {"features": _shares(found)} if deposits is None else deposits.share_of_others
-        if deposits is not None:
-            empty = {"places where there is nothing": deposits.share_of_empty}
-            shares = {**shares, "": np.stack([*empty.values()], axis=1)}
-        for input_name, share in shares.items():
-            names = feature_names(input_name, share.shape[1]) if input_name else list(empty)
-            for words, values in zip(names, share[of_class].T, strict=True):
-                rows.append(row(f"share of {words}", mean_of(values), len(values), name))
+        for words, share in _shares(found, deposits).items():
+            values = share[subject.is_signal == label]
+            rows.append(row(f"share of {words}", mean_of(values), len(values), name))
     if deposits is not None:
         rows += _near_prongs(subject, shares_near_prongs(deposits, subject.prongs()))
     return rows
 
 
-def _shares(found: Explained) -> np.ndarray:
-    """The share (n, m) of |attribution| of each feature, or of each other input as a whole."""
-    sizes = [np.abs(x).reshape(len(found), -1) for x in found.values.values()]
-    sizes = sizes[0] if list(found.values) == ["features"] else np.stack(
-        [x.sum(axis=1) for x in sizes], axis=1
-    )  # fmt: skip
-    return sizes / np.maximum(sizes.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+def _shares(found: Explained, deposits: Deposits | None) -> dict[str, np.ndarray]:
+    """Shares (n,) of |attribution| by their names: of features, and of places without a deposit;
+    of what is no single jet and no list of features, of each input as a whole."""
+    if deposits is not None:
+        empty = {"places where there is nothing": deposits.share_of_empty}
+        return _named(deposits.share_of_others) | empty
+    sizes = {name: np.abs(x).reshape(len(found), -1) for name, x in found.values.items()}
+    every = sum(x.sum(axis=1) for x in sizes.values())[:, None]
+    if len(sizes) > 1:
+        return {name: x.sum(axis=1) / every[:, 0] for name, x in sizes.items()}
+    return _named({name: x / every for name, x in sizes.items()})
+
+
+def _named(shares: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Shares (n, features) of inputs as one (n,) a feature."""
+    return {
+        words: column
+        for name, share in shares.items()
+        for words, column in zip(feature_names(name, share.shape[1]), share.T, strict=True)
+    }
 
 
 def _near_prongs(subject: Subject, shares: Mapping[str, np.ndarray]) -> Rows:
