@@ -24,6 +24,8 @@ JET_DEFINITIONS = {
     "AK10": JetDefinition("AK10", 1.0, 64),  # [paper]
     "AK14": JetDefinition("AK14", 1.4, 128),  # [paper]
 }
+# Of which there are images: those of events, and jets that are an event of their own.
+IMAGED_JETS = JET_DEFINITIONS | {"AK04": JetDefinition("AK04", 0.4, 32)}  # [ours]
 JETS_PER_EVENT = 3  # [paper] the three hardest large-R jets of an event
 PIXEL_WIDTH = 0.035  # [paper] in eta and phi; read off the published average image
 CHANNELS = ("EhT", "EmT", "TrackPT")  # [paper] hadronic, electromagnetic calorimeter, tracks

@@ -35,11 +35,11 @@ import torch
 from command import InputError, parser_of, run
 from figures import style
 from figures.pretraining import collapse
-from jets import quark_gluon
+from jets import particle_jets
 from jets.constituents import concatenate
 from jets.public import read_public
 from jets.split import TRAIN, VALIDATION
-from physics import JET_DEFINITIONS
+from physics import IMAGED_JETS
 from products import alone, fingerprints, is_finished, naming, read_manifest, write_manifest
 from study import Study, add_study_options, stated, study_of
 from training import checkpoint
@@ -57,7 +57,7 @@ def main() -> None:
     """Parse the options, pre-train, write."""
     parser = parser_of(__doc__)
     parser.add_argument(
-        "jets", nargs="+", help=f"{', '.join(JET_DEFINITIONS)}, {PARTICLES}, or public files"
+        "jets", nargs="+", help=f"{', '.join(IMAGED_JETS)}, {PARTICLES}, or public files"
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument("--masks", choices=MASKS, default=MASKS[0], help=f"(default: {MASKS[0]})")
@@ -132,13 +132,13 @@ def read(jets: Sequence[str], study: Study, device: torch.device) -> tuple[list[
     Raises:
         InputError: as what is read says; several jet definitions.
     """
-    if len(jets) == 1 and jets[0] in JET_DEFINITIONS:
+    if len(jets) == 1 and jets[0] in IMAGED_JETS:
         read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
         splits = [JetConstituents.read(study, jets[0], s, device) for s in (TRAIN, VALIDATION)]
         return splits, JetConstituents.sha256(study, jets[0], False)
     if list(jets) == [PARTICLES]:
-        table = quark_gluon.read(study)
-        nominal = table.sample == quark_gluon.NOMINAL
+        table = particle_jets.read(study)
+        nominal = table.sample == particle_jets.NOMINAL
         parts = [table.take(nominal & (table.split == s)) for s in (TRAIN, VALIDATION)]
         digest = hashlib.sha256()
         for part in parts:

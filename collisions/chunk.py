@@ -10,13 +10,13 @@ from collisions.clustering import Jets, anti_kt, membership, ranks
 from collisions.detector import Objects, respond
 from collisions.generate import generate
 from collisions.observables import fox_wolfram, missing_momentum
+from collisions.particle_jets import select_jets
 from collisions.particles import Particles, Record, heavy_hadrons, truth, visible
-from collisions.quark_gluon import select_jets
 from collisions.selection import Selected, has_lepton, select, unselected
 from collisions.z_gamma import has_two_leptons, select_z_gamma
 from jets.events import LARGE_R_DTYPE, OBJECT_DTYPE, TABLES
 from jets.ragged import delta_r, offsets_from, offsets_of, table
-from processes import QUARK_GLUON, STOP_SEARCH, Z_GAMMA, Process
+from processes import PARTICLE_JETS, STOP_SEARCH, Z_GAMMA, Process
 
 # The events that may pass a selection behind the detector; the others need none.
 CANDIDATES = {STOP_SEARCH: has_lepton, Z_GAMMA: has_two_leptons}
@@ -69,6 +69,7 @@ def make_chunk(
     generator = np.random.default_rng((seed, 0))
     record = Record.of(batch.particles)
     particles, hadrons = visible(record), heavy_hadrons(record)
+    of_process = truth(record, process.truth)
     if process.selection in CANDIDATES:
         candidate = CANDIDATES[process.selection](particles) | process.for_training
         particles = particles.take(candidate[particles.event])
@@ -76,15 +77,15 @@ def make_chunk(
     times["record"] = time.perf_counter()
     objects = respond(particles, generator) if process.selection in CANDIDATES else None
     times["detector"] = time.perf_counter()
-    if process.selection == QUARK_GLUON:
-        kept, columns, left = select_jets(particles)
+    if process.selection == PARTICLE_JETS:
+        kept, columns, left = select_jets(particles, process.jets, of_process, len(process.matches))
     elif process.selection == Z_GAMMA:
         kept, columns, left = select_z_gamma(objects, generator)
     else:
         kept, columns, left = _with_jets(process, objects, hadrons, generator, loose_share)
     times["selection"] = time.perf_counter()
 
-    columns["truth"] = truth(record, process.truth)[kept]
+    columns["truth"] = of_process[kept]
     columns["pt_hat"] = np.sqrt(np.asarray(batch.particles.info.pT2Hat))[kept].astype("f4")
     columns["weight"] = batch.weight[kept]
     columns["veto_score"] = batch.veto_score[kept].astype("f4")

@@ -184,7 +184,7 @@ class _Hook(pythia8mc.UserHooks):
 
     def of_finished(self, particles: ak.Array) -> np.ndarray:
         """Weights of forced decays and scores (2, n) of finished events."""
-        if len(particles) == 0 or not self.canVetoPT():
+        if len(particles) == 0 or not (self.canVetoPT() or self.process.forced):
             return np.tile([[1.0], [np.nan]], len(particles))
         keys = ak.to_numpy(particles.prt.p.pz[:, FIRST_OUTGOING])
         return np.array([self.events[key] for key in keys.tolist()]).T

@@ -31,8 +31,8 @@ from physics import (
 from processes import (
     BACKGROUND,
     NONE,
+    PARTICLE_JETS,
     PROCESSES,
-    QUARK_GLUON,
     SIGNAL,
     STATED,
     STOP_SEARCH,
@@ -326,8 +326,8 @@ class ZGammaEvents(ProcessEvents):
 
 
 @dataclass(frozen=True)
-class QuarkGluonJets(ProcessEvents):
-    """Events with one jet of stable particles, without a detector (collisions/quark_gluon.py).
+class ParticleJets(ProcessEvents):
+    """Events with one jet of stable particles, without a detector (collisions/particle_jets.py).
 
     Attributes:
         jet: structured (n,), with its rapidity.
@@ -335,7 +335,7 @@ class QuarkGluonJets(ProcessEvents):
             phi within pi of the jet's; particle_offsets (n + 1,).
     """
 
-    LAYOUT = "quark and gluon jets 1"
+    LAYOUT = "quark and gluon jets 1"  # the first ones; others are called the same
     DATASETS: ClassVar = {
         "jet": np.dtype([(name, "<f4") for name in ("pt", "rapidity", "phi", "mass")]),
         "particles": np.dtype(
@@ -353,7 +353,7 @@ class QuarkGluonJets(ProcessEvents):
 
 
 # Of the selections of processes.
-LAYOUTS = {STOP_SEARCH: Events, Z_GAMMA: ZGammaEvents, QUARK_GLUON: QuarkGluonJets}
+LAYOUTS = {STOP_SEARCH: Events, Z_GAMMA: ZGammaEvents, PARTICLE_JETS: ParticleJets}
 
 
 def merge(parts: Sequence[ProcessEvents], attributes: dict) -> ProcessEvents:

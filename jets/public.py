@@ -7,7 +7,7 @@ all of them, also of those beyond the hardest `CONSTITUENTS_MAX`.
 
 import pickletools
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ PARTICLES = {
 }  # fmt: skip
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
 TOP_PARTICLES = 200  # columns of particles of a top-tagging jet
+ROWS_AT_ONCE = 2**15  # of these, 100 MB
 JETCLASS_KINDS = ("ChargedHadron", "NeutralHadron", "Photon", "Electron", "Muon")
 JETCLASS_LABELS = (
     "QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl",
@@ -47,6 +48,10 @@ class PublicJets(NamedTuple):
     constituents: Constituents
     axes: np.ndarray
     label: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "PublicJets":
+        """The jets of a mask or of numbers."""
+        return PublicJets(self.constituents.take(rows), self.axes[rows], self.label[rows])
 
 
 def read_public(path: Path) -> PublicJets:
@@ -110,20 +115,26 @@ def top_tagging(path: Path) -> PublicJets:
         for name in (*np.ravel(names), "is_signal_new"):
             if name not in place:
                 raise InputError(f"{path}: no column {name!r}, expected those of top tagging")
-        columns = {block: found[block] for block in blocks}
-    momenta = np.stack(
-        [
-            np.stack([columns[place[one][0]][:, place[one][1]] for one in some], axis=1)
-            for some in names
-        ]
-    ).astype(np.float64)
-    block, i = place["is_signal_new"]
-    exists = momenta[0] > 0
-    e, x, y, z = momenta[:, exists]
+        counts, momenta, labels = [], [], []
+        for first in range(0, len(found), ROWS_AT_ONCE):
+            rows = found[first : first + ROWS_AT_ONCE]
+            padded = np.stack([_columns(rows, place, some) for some in names])
+            exists = padded[0] > 0
+            counts.append(exists.sum(axis=1))
+            momenta.append(padded[:, exists].astype(np.float64))
+            labels.append(_columns(rows, place, ["is_signal_new"])[:, 0])
+    e, x, y, z = np.concatenate(momenta, axis=1)
     kind = np.full(len(e), UNKNOWN_KIND)
-    return from_particles(
-        path, exists.sum(axis=1), *_coordinates(e, x, y, z), kind, columns[block][:, i]
-    )
+    of_jets = np.concatenate(counts), *_coordinates(e, x, y, z), kind, np.concatenate(labels)
+    return from_particles(path, *of_jets)
+
+
+def _columns(
+    rows: np.ndarray, place: Mapping[str, tuple[str, int]], names: Sequence[str]
+) -> np.ndarray:
+    """Columns (n, ...) of some rows by their names; a place is a block and a number in that."""
+    blocks = [(rows[block], i) for block, i in map(place.__getitem__, names)]
+    return np.stack([block[:, i] for block, i in blocks], axis=1)
 
 
 def _strings(pickled: bytes) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from physics import BEAM_ENERGY
 
 SIGNAL, BACKGROUND, VARIATION = ROLES = ("signal", "background", "variation")
-STOP_SEARCH, Z_GAMMA, QUARK_GLUON = SELECTIONS = ("stop search", "Z gamma", "quark gluon")
+STOP_SEARCH, Z_GAMMA, PARTICLE_JETS = SELECTIONS = ("stop search", "Z gamma", "particle jets")
 PARAMETERS_MAX = 2
 STATED = ("m_stop", "m_neutralino")  # parameters whose values are settings of a study
 NONE = -1  # a parameter of a process without any; the index of one with parameters
@@ -27,6 +27,25 @@ _FIRST = ("ttbar", "stop", "half_scale", "double_scale", "power_shower")
 def every(hard_process: Any) -> bool:
     """Any event is worth finishing."""
     return True
+
+
+@dataclass(frozen=True)
+class JetSelection:
+    """Which jets of stable particles are kept: the hardest one of an event, if inside this window.
+
+    Attributes:
+        radius: of anti-kT.
+        pt: GeV, between these.
+        coordinate: `rapidity` or `eta`.
+        at_most: its largest absolute value.
+        public: names of files, of public samples, whose jets take the place of these.
+    """
+
+    radius: float
+    pt: tuple[float, float]
+    coordinate: str
+    at_most: float
+    public: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +79,10 @@ class Process:
             top pairs, `collisions.generate.veto_score`.
         selection: of `SELECTIONS`, that its events go through; it says what their files hold, and
             only those of the stop search have jets and go on to setup.py.
+        jets: those that are kept, where the selection is that of jets of particles.
         matches: PDG ids among `truth`; a jet of signal is one within `physics.MATCHING_RADIUS` of
-            such a particle.
+            such a particle. Of jets of particles, which all match: the first of each of the equal
+            parts of `truth`, one of which lies within the jet's radius as a whole.
         cross_section: parameters -> pb. Where there is none, or it raises a ValueError, Pythia's
             own normalises the weights of events.
         for_training: keep the jets of every event that Pythia finishes, without selection; no such
@@ -88,6 +109,7 @@ class Process:
     veto_below: float = -math.inf
     veto_score: Callable[[Any, Any], float] | None = None
     selection: str = STOP_SEARCH
+    jets: JetSelection | None = None
     matches: tuple[int, ...] = ()
     cross_section: Callable[..., float] | None = None
     for_training: bool = False
@@ -110,6 +132,10 @@ class Process:
             (set(self.matches) <= kept, "keeps the truth that its jets are matched to"),
             (self.selection in SELECTIONS, f"has one of the selections {', '.join(SELECTIONS)}"),
             (
+                (self.selection == PARTICLE_JETS) == (self.jets is not None),
+                f"states its jets if the selection is {PARTICLE_JETS}",
+            ),
+            (
                 self.matches or self.role != SIGNAL or not has_jets,
                 "says what jets of signal match",
             ),
@@ -126,7 +152,7 @@ class Process:
         """
         if self.name in _FIRST:
             return _FIRST.index(self.name)
-        return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=4).digest()) >> 1
+        return number_of(self.name)
 
     @property
     def mixture(self) -> str:
@@ -158,6 +184,11 @@ class Process:
     def pythia_settings(self, *parameters: int) -> tuple[str, ...]:
         """All lines for `Pythia.readString` that make the physics."""
         return f"Beams:eCM = {self.energy}", *self.settings(*parameters)
+
+
+def number_of(name: str) -> int:
+    """31 bits of a name, the same for ever."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) >> 1
 
 
 def of_role(*roles: str) -> dict[str, Process]:

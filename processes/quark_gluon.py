@@ -1,16 +1,17 @@
 """Quark and gluon jets beside a Z that decays to neutrinos, as the EnergyFlow sample has them.
 
 Zenodo 3164691 (arXiv:1810.05165): Pythia at 14 TeV, q g -> Z q with a light quark, and q qbar ->
-Z g; collisions/quark_gluon.py clusters the jets. The quark is the signal. Variations: the Vincia
+Z g; collisions/particle_jets.py clusters the jets. The quark is the signal. Variations: the Vincia
 shower, and the renormalisation scale of Pythia's own halved and doubled.
 """
 
 from dataclasses import replace
 from typing import Any
 
-from processes import BACKGROUND, QUARK_GLUON, SIGNAL, VARIATION, Process
+from processes import BACKGROUND, PARTICLE_JETS, SIGNAL, VARIATION, JetSelection, Process
 
 ENERGY = 14_000.0  # GeV, of both beams
+JETS = JetSelection(0.4, (500.0, 550.0), "rapidity", 1.7, public=("QG_jets*.npz",))
 # GeV, wider than the jets' 500 to 550 GeV: of 276 jets 1 % came from below 448 GeV, 1 % from above
 # 649 GeV.
 PT_HAT = (430.0, 700.0)
@@ -47,7 +48,8 @@ QUARK = Process(
     settings=_settings("qg2gmZq"),
     wanted=is_light,
     cut="a light quark",
-    selection=QUARK_GLUON,
+    selection=PARTICLE_JETS,
+    jets=JETS,
     energy=ENERGY,
     tries=1_000,
     title="quark jets",

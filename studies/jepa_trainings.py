@@ -15,7 +15,7 @@ from scipy.special import expit
 from evaluation.pages import Rows
 from event_level.trees import grow
 from jets.packed import read_event_table
-from jets.quark_gluon import NOMINAL, read
+from jets.particle_jets import NOMINAL, read
 from jets.split import HELD_OUT, TRAIN, VALIDATION, uniform
 from models import create_model
 from studies.quark_gluon_trainings import FULL, inputs_of, sha256_of

@@ -19,7 +19,7 @@ from evaluation.pages import Rows, environment
 from evaluation.table import cell, pivot
 from figures import quark_gluon as figures
 from figures import style
-from jets.quark_gluon import NOMINAL, QuarkGluonTable, read
+from jets.particle_jets import NOMINAL, JetTable, read
 from studies.ordering import settings
 from studies.pages import options_of, publish
 from studies.quark_gluon_results import combiners, curves, measured, published_means
@@ -96,7 +96,7 @@ PRINTED = {
 }
 
 
-def write_page(study: Study, table: QuarkGluonTable, found: Sequence[Trained]) -> None:
+def write_page(study: Study, table: JetTable, found: Sequence[Trained]) -> None:
     """Test all trainings; tables and figures go on the study's page."""
     rows = measured(study, table, found)
     fewest = min(one.way.jets for one in found)

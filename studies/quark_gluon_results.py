@@ -11,7 +11,7 @@ from evaluation.results import Classifiers
 from evaluation.table import ends
 from figures import style
 from jets.classifier import Classifier
-from jets.quark_gluon import NOMINAL, QuarkGluonTable
+from jets.particle_jets import NOMINAL, JetTable
 from jets.split import HELD_OUT
 from sensitivity.bootstrap import Estimate, effective_count, mean_of_seeds
 from studies.quark_gluon_trainings import BOTH, SEEDS, Trained, Way, shuffled
@@ -31,7 +31,7 @@ CURVES = (
 )
 
 
-def measured(study: Study, table: QuarkGluonTable, found: Sequence[Trained]) -> Rows:
+def measured(study: Study, table: JetTable, found: Sequence[Trained]) -> Rows:
     """Accuracy, AUC and rejection of each way on held-out jets of each sample: means over seeds,
     and paired differences of AUC to *both* with as many jets."""
     rows = []
@@ -93,7 +93,7 @@ def accuracy(
     return Estimate(share, float(np.sqrt(share * (1 - share) / n)))
 
 
-def published_means(table: QuarkGluonTable) -> Rows:
+def published_means(table: JetTable) -> Rows:
     """Multiplicity and pT of particles of the sample, beside those of EnergyFlow's first file."""
     rows = []
     nominal = table.take(table.sample == NOMINAL)

@@ -14,7 +14,7 @@ from evaluation.pages import Rows
 from event_level.trees import grow
 from jets.angularities import OF_JETS
 from jets.constituents import UNKNOWN_KIND
-from jets.quark_gluon import NOMINAL, QuarkGluonTable
+from jets.particle_jets import NOMINAL, JetTable
 from jets.split import HELD_OUT, TRAIN, VALIDATION, lowest, uniform
 from models import create_model
 from studies.trainings import Made, read_training, train_once
@@ -88,7 +88,7 @@ class Trained(NamedTuple):
     combiner: Mapping[str, list]
 
 
-def trainings(study: Study, table: QuarkGluonTable) -> list[tuple[Way, int]]:
+def trainings(study: Study, table: JetTable) -> list[tuple[Way, int]]:
     """All ways, and the best ones with more jets, each with `SEEDS` of the study's seeds, trees
     with one; `BOTH` with all seeds, for the combiner."""
     n = int(np.count_nonzero((table.split == TRAIN) & (table.sample == NOMINAL)))
@@ -108,7 +108,7 @@ def trainings(study: Study, table: QuarkGluonTable) -> list[tuple[Way, int]]:
 
 
 def inputs_of(
-    table: QuarkGluonTable, way: Way, known: np.ndarray, device: torch.device
+    table: JetTable, way: Way, known: np.ndarray, device: torch.device
 ) -> JetConstituents:
     """All jets as a network sees them; features are standardised to the known ones (n,)."""
     found = table.constituents
@@ -126,7 +126,7 @@ def inputs_of(
     return JetConstituents(found, features, packed, device)
 
 
-def shuffled(table: QuarkGluonTable) -> np.ndarray:
+def shuffled(table: JetTable) -> np.ndarray:
     """The labels (n,), permuted within each split, which stays what it was."""
     label = table.label.copy()
     for split in np.unique(table.split):
@@ -135,7 +135,7 @@ def shuffled(table: QuarkGluonTable) -> np.ndarray:
     return label
 
 
-def rows_of(table: QuarkGluonTable, way: Way) -> list[np.ndarray]:
+def rows_of(table: JetTable, way: Way) -> list[np.ndarray]:
     """Numbers of the jets to train and to validate with: those of least hash, whatever else there
     is, so that more jets hold the fewer."""
     hashes = uniform(table.events, "training jet 0")
@@ -155,7 +155,7 @@ def directory_of(study: Study, way: Way, seed: int) -> Path:
 
 
 def run_training(
-    study: Study, way: Way, seed: int, table: QuarkGluonTable, sha256: str, device: torch.device
+    study: Study, way: Way, seed: int, table: JetTable, sha256: str, device: torch.device
 ) -> None:
     """Train and score all jets, unless that is done; other jets to test on are scored, no more.
 
@@ -179,7 +179,7 @@ def run_training(
     train_once(directory, study.data_dir / "set_aside", settings, make, scored)
 
 
-def _grown(study: Study, table: QuarkGluonTable, rows: Sequence[np.ndarray]) -> Made:
+def _grown(study: Study, table: JetTable, rows: Sequence[np.ndarray]) -> Made:
     """Trees on the features of the jets to train with."""
     features = features_of({name: table.jets[name] for name in OF_JETS})
     is_quark = table.label[rows[0]] == 1
@@ -188,7 +188,7 @@ def _grown(study: Study, table: QuarkGluonTable, rows: Sequence[np.ndarray]) -> 
 
 
 def _trained(
-    study: Study, way: Way, seed: int, table: QuarkGluonTable, rows: Sequence[np.ndarray],
+    study: Study, way: Way, seed: int, table: JetTable, rows: Sequence[np.ndarray],
     directory: Path, settings: dict, device: torch.device,
 ) -> Made:  # fmt: skip
     """A network; of its facts, the combiner's weights."""
@@ -220,12 +220,12 @@ def _trained(
     return Made(history, {"score": score}, {"combiner": combiner})
 
 
-def trains(table: QuarkGluonTable) -> np.ndarray:
+def trains(table: JetTable) -> np.ndarray:
     """The jets (n,) that trainings see: held-out ones and variations are not among them."""
     return (table.split != HELD_OUT) & (table.sample == NOMINAL)
 
 
-def sha256_of(table: QuarkGluonTable) -> str:
+def sha256_of(table: JetTable) -> str:
     """Of all that is known of jets."""
     digest = hashlib.sha256("\n".join(table.sample).encode())
     columns = [table.events, table.jets, table.label, table.split]
@@ -234,7 +234,7 @@ def sha256_of(table: QuarkGluonTable) -> str:
     return digest.hexdigest()
 
 
-def read_trainings(study: Study, table: QuarkGluonTable) -> list[Trained]:
+def read_trainings(study: Study, table: JetTable) -> list[Trained]:
     """All of them."""
     found = []
     for way, seed in trainings(study, table):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from collisions.chunk import make_chunk
+from collisions.particle_jets import select_jets
 from collisions.particles import Particles
-from collisions.quark_gluon import select_jets
-from jets.events import QuarkGluonJets, of_chunk, read_events, write_events
+from jets.events import ParticleJets, of_chunk, read_events, write_events
 from jets.ragged import delta_r, events_of
-from processes import PROCESSES, QUARK_GLUON, variations_of
-from processes.quark_gluon import SHOWERS
+from processes import PARTICLE_JETS, PROCESSES, variations_of
+from processes.quark_gluon import JETS, SHOWERS
 from sensitivity.auc import auc
 
 # Multiplicity, mean and width, of 100,000 jets of the first file of Zenodo 3164691.
@@ -80,8 +80,8 @@ def test_a_file_gives_back_what_was_written(chunks, tmp_path):
         "chunks": json.dumps([]),
     }  # fmt: skip
     write_events(path, of_chunk(chunk.columns, chunk.cut_flow, attributes))
-    found = read_events(path, selection=QUARK_GLUON)
-    assert isinstance(found, QuarkGluonJets) and found.sample_name == path.stem
+    found = read_events(path, selection=PARTICLE_JETS)
+    assert isinstance(found, ParticleJets) and found.sample_name == path.stem
     for name in ("jet", "particles"):
         for field in found.columns[name].dtype.names:
             given = chunk.columns[name][field]
@@ -97,7 +97,7 @@ def test_an_events_hardest_jet_or_none():
     eta = np.array([0.0, 0, 0, 0, 2.0, 2.0])
     same = np.zeros(6)
     made = Particles(event, same, same, pt, eta, phi, pt * np.cosh(eta), same, 4)
-    kept, columns, left = select_jets(made)
+    kept, columns, left = select_jets(made, JETS, np.zeros((4, 0)), parts=0)
     assert kept.tolist() == [0] and columns["jet"]["pt"].tolist() == [520]
     assert [passed.tolist() for passed in left.values()] == [
         [True, False, False, True], [True, False, False, False]

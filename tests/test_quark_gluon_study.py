@@ -11,7 +11,7 @@ import torch
 
 from command import InputError
 from evaluation.pages import show
-from jets import quark_gluon as jets
+from jets import particle_jets as jets
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from products import read_csv
 from studies import quark_gluon as study_of
@@ -70,12 +70,12 @@ def study(tmp_path_factory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def table(study) -> jets.QuarkGluonTable:
+def table(study) -> jets.JetTable:
     return jets.read(study)
 
 
 def test_energyflow_files_take_the_place_of_ours(table):
-    assert len(table) == 2 * N and table.label.tolist() == 2 * [0, 1] * (N // 2)
+    assert len(table) == 2 * N and table.label.tolist() == [1] * N + [0] * N
     assert len(np.unique(table.events)) == 2 * N
     counts = [np.count_nonzero(table.split == split) for split in (TRAIN, VALIDATION, HELD_OUT)]
     np.testing.assert_allclose(np.array(counts) / (2 * N), (0.6, 0.1, 0.3), atol=0.06)
