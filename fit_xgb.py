@@ -68,8 +68,8 @@ def main() -> None:
     require_scored(study, scored)
     inputs = prepared["outputs"] | scored["outputs"]
     networks = beside_event_networks(study)
-    wanted = [*fits(study.classifiers.networks), *networks, *itertools.chain(*networks.values())]
-    wanted = list(dict.fromkeys(wanted))
+    of_jets = fits(study.classifiers.networks, study.jet_definitions)
+    wanted = list(dict.fromkeys([*of_jets, *networks, *itertools.chain(*networks.values())]))
     settings = study.settings("fit") | {"fits": [one.stated for one in wanted]}
     if products.is_finished(manifest, settings, inputs):
         print(f"{output} is finished already")

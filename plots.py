@@ -42,16 +42,17 @@ from study import Study, add_study_options, study_of
 from training.plan import require_scored
 
 AGAINST_MASS = ("sic_networks", "sic_combinations", "sic_observables", "exclusion_plane", "gain")
-WITHOUT_OBSERVABLES = "the published files hold no event observables and no selection efficiencies"
+WITHOUT_OBSERVABLES = "the sample holds no event observables and no selection efficiencies"
 
 
 def drawings(results: Results) -> dict[str, Callable[[], style.Drawing]]:
     """Every figure by its name, in the order of the paper, each drawn when called."""
     found, average = cache(partial(exclusions, results)), jet_images.average_images
+    definitions = results.study.jet_definitions
     return {
         "process": diagram.process,
         "event_displays": partial(jet_images.event_displays, results),
-        **{f"average_images_{d}": partial(average, results, d) for d in JET_DEFINITIONS},
+        **{f"average_images_{d}": partial(average, results, d) for d in definitions},
         "jet_spectra": partial(distributions.jet_spectra, results),
         "training_curves": partial(training_curves.training_curves, results),
         "scores": partial(distributions.scores, results),

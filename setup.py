@@ -3,12 +3,15 @@
 Not a packaging script; `pip install -r requirements.txt` installs what is needed.
 
 Reads one source and says which: our own collisions in train_data/<sample>/, else (studies that ask
-for it) the published files in train_data/. Writes Data/<study>/events.h5, AK08.h5, AK10.h5, AK14.h5
-and setup.json. Every input file is validated first, and no event may be there twice; files that
-the study does not ask for are left out and named. Running it again is free.
+for it) the published files in train_data/; of a study of jets of particles these, ours or the
+public ones that lie in train_data/<sample>/ in their place. Writes Data/<study>/events.h5, AK08.h5,
+AK10.h5, AK14.h5 (jets of particles: the one of their radius, AK04.h5 or AK08.h5) and setup.json.
+Every input file is validated first, and no event may be there twice; files that the study does not
+ask for are left out and named. Running it again is free.
 
     python setup.py                     the study `readme`
     python setup.py --study demo
+    python setup.py --study studies/top_tagging.toml
 """
 
 import sys
@@ -24,7 +27,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from command import InputError, parser_of, run
-from physics import JET_DEFINITIONS, JETS_MIN
 from processes import PROCESSES, Process
 from products import alone, fingerprints, is_finished, unchanged, write_manifest
 from study import Study, add_study_options, study_of
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Not at the top: pip may run this file where numpy is not installed, to be refused above.
     from jets.packed import LAYOUT
     from jets.preparation import choose, inventory, look_through, pack
-    from jets.sources import find_source, listed, missing_samples
+    from jets.sources import PUBLIC_JETS, find_source, listed, missing_samples
     from jets.split import SPLITS, events_in_two_splits
     from training.plan import trainings
 
@@ -72,9 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
                 f"on the grid of this study: {', '.join(f'{mass:g}' for mass in masses)} GeV"
             )
         print(*overview.remarks, sep="\n", end="\n" * bool(overview.remarks))
-        print_inventory(inventory(overview))
-        print_missing(study, missing_samples(study, overview.table.samples))
-        chosen = {name: choose(overview, study, name) for name in JET_DEFINITIONS}
+        print_inventory(inventory(overview), list(overview.jets))
+        if source.name != PUBLIC_JETS:
+            print_missing(study, missing_samples(study, overview.table.samples))
+        chosen = {name: choose(overview, study, name) for name in overview.jets}
         packed = {name: jets for name, (_, jets) in chosen.items()}
         in_two = events_in_two_splits(overview.table.events, packed.values())
         n_events = len(overview.table.events)
@@ -101,10 +104,9 @@ def require_its_own(manifest: Path, stated_by: str) -> None:
         raise InputError(f"{manifest.parent}: is of the study in {other}; rename {stated_by}")
 
 
-def print_inventory(lines: list[tuple]) -> None:
-    """A table with one line per background file and stop mass."""
-    names = list(JET_DEFINITIONS)
-    header = ["sample", "points", f">= {JETS_MIN} jets", "fewer", "weighted", *names, *names]
+def print_inventory(lines: list[tuple], names: list[str]) -> None:
+    """A table with one line per background file and stop mass, and columns for jet definitions."""
+    header = ["sample", "points", "selected", "loosely", "weighted", *names, *names]
     print(f"\n{'':<22}{'events':>12}{'jets':>28}{'matched jets of a mass point':>53}")
     for line in (header, *lines):
         name, points, selected, fewer, weight, *numbers = map(str, line)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from command import InputError
-from physics import BEAM_ENERGY, JET_DEFINITIONS
+from physics import BEAM_ENERGY, IMAGED_JETS, JET_DEFINITIONS, JetDefinition
 from processes import (
     BACKGROUND,
     PROCESSES,
@@ -314,9 +314,23 @@ class Study:
         """Figures and tables: `plots/<study>/`."""
         return Path("plots") / self.name
 
+    @property
+    def beam_energy(self) -> float:
+        """GeV, of both protons together."""
+        return PROCESSES[self.sample.processes[0]].energy
+
+    @property
+    def jet_definitions(self) -> dict[str, JetDefinition]:
+        """Of the jets that setup.py packs: those of an event, or of its jets of particles."""
+        selected = (PROCESSES[name].jets for name in self.sample.processes)
+        radii = {jets.radius for jets in selected if jets}
+        if not radii:
+            return JET_DEFINITIONS
+        return {name: one for name, one in IMAGED_JETS.items() if one.radius in radii}
+
     def image_pixels(self, jet_definition: str) -> int:
         """Pixels along one side of the image that the networks see."""
-        return min(JET_DEFINITIONS[jet_definition].pixels, self.images.pixels_max)
+        return min(IMAGED_JETS[jet_definition].pixels, self.images.pixels_max)
 
 
 # What we think better than the published networks, option by option in doc/networks.md.
@@ -424,7 +438,7 @@ CHOICES = {
 }
 KNOWN = {  # of which there are several, each once
     "processes": PROCESSES,
-    "jet_definitions": JET_DEFINITIONS,
+    "jet_definitions": IMAGED_JETS,
     "seeds": range(INTEGER_MAX),
     "equalise_in": EQUALISE_IN,
 }

@@ -248,8 +248,8 @@ class Results:
     @property
     def of_events(self) -> Classifiers:
         """All trees over the held-out events but those of further seeds."""
-        every = [one for one in fits(self.study.classifiers.networks) if one.level == "events"]
-        return self.of_fits(every)
+        every = fits(self.study.classifiers.networks, self.study.jet_definitions)
+        return self.of_fits(one for one in every if one.level == "events")
 
     def of_fits(self, wanted: Iterable[Classifier]) -> Classifiers:
         """Those of these fits over the held-out events that exist."""

@@ -132,8 +132,13 @@ def beside_event_networks(study: Study) -> dict[Classifier, list[Classifier]]:
     return found
 
 
-def fits(networks: Iterable[str]) -> list[Classifier]:
+def fits(
+    networks: Iterable[str], jet_definitions: Iterable[str] = tuple(JET_DEFINITIONS)
+) -> list[Classifier]:
     """All trees; a network beyond the three published has no part in the combinations.
+
+    Args:
+        jet_definitions: those of the study.
 
     Example:
         >>> found = [fits(PUBLISHED_NETWORKS), fits(["ViT"])]
@@ -142,10 +147,11 @@ def fits(networks: Iterable[str]) -> list[Classifier]:
         [35, 39]
     """
     every = tuple(dict.fromkeys((*PUBLISHED_NETWORKS, *networks)))
-    found = [fit for d in JET_DEFINITIONS for fit in on_three_jets(d, every)]
+    definitions = list(jet_definitions)
+    found = [fit for d in definitions for fit in on_three_jets(d, every)]
     found += [*all_definitions(), *all_networks(), on_scores_and_features("MaxViT", "DS1")]
     found += [*with_observables(every), DS1, *with_all_known(every)]
-    found += [fit for d in JET_DEFINITIONS for fit in (*without_network(d), *trees_on_one_jet(d))]
+    found += [fit for d in definitions for fit in (*without_network(d), *trees_on_one_jet(d))]
     return list(dict.fromkeys(found))
 
 
@@ -185,7 +191,7 @@ def reason_against(fit: Classifier, scores: BaseScores, table: EventTable) -> st
         return f"scores.h5 holds no jets of {', '.join(absent)}"
     of_event = {*EVENT_FEATURES, OBJECTS}
     if table.observables is None and not of_event.isdisjoint(fit.features):
-        return "the published files hold no event observables"
+        return "the sample holds no event observables"
     return ""
 
 

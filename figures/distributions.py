@@ -106,7 +106,8 @@ def _finished(
     note: str = "",
 ) -> style.Drawing:
     style.legend(figure, axes[:1])
-    style.heading(figure, f"Held-out {counted}: {results.processes}. Errors: statistical.{note}")
+    note = f"Held-out {counted}: {results.processes}. Errors: statistical.{note}"
+    style.heading(figure, note, results.study.beam_energy)
     n_signal, n = np.count_nonzero(is_signal), len(is_signal)
     return style.Drawing(figure, points, f"{n_signal} signal, {n - n_signal} background {counted}")
 

@@ -13,8 +13,9 @@ from jets.events import read_events
 from jets.images import dense
 from jets.packed import PackedJets, read_jets
 from jets.ragged import events_of
+from jets.sources import Collisions, PublishedFiles
 from jets.split import HELD_OUT, TRAIN, is_signal, relative_weights
-from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
+from physics import CHANNELS, IMAGED_JETS, JET_DEFINITIONS, PIXEL_WIDTH
 from processes import STATED, Process, numbered
 from processes.stop import NEUTRALINO
 
@@ -63,6 +64,7 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
         figure,
         f"Training jets: {results.processes}. Image: sum of the channels ({CHANNEL_SUM}), divided "
         "by its own sum. Circle: jet radius.",
+        results.study.beam_energy,
     )
     row, column = np.indices(difference.shape)
     images = {"row": row, "column": column, **means, "difference": difference}
@@ -72,24 +74,26 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
 
 
 def _extent(jet_definition: str) -> tuple[float, float, float, float]:
-    half = PIXEL_WIDTH * JET_DEFINITIONS[jet_definition].pixels / 2
+    half = PIXEL_WIDTH * IMAGED_JETS[jet_definition].pixels / 2
     return -half, half, -half, half
 
 
 def _jet_frame(axis: Axes, results: Results, jet_definition: str, edge: str) -> None:
-    """The axes of an image about the axis of a jet, and a circle of its radius.
-
-    Published images are turned until the hardest deposit is up, ours if the study asks.
-    """
-    is_turned = results.table.source != "collisions" or results.study.images.oriented
+    """The axes of an image about the axis of a jet, and a circle of its radius."""
+    is_turned = _are_turned(results)
     look = {"fill": False, "edgecolor": edge, "linewidth": 0.8, "linestyle": "--"}
-    axis.add_patch(Circle((0, 0), JET_DEFINITIONS[jet_definition].radius, **look))
+    axis.add_patch(Circle((0, 0), IMAGED_JETS[jet_definition].radius, **look))
     axis.tick_params(color="grey")
     axis.set(
         xlabel=r"$\Delta\eta'$ (turned)" if is_turned else r"$\Delta\eta$",
         ylabel=r"$\Delta\phi'$ (hardest deposit up)" if is_turned else r"$\Delta\phi$ [rad]",
     )
     axis.label_outer()
+
+
+def _are_turned(results: Results) -> bool:
+    """Whether images are turned until the hardest deposit is up: published ones, ours if asked."""
+    return results.table.source == PublishedFiles.name or results.study.images.oriented
 
 
 def _some(of_class: np.ndarray) -> np.ndarray:
@@ -112,9 +116,9 @@ def event_displays(results: Results) -> style.Drawing:
     """One signal and one background event: in the eta-phi plane, or the images of their jets.
 
     They are the first held-out events of their class with three jets, the signal event with two
-    that match its truth (or as many as there are); nobody looked for pretty ones. The published
-    files hold no objects, and their images are turned about the axis of each jet by an angle that
-    is not in the files: no image of theirs can be put back into the eta-phi plane.
+    that match its truth (or as many as there are); nobody looked for pretty ones. Only our
+    collisions hold objects. Published images are turned about the axis of each jet by an angle that
+    is not in the files: none can be put back into the eta-phi plane.
     """
     displayed = DISPLAYED if DISPLAYED in results.scores.jets else next(iter(results.scores.jets))
     jets = results.scores.jets[displayed]
@@ -125,7 +129,7 @@ def event_displays(results: Results) -> style.Drawing:
         name: np.argmax(np.where(of_class, wanted, -1))
         for name, of_class in (("signal", signal), ("background", ~signal))
     }
-    if results.table.source != "collisions":
+    if results.table.source != Collisions.name:
         return _displays_of_images(results, displayed, chosen)
     figure, axes = style.panels(2, height=4.1, sharey=True)
     axes[0].set_ylim(-np.pi, np.pi)
@@ -164,17 +168,21 @@ def _displays_of_images(
 ) -> style.Drawing:
     """One row per event, one column per jet: its image in its own frame, all channels together."""
     packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", HELD_OUT)
-    figure, axes = style.panels(JETS_PER_EVENT, len(chosen), height=2.5, sharex=True, sharey=True)
+    of_event = {
+        name: np.flatnonzero(packed.jets["event"] == results.scores.event[row])
+        for name, row in chosen.items()
+    }
+    columns = max(map(len, of_event.values()))
+    figure, axes = style.panels(columns, len(chosen), height=2.5, sharex=True, sharey=True)
     norm, extent = LogNorm(FAINTEST_PIXEL, BRIGHTEST_PIXEL, clip=True), _extent(jet_definition)
     drawn, points = 0, []
-    for n, (name, row) in enumerate(chosen.items()):
-        rows = np.flatnonzero(packed.jets["event"] == results.scores.event[row])
+    for n, (name, rows) in enumerate(of_event.items()):
         images = dense(packed.images.take(rows), packed.side).sum(axis=1)
-        of_event = axes[n * JETS_PER_EVENT : (n + 1) * JETS_PER_EVENT]
-        for axis in of_event[len(rows) :]:
+        of_row = axes[n * columns : (n + 1) * columns]
+        for axis in of_row[len(rows) :]:
             axis.set_axis_off()
         for number, image in enumerate(images, start=1):
-            axis, jet = of_event[number - 1], packed.jets[rows[number - 1]]
+            axis, jet = of_row[number - 1], packed.jets[rows[number - 1]]
             filled = np.where(image > 0, image, np.nan)
             colours = axis.imshow(filled, extent=extent, norm=norm, cmap="cividis_r")
             axis.set_title(f"jet {number}: $p_T$ {jet['pt']:.0f} GeV, $m$ {jet['mass']:.0f} GeV")
@@ -185,11 +193,13 @@ def _displays_of_images(
         drawn += len(rows)
     figure.colorbar(colours, ax=axes, label="$p_T$ in a pixel [GeV]", pad=0.01, extend="both")
     signal, background = (results.events[row] for row in chosen.values())
+    turned = ", turned until its hardest deposit is up" * _are_turned(results)
     style.heading(
         figure,
-        f"Above {_process(signal)}; below {_process(background)}. Published images of "
-        f"{jet_definition} jets, each in its own frame, turned until its hardest deposit is up. "
-        f"Sum of the channels {CHANNEL_SUM}. Circles: the jet radius.",
+        f"Above {_process(signal)}; below {_process(background)}. Images of {jet_definition} jets, "
+        f"each in its own frame{turned}. Sum of the channels {CHANNEL_SUM}. Circles: the jet "
+        "radius.",
+        results.study.beam_energy,
     )
     return style.Drawing(figure, points, f"{len(points)} pixels of {drawn} jets drawn")
 

@@ -136,7 +136,7 @@ def _sic_curves(
     )
     if background_min < study.figures.background_jets_min:
         note += f"; max SIC in tables needs {study.figures.background_jets_min}"
-    style.heading(figure, f"{note}.")
+    style.heading(figure, f"{note}.", study.beam_energy)
     return style.Drawing(figure, points, _best_of_curves(points))
 
 

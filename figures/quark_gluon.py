@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from figures import style
+from processes.quark_gluon import ENERGY
 
 Rows = Sequence[Mapping[str, object]]
 COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.GREY)
@@ -26,7 +27,7 @@ def epochs(rows: Rows) -> style.Drawing:
             axis.fill_between(epoch, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.set(xlabel="epoch", ylabel=words)
     style.legend(figure, axes)
-    style.heading(figure)
+    style.heading(figure, energy=ENERGY)
     return style.Drawing(figure, rows)
 
 
@@ -46,5 +47,5 @@ def jets(rows: Rows) -> style.Drawing:
             axis.errorbar(n, value, error, color=colour, marker=marker, label=line)
         axis.set(xscale="log", xlabel="training jets", ylabel=label)
     style.legend(figure, axes)
-    style.heading(figure)
+    style.heading(figure, energy=ENERGY)
     return style.Drawing(figure, rows)

@@ -139,14 +139,15 @@ def panels(
     return figure, list(axes.flat)
 
 
-def heading(figure: Figure, note: str = "") -> None:
+def heading(figure: Figure, note: str = "", energy: float = BEAM_ENERGY) -> None:
     """Above all panels what experiments print on a figure of collisions, and a note.
 
     Args:
         note: its lines are wrapped at the figure's width; no spaces inside formulas.
+        energy: GeV, of both beams; the luminosity is that of the search.
     """
-    energy = rf"$\sqrt{{s}}={BEAM_ENERGY / 1e3:g}$ TeV"
-    label = rf"$\bf{{Simulation}}$   {energy}, {LUMINOSITY:g} fb$^{{-1}}$"
+    luminosity = f", {LUMINOSITY:g} fb$^{{-1}}$" * (energy == BEAM_ENERGY)
+    label = rf"$\bf{{Simulation}}$   $\sqrt{{s}}={energy / 1e3:g}$ TeV{luminosity}"
     figure.suptitle("\n".join(filter(None, (label, note))), x=0.01, ha="left", wrap=True)
 
 

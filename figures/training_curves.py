@@ -69,7 +69,7 @@ def training_curves(results: Results) -> style.Drawing:
         note += f" Pale: other seeds than {results.study.classifiers.seeds[0]}."
     if absent:
         note += f"\nNot drawn, for want of a history: {', '.join(absent)}."
-    style.heading(figure, note)
+    style.heading(figure, note, results.study.beam_energy)
     return style.Drawing(figure, points, f"{len(histories(results))} trainings, {epochs} epochs")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from jets.constituents import Constituents
 from jets.images import SparseImages
 from jets.ragged import events_of
-from physics import JET_DEFINITIONS, PIXEL_WIDTH
+from physics import IMAGED_JETS, PIXEL_WIDTH
 
 # Larkoski, Thaler, Waalewijn, arXiv:1408.3122: name -> (kappa, beta).
 ANGULARITIES = {
@@ -34,7 +34,7 @@ def angularities(images: SparseImages, side: int, jet_definition: str) -> np.nda
     >>> angularities(two, 64, "AK10")[["multiplicity", "pt_d"]].item()
     (2.0, 0.625)
     """
-    definition = JET_DEFINITIONS[jet_definition]
+    definition = IMAGED_JETS[jet_definition]
     width = PIXEL_WIDTH * definition.pixels / side
     row, column = np.divmod(images.pixels.astype(np.int64) % side**2, side)
     centre = (side - 1) / 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jets.events import Events
-from jets.images import members
+from jets.images import SparseImages, draw, members
 from jets.ragged import delta_phi, events_of, offsets_from, take
 from physics import OBJECT_MASSES
 
@@ -78,6 +78,13 @@ def concatenate(parts: Sequence[Constituents]) -> Constituents:
         offsets_from(np.concatenate([np.diff(part.offsets) for part in parts])),
         **{name: np.concatenate([one[name] for one in columns]) for name in columns[0]},
     )
+
+
+def draw_constituents(found: Constituents, side: int, oriented: bool) -> SparseImages:
+    """Images of n jets, see `jets.images.draw`, with rapidity in place of eta."""
+    axis = np.zeros(len(found))
+    of_image = found.pt, found.rapidity, found.phi, found.kind, found.offsets, axis, axis
+    return draw(*of_image, side, oriented)
 
 
 def of_events(events: Events, jet_definition: str, wanted: np.ndarray) -> Constituents:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from command import InputError
+from jets.constituents import Constituents
 from jets.events import Events
 from jets.images import SparseImages
 from jets.split import mix
@@ -29,6 +30,12 @@ def of_collisions(events: Events) -> np.ndarray:
     columns = [table[name] for table in tables for name in table.dtype.names]
     filled = (np.diff(events.object_offsets) > 0) | (np.diff(events.jet_offsets) > 0)
     return np.where(filled, _hashes(of_objects, of_jets, *columns), np.uint64(NOTHING))
+
+
+def of_jets(axes: np.ndarray, found: Constituents) -> np.ndarray:
+    """The hash (n,) of jets of particles: their axes, structured (n,), and constituents."""
+    of_particles = _sums(_hashes(found.pt, found.rapidity, found.phi, found.kind), found.offsets)
+    return _hashes(of_particles, *(axes[name] for name in axes.dtype.names))
 
 
 def of_published(jets: np.ndarray, images: SparseImages, jet_definition: str) -> np.ndarray:

@@ -107,7 +107,7 @@ def read_objects(study: Study, event: np.ndarray, jet_definition: str) -> dict[s
     known = read_event_table(study.data_dir / "events.h5")
     if known.observables is None:
         raise InputError(
-            f"study {study.name!r}: the published files hold no lepton, pTmiss and R = 0.4 jets; "
+            f"study {study.name!r}: the sample holds no lepton, pTmiss and R = 0.4 jets; "
             "take a study of our own collisions"
         )
     ht, parts, first = known.observables[:, OBSERVABLES.index("HT")], [], 0

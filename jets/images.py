@@ -19,9 +19,9 @@ from jets.events import Events
 from jets.ragged import delta_phi, events_of, offsets_from, take
 from physics import CHANNELS, JET_DEFINITIONS, JETS_PER_EVENT, PIXEL_WIDTH
 
-# The channel of a charged hadron, neutral hadron, photon, electron, muon.
+# The channel of a charged hadron, neutral hadron, photon, electron, muon, and of who knows what.
 CHANNEL_OF_TYPE = np.array(
-    [CHANNELS.index(name) for name in ("TrackPT", "EhT", "EmT", "TrackPT", "TrackPT")]
+    [CHANNELS.index(name) for name in ("TrackPT", "EhT", "EmT", "TrackPT", "TrackPT", "EhT")]
 )
 
 UP = np.array([0.0, 1.0])  # towards larger phi
@@ -93,7 +93,7 @@ def draw(
 
     Args:
         pt, eta, phi: (m,) of all constituents, jet after jet; GeV.
-        kind: (m,) 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon.
+        kind: (m,) 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon, 5 unknown.
         offsets: (n + 1,) where each jet begins.
         axis_eta, axis_phi: (n,) of the jets.
         side: pixels along one side of the square image.

@@ -21,7 +21,7 @@ from jets.packed import (
     write_event_table,
 )
 from jets.ragged import offsets_from, table
-from jets.sources import Collisions, PublishedFiles, combine_weights, find_source, kinematics
+from jets.sources import Source, combine_weights, find_source, kinematics
 from jets.split import (
     HELD_OUT,
     TRAIN,
@@ -34,7 +34,7 @@ from jets.split import (
     relative_weights,
     shuffle_labels,
 )
-from physics import JET_DEFINITIONS
+from physics import IMAGED_JETS
 from processes import SIGNAL, VARIATION, numbered, of_role
 from products import read_manifest
 from study import Study
@@ -58,7 +58,7 @@ class Overview:
     remarks: list[str]
 
 
-def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
+def look_through(source: Source, study: Study) -> Overview:
     """Validate every file and assign every event to its split.
 
     Raises:
@@ -90,7 +90,7 @@ def look_through(source: Collisions | PublishedFiles, study: Study) -> Overview:
     observables = None if surveys[0].observables is None else joined("observables")
     return Overview(
         EventTable(events, observables, joined("samples"), source.name),
-        {name: np.concatenate([one.jets[name] for one in surveys]) for name in JET_DEFINITIONS},
+        {name: np.concatenate([one.jets[name] for one in surveys]) for name in surveys[0].jets},
         fully_selected,
         offsets_from([len(survey.events) for survey in surveys]),
         joined("off_grid"),
@@ -159,18 +159,18 @@ def may_train(table: EventTable, study: Study) -> np.ndarray:
     """Which events (n,) may train and validate: none that are held out, or of too small an HT.
 
     Raises:
-        InputError: the study asks for HT, which published files do not have.
+        InputError: the study asks for HT, which only events of our own have.
     """
     trains, ht_min = table.events["split"] != HELD_OUT, study.images.training_ht_min
     if ht_min and table.observables is None:
         raise InputError(
-            f"study {study.name!r}: images.training_ht_min is {ht_min:g}, but the published files "
-            "hold no HT; leave it at 0"
+            f"study {study.name!r}: images.training_ht_min is {ht_min:g}, but the sample holds "
+            "no HT; leave it at 0"
         )
     return trains & (table.observables[:, OBSERVABLES.index("HT")] >= ht_min) if ht_min else trains
 
 
-def look_again(study: Study) -> tuple[Collisions | PublishedFiles, Overview]:
+def look_again(study: Study) -> tuple[Source, Overview]:
     """The sample that setup.py prepared, for what it did not pack.
 
     Raises:
@@ -228,12 +228,12 @@ def jets_of(
 
 def at_side(images: SparseImages, jet_definition: str, side: int) -> SparseImages:
     """Images of the published size with n x n pixels summed, to have `side` pixels along a side."""
-    published = JET_DEFINITIONS[jet_definition].pixels
+    published = IMAGED_JETS[jet_definition].pixels
     return images if side == published else sum_pixels(images, published, published // side)
 
 
 def pack(
-    source: Collisions | PublishedFiles,
+    source: Source,
     overview: Overview,
     chosen: dict[str, tuple[np.ndarray, np.ndarray]],
     study: Study,
@@ -246,8 +246,8 @@ def pack(
     Returns:
         The files written.
     """
-    paths = {name: study.data_dir / f"{name}.h5" for name in JET_DEFINITIONS}
-    side = {name: study.image_pixels(name) for name in JET_DEFINITIONS}
+    paths = {name: study.data_dir / f"{name}.h5" for name in chosen}
+    side = {name: study.image_pixels(name) for name in chosen}
     relative = relative_weights(overview.table.events)
     with ExitStack() as stack:
         add = {}

@@ -12,7 +12,7 @@ import numpy as np
 from command import InputError
 from jets import hdf5
 from jets.classifier import Classifier, EventNetwork
-from physics import JET_DEFINITIONS, JETS_PER_EVENT, MISSING_SCORE
+from physics import IMAGED_JETS, JETS_PER_EVENT, MISSING_SCORE
 
 # Of the jets, besides their angularities.
 JET_COLUMNS = ("mass", "pt", "eta", "delta_r", "classified", "shuffled_label")
@@ -136,7 +136,7 @@ def read_scores(path: Path, seeds: Sequence[int]) -> BaseScores:
         of_first.setdefault(training._replace(seed=None), scores[training])
         if not training.permuted and rank(training) < len(seeds):
             repeats[training] = scores[training]
-    jets = {d: arrays[f"{d}/jets"] for d in JET_DEFINITIONS if f"{d}/jets" in arrays}
+    jets = {d: arrays[f"{d}/jets"] for d in IMAGED_JETS if f"{d}/jets" in arrays}
     if not networks:
         raise InputError(f"{path}: holds no scores; train a network and run {made_by} again")
     return BaseScores(arrays["events"], jets, networks, repeats, shuffled)

@@ -1,8 +1,9 @@
-"""The two sources of jets behind one face: our own collisions and the published files.
+"""The sources of jets behind one face: collisions, the published files, jets of particles.
 
 A source lists the samples that a study asks for (one file of collisions; a published stop mass or
-background file), says what is in each, and draws the images of those of its jets that are wanted.
-What else lies there is left out and named, so that a study can take a part.
+background file; the jets of one process in a file of such), says what is in each, and draws the
+images of those of its jets that are wanted. What else lies there is left out and named, so that a
+study can take a part.
 """
 
 import os
@@ -17,20 +18,28 @@ from numpy.typing import ArrayLike
 
 from command import InputError
 from jets import constituents, content, hdf5, published
-from jets.constituents import Constituents
+from jets.constituents import Constituents, draw_constituents
 from jets.events import Events, read_events
 from jets.images import SparseImages, draw_events
 from jets.packed import EVENT_DTYPE, KINEMATICS, OF_PROCESS, SAMPLE_DTYPE
+from jets.particle_jets import JetFile, files_of, read_file
 from jets.ragged import events_of, table
 from jets.reader_process import ReaderProcess
 from jets.split import IDENTITY
-from physics import FOX_WOLFRAM_ORDERS, JET_DEFINITIONS, JETS_PER_EVENT
+from physics import (
+    FOX_WOLFRAM_ORDERS,
+    IMAGED_JETS,
+    JET_DEFINITIONS,
+    JETS_PER_EVENT,
+    MISSING_DELTA_R,
+)
 from processes import (
     BACKGROUND,
+    PARTICLE_JETS,
     PROCESSES,
     SIGNAL,
-    STOP_SEARCH,
     VARIATION,
+    Z_GAMMA,
     Process,
     of_role,
     parsed,
@@ -42,6 +51,8 @@ from study import Study
 UNKNOWN = -1  # number of jets of a published event
 SAME_CROSS_SECTION = 0.05  # relative; the generator's own fluctuates from file to file
 PART_OF_VARIATION = "of {0} without its {1}; make them with simulate.py --variations {0}"
+PUBLIC_JETS, OUR_JETS = "public jets", "jets of particles"
+NOT_READ = "that are no {}"
 NOT_VARIED = "of {0}, but not of the processes that study {1.name!r} asks for"
 NOT_ASKED = (
     "that study {0.name!r} does not ask for (its masses, background_files = "
@@ -300,26 +311,95 @@ class PublishedFiles:
             images[name] = self._read(published.read_images, path, name, process == STOP, of_file)
         return images
 
+    def constituents(
+        self, sample: tuple[Process, int], jet_definition: str, wanted: np.ndarray
+    ) -> Constituents:
+        """InputError: there are none."""
+        raise InputError(
+            f"{self.folder}: the published files hold images and no constituents, which JetViT "
+            "needs; leave it out of classifiers.networks, or take collisions of our own"
+        )
 
-def find_source(study: Study) -> Collisions | PublishedFiles:
-    """The one source of a study: its own collisions if there are any, else the published files.
+
+class ParticleJetFiles:
+    """Jets of particles, ours or public ones: each is an event of its own, and its only jet."""
+
+    def __init__(self, folder: Path, study: Study):
+        self.folder, self.study = folder, study
+        self.samples = [file for file in files_of(study) if file.path.is_file()]
+        self.name = PUBLIC_JETS if any(file.is_public for file in self.samples) else OUR_JETS
+        self.paths = list(dict.fromkeys(file.path for file in self.samples))
+        others = {*filter(Path.is_file, folder.glob("[!.]*"))}.difference(self.paths)
+        self.left_out = {NOT_READ.format(self.name): sorted(others)} if others else {}
+
+    def survey(self, file: JetFile) -> Survey:
+        """The jets of a process in a file; InputError if anything about it is wrong."""
+        found, process, weight, facts, of_weights = read_file(file), file.process, 1, {}, {}
+        if (ours := found.events) and ours.weight is not None:
+            weight, facts = ours.weight, ours.attributes
+            of_weights = {"unit_weight": ours.unit_weight, "sum_of_weights": ours.sum_of_weights}
+        events = _events(process, (file.index,), found.identity["row"], UNKNOWN, weight)
+        selected = np.ones(len(events), bool)
+        jets = np.zeros((len(events), JETS_PER_EVENT), KINEMATICS)
+        axes = found.axes
+        for name in ("pt", "phi", "mass"):
+            jets[name][:, 0] = axes[name]
+        transverse = np.hypot(axes["pt"], axes["mass"])
+        jets["eta"][:, 0] = np.arcsinh(transverse * np.sinh(axes["rapidity"]) / axes["pt"])
+        jets["delta_r"] = 0 if process.role == SIGNAL else MISSING_DELTA_R  # all match, or none
+        return Survey(
+            process,
+            events,
+            selected,
+            None,
+            dict.fromkeys(self.study.jet_definitions, jets),
+            _samples(events, selected, facts),
+            {file.path: content.of_jets(axes, found.constituents)},
+            **of_weights,
+        )
+
+    def images(self, file: JetFile, wanted: dict[str, np.ndarray]) -> dict[str, SparseImages]:
+        """As `Collisions.images`."""
+        return {
+            name: draw_constituents(
+                self.constituents(file, name, some),
+                IMAGED_JETS[name].pixels,
+                self.study.images.oriented,
+            )
+            for name, some in wanted.items()
+        }
+
+    def constituents(self, file: JetFile, jet_definition: str, wanted: np.ndarray) -> Constituents:
+        """As `Collisions.constituents`."""
+        return read_file(file).constituents.take(wanted[:, 0])
+
+
+Source = Collisions | PublishedFiles | ParticleJetFiles
+
+
+def find_source(study: Study) -> Source:
+    """The one source of a study: jets of particles if its processes are such, else its own
+    collisions if there are any, else the published files.
 
     Raises:
-        InputError: there is neither, published files that do not belong together, or a process of
-            the study has no jets.
+        InputError: there is none, published files that do not belong together, processes of
+            several kinds, or one that has no jets.
     """
-    for process in map(PROCESSES.__getitem__, study.sample.processes):
-        if process.selection != STOP_SEARCH:
-            raise InputError(
-                f"study {study.name!r}: the events of {process.name!r} have no jets, which the "
-                "steps after simulate.py are about; event_level/higgs_to_z_gamma.py reads them"
-            )
+    selections = {PROCESSES[name].selection: name for name in study.sample.processes}
+    if Z_GAMMA in selections:
+        raise InputError(
+            f"study {study.name!r}: the events of {selections[Z_GAMMA]!r} have no jets, which the "
+            "steps after simulate.py are about; event_level/higgs_to_z_gamma.py reads them"
+        )
     for folder in (study.sample_dir.parent, study.sample_dir):
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise InputError(f"{folder}: no permission to read it; mend its permissions")
-    source: Collisions | PublishedFiles = Collisions(study.sample_dir, study)
-    if not source.samples and not source.left_out and study.sample.published_files:
-        source = PublishedFiles(study.sample_dir.parent, study)
+    if PARTICLE_JETS in selections:
+        source: Source = ParticleJetFiles(study.sample_dir, study)
+    else:
+        source = Collisions(study.sample_dir, study)
+        if not source.samples and not source.left_out and study.sample.published_files:
+            source = PublishedFiles(study.sample_dir.parent, study)
     if source.samples:
         return source
     if others := sorted(path for paths in source.left_out.values() for path in paths):

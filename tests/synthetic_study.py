@@ -145,7 +145,7 @@ def write_known_trees(folder: Path, *, published: bool = False) -> None:
     found, left_out = {}, {}
     for one in (*fits(OF_EVENTS), *repeats(scores)):
         if published and not EVENT_FEATURES.keys().isdisjoint(one.features):
-            left_out[one.label] = "the published files hold no event observables"
+            left_out[one.label] = "the sample holds no event observables"
         elif one.level == "events":
             found[one] = expit(random.normal(_distance(one) * is_signal, 1.0)).astype("f4")
         else:

@@ -13,6 +13,8 @@ import train
 from command import InputError
 from jets import constituents
 from jets.events import read_events, write_events
+from jets.preparation import look_again
+from jets.sources import PublishedFiles
 from jets.split import HELD_OUT, TRAIN, VALIDATION
 from physics import JET_DEFINITIONS
 from study import PRESETS, Study, load_study
@@ -179,15 +181,9 @@ def test_it_is_trained_like_any_network(study, monkeypatch, capsys):
 
 
 def test_published_files_have_no_constituents(study, monkeypatch):
-    from training import constituents as of_training
-
-    class NoObservables:
-        observables, events = None, np.zeros(0)
-
-    class Overview:
-        table = NoObservables()
-
-    monkeypatch.setattr(of_training, "look_again", lambda study: (None, Overview()))
+    source, (_, overview) = PublishedFiles(study.sample_dir, study), look_again(study)
+    source.samples = [None]
+    monkeypatch.setattr("training.constituents.look_again", lambda study: (source, overview))
     with pytest.raises(InputError, match="hold images and no constituents"):
         JetConstituents.read(study, "AK14", TRAIN, CPU)
 

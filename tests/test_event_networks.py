@@ -300,7 +300,7 @@ def test_constant_and_missing_features_are_refused(study, monkeypatch):
     observables[trains, 0], observables[trains, 3] = 50, 7  # whatever held-out events have
     for given, words in (
         (observables, rf"events\.h5: in all {trains.sum()} events to train on pTmiss is 50, Nj is"),
-        (None, "the published files hold no event features"),
+        (None, "the sample holds no event features"),
     ):
         table = dataclasses.replace(overview.table, observables=given)
         changed = dataclasses.replace(overview, table=table)

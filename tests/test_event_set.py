@@ -184,7 +184,7 @@ def test_published_files_and_missing_collisions_are_refused(study, scores, monke
     known = read_event_table(study.data_dir / "events.h5")
     without = dataclasses.replace(known, observables=None)
     monkeypatch.setattr("jets.event_set.read_event_table", lambda _: without)
-    with pytest.raises(InputError, match="the published files hold no lepton, pTmiss and R = 0"):
+    with pytest.raises(InputError, match="the sample holds no lepton, pTmiss and R = 0"):
         read_event_set(study, scores, [], "AK14")
 
 

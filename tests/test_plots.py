@@ -653,8 +653,8 @@ def test_published_files_leave_out_what_needs_observables(tmp_path, capsys, monk
     missing = {"sic_observables", "sic_all_known", "features", "exclusion_plane", "gain"}
     assert drawn == FIGURES - missing
     printed = capsys.readouterr().out
-    assert all(f"Left out: {name}: the published files hold no" in printed for name in missing)
-    assert "Left out: AK14 MaxViT + DS2: the published files hold no" in printed
+    assert all(f"Left out: {name}: the sample holds no" in printed for name in missing)
+    assert "Left out: AK14 MaxViT + DS2: the sample holds no" in printed
 
 
 # --- How figures look ----------------------------------------------------------------------------

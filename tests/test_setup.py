@@ -126,7 +126,7 @@ def test_the_table_of_events(prepared):
 def test_only_jets_of_events_with_enough_ht_train(folder, capsys):
     """The held-out jets stay those of the study without the demand."""
     floor = ["--set", "images.training_ht_min=1000"]
-    assert "hold no HT" in refusal(capsys, "--study", "published.toml", *floor)
+    assert "holds no HT" in refusal(capsys, "--study", "published.toml", *floor)
     held_out = {}
     for options in ([], floor):
         setup.main(["--study", "tiny.toml", *options])

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
-from command import InputError
 from jets.angularities import ANGULARITIES, OF_JETS, angularities
 from jets.constituents import Constituents, concatenate
 from jets.packed import PackedJets
@@ -83,11 +82,6 @@ class JetConstituents:
         features = of_known if split == TRAIN else _of_packed(packed)
         jets = (features - of_known.mean(axis=0)) / of_known.std(axis=0)
         source, overview = look_again(study)
-        if overview.table.observables is None:
-            raise InputError(
-                f"study {study.name!r}: the published files hold images and no constituents, which "
-                "JetViT needs; leave it out of classifiers.networks, or take collisions of our own"
-            )
         wanted = np.zeros((len(overview.table.events), JETS_PER_EVENT), bool)
         wanted[packed.jets["event"], packed.jets["k"]] = True
         parts = [

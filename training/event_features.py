@@ -50,7 +50,7 @@ class EventFeatures:
         events, observables = overview.table.events, overview.table.observables
         if observables is None:
             raise InputError(
-                f"study {study.name!r}: the published files hold no event features to train on; "
+                f"study {study.name!r}: the sample holds no event features to train on; "
                 "take a study of our own collisions"
             )
         trains = may_train(overview.table, study)

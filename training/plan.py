@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from command import InputError
 from jets.classifier import Classifier
 from models import MODELS, create_model, model_name
-from physics import JET_DEFINITIONS
+from physics import IMAGED_JETS
 from products import fingerprint
 from study import Study, stated
 
@@ -38,10 +38,10 @@ class Training:
     shuffled_labels: bool = False
 
     def __post_init__(self) -> None:
-        if self.jet_definition not in JET_DEFINITIONS:
+        if self.jet_definition not in IMAGED_JETS:
             raise InputError(
                 f"unknown jet definition {self.jet_definition!r}; "
-                f"known are {', '.join(JET_DEFINITIONS)}"
+                f"known are {', '.join(IMAGED_JETS)}"
             )
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}, expected 0 or more")
@@ -113,12 +113,13 @@ def trainings(study: Study) -> list[Training]:
 
     Raises:
         InputError: a network that does not exist or classifies events, is spelled in another way or
-            named twice, or options of one that does not exist.
+            named twice, options of one that does not exist, or jets that the study has not.
     """
     asked, of_jets = study.classifiers, [name for name in MODELS if not MODELS[name].of_events]
     for place, named, known in (
         ("classifiers.networks", asked.networks, of_jets),
         ("training.network_options", tuple(study.training.network_options), MODELS),
+        ("classifiers.jet_definitions", asked.jet_definitions, study.jet_definitions),
     ):
         require_known(study, place, named, known)
     return [
