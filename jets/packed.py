@@ -57,10 +57,10 @@ class EventTable:
     Attributes:
         events: (n,) `EVENT_DTYPE`; `m_stop` and `m_neutralino` are the two parameters of any
             process, -1 where it has none; n_jets -1 where unknown; weight 1 where there is none.
-        observables: (n, 11) float32, columns `OBSERVABLES` in GeV; None with published files.
+        observables: (n, 11) float32, columns `OBSERVABLES` in GeV; None but of our collisions.
         samples: `SAMPLE_DTYPE`, one row a mass point or background file; `events` counts the fully
             selected ones; NaN where unknown.
-        source: `collisions` or `published files`.
+        source: the `name` of one of `jets.sources.Source`.
     """
 
     events: np.ndarray

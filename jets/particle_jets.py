@@ -94,7 +94,7 @@ class JetTable:
 
 
 def read(study: Study) -> JetTable:
-    """All jets of a study, by process, file and row, and of the variations that are there.
+    """All jets of a study, as `files_of` has them, and by row.
 
     Raises:
         InputError: as `files_of`; a file that is missing or damaged.
@@ -132,31 +132,30 @@ def selection_of(study: Study) -> JetSelection:
 
 
 def files_of(study: Study) -> list[JetFile]:
-    """The jets that a study asks for, by process and file, and those of variations that are there.
+    """The jets that a study asks for, and those of variations that are there.
 
     Public files in the folder of the sample take the place of ours.
 
     Raises:
         InputError: as `selection_of`.
     """
-    names = selection_of(study).public
-    public = sorted(path for name in names for path in study.sample_dir.glob(name))
-    files = []
-    for process in map(PROCESSES.__getitem__, study.sample.processes):
-        if public:
-            numbers = [number_of(path.name) for path in public]
-            of_process = zip(public, numbers, strict=True)
-            files += [JetFile(path, process, i, is_public=True) for path, i in of_process]
-        else:
-            folder, indices = study.folder_of(process), [i for (i,) in study.files_of(process)]
-            files += [JetFile(folder / f"{process.sample_name(i)}.h5", process, i) for i in indices]
-    for variation, processes in variations_of(study.sample.processes).items():
-        for process in processes:
-            paths = study.variation_files(process)
-            numbers = [int(path.stem.rpartition("_")[2]) for path in paths]
-            of_process = zip(paths, numbers, strict=True)
-            files += [JetFile(path, process, i, variation) for path, i in of_process]
-    return files
+    names, folder = selection_of(study).public, study.sample_dir
+    asked = [PROCESSES[name] for name in study.sample.processes]
+    files = [
+        JetFile(path, process, number_of(path.name), is_public=True)
+        for path in sorted(path for name in names for path in folder.glob(name))
+        for process in asked
+    ] or [
+        JetFile(folder / f"{process.sample_name(i)}.h5", process, i)
+        for process in asked
+        for (i,) in study.files_of(process)
+    ]
+    return files + [
+        JetFile(path, process, int(path.stem.rpartition("_")[2]), variation)
+        for variation, processes in variations_of(study.sample.processes).items()
+        for process in processes
+        for path in study.variation_files(process)
+    ]
 
 
 def read_file(file: JetFile) -> JetsOfFile:
@@ -172,14 +171,18 @@ def read_file(file: JetFile) -> JetsOfFile:
         found = found.take(rows)
     else:
         events = read_events(file.path, selection=PARTICLE_JETS)
+        if file.path.stem != events.sample_name:
+            raise InputError(
+                f"{file.path}: holds the jets of {events.sample_name}.h5; give it that name again"
+            )
         rows, particles = np.arange(len(events)), events.particles
         counts = np.diff(events.particle_offsets)
         momenta = (particles[name].astype(np.float64) for name in ("pt", "rapidity", "phi"))
         of_ids = of_pdg_ids(particles["pdg_id"])
         found = from_particles(file.path, counts, *momenta, *of_ids, label=np.zeros(len(events)))
-    identity = {"process": file.process.number, "m_stop": -1, "m_neutralino": -1}
-    identity |= {"index": file.index, "row": rows}
-    identity = table([(name, "i8") for name in IDENTITY], len(rows), identity)
+    numbers = file.process.number, *file.process.identity(file.index), rows
+    columns = dict(zip(IDENTITY, numbers, strict=True))
+    identity = table([(name, "i8") for name in IDENTITY], len(rows), columns)
     return JetsOfFile(identity, found.constituents, found.axes, events)
 
 

@@ -52,7 +52,7 @@ UNKNOWN = -1  # number of jets of a published event
 SAME_CROSS_SECTION = 0.05  # relative; the generator's own fluctuates from file to file
 PART_OF_VARIATION = "of {0} without its {1}; make them with simulate.py --variations {0}"
 PUBLIC_JETS, OUR_JETS = "public jets", "jets of particles"
-NOT_READ = "that are no {}"
+NOT_READ = "beside the {}"
 NOT_VARIED = "of {0}, but not of the processes that study {1.name!r} asks for"
 NOT_ASKED = (
     "that study {0.name!r} does not ask for (its masses, background_files = "
@@ -334,14 +334,14 @@ class ParticleJetFiles:
 
     def survey(self, file: JetFile) -> Survey:
         """The jets of a process in a file; InputError if anything about it is wrong."""
-        found, process, weight, facts, of_weights = read_file(file), file.process, 1, {}, {}
-        if (ours := found.events) and ours.weight is not None:
-            weight, facts = ours.weight, ours.attributes
+        identity, found, axes, ours = read_file(file)
+        process, weight, of_weights = file.process, 1, {}
+        if ours and ours.weight is not None:
+            weight = ours.weight
             of_weights = {"unit_weight": ours.unit_weight, "sum_of_weights": ours.sum_of_weights}
-        events = _events(process, (file.index,), found.identity["row"], UNKNOWN, weight)
+        events = _events(process, (file.index,), identity["row"], UNKNOWN, weight)
         selected = np.ones(len(events), bool)
         jets = np.zeros((len(events), JETS_PER_EVENT), KINEMATICS)
-        axes = found.axes
         for name in ("pt", "phi", "mass"):
             jets[name][:, 0] = axes[name]
         transverse = np.hypot(axes["pt"], axes["mass"])
@@ -353,8 +353,8 @@ class ParticleJetFiles:
             selected,
             None,
             dict.fromkeys(self.study.jet_definitions, jets),
-            _samples(events, selected, facts),
-            {file.path: content.of_jets(axes, found.constituents)},
+            _samples(events, selected, ours.attributes if ours else {}),
+            {file.path: content.of_jets(axes, found)},
             **of_weights,
         )
 

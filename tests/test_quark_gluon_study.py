@@ -75,7 +75,7 @@ def table(study) -> jets.JetTable:
 
 
 def test_energyflow_files_take_the_place_of_ours(table):
-    assert len(table) == 2 * N and table.label.tolist() == [1] * N + [0] * N
+    assert len(table) == 2 * N and table.label.tolist() == 2 * ([1] * 120 + [0] * 120)
     assert len(np.unique(table.events)) == 2 * N
     counts = [np.count_nonzero(table.split == split) for split in (TRAIN, VALIDATION, HELD_OUT)]
     np.testing.assert_allclose(np.array(counts) / (2 * N), (0.6, 0.1, 0.3), atol=0.06)

@@ -134,7 +134,9 @@ def test_public_files_take_the_place_of_ours(study):
     assert before.events["process"].tolist() == np.repeat(processes, 3).tolist()
     write_jetclass(folder / "jets.root")
     (folder / "QG_jets.npz").touch()  # of another sample
-    assert [file.path.name for file in files_of(study)] == 2 * ["jets.root", "train.h5"]
+    assert [file.path.name for file in files_of(study)] == [
+        "jets.root", "jets.root", "train.h5", "train.h5"
+    ]  # fmt: skip
     after = read(study)
     of_jetclass = ~np.isin(after.events, before.events)
     assert after.label[of_jetclass].tolist() == after.events["row"][of_jetclass].tolist() == [0]
