@@ -385,16 +385,17 @@ def find_source(study: Study) -> Source:
         InputError: there is none, published files that do not belong together, processes of
             several kinds, or one that has no jets.
     """
-    selections = {PROCESSES[name].selection: name for name in study.sample.processes}
-    if Z_GAMMA in selections:
-        raise InputError(
-            f"study {study.name!r}: the events of {selections[Z_GAMMA]!r} have no jets, which the "
-            "steps after simulate.py are about; event_level/higgs_to_z_gamma.py reads them"
-        )
+    selections = {name: PROCESSES[name].selection for name in study.sample.processes}
+    for name, selection in selections.items():
+        if selection == Z_GAMMA:
+            raise InputError(
+                f"study {study.name!r}: the events of {name!r} have no jets, which the steps after "
+                "simulate.py are about; event_level/higgs_to_z_gamma.py reads them"
+            )
     for folder in (study.sample_dir.parent, study.sample_dir):
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise InputError(f"{folder}: no permission to read it; mend its permissions")
-    if PARTICLE_JETS in selections:
+    if PARTICLE_JETS in selections.values():
         source: Source = ParticleJetFiles(study.sample_dir, study)
     else:
         source = Collisions(study.sample_dir, study)
