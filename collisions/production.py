@@ -153,10 +153,15 @@ def samples_of(
         tries: events begun in a chunk, if not those of the process.
 
     Raises:
-        InputError: parameters that a process cannot have.
+        InputError: parameters that a process cannot have, or another generator's process.
     """
     simulation, samples = study.simulation, []
     for process in (PROCESSES[name] for name in names):
+        if process.settings is None:
+            raise InputError(
+                f"{process.name}: Pythia does not make these events; take those of another "
+                "generator, see `python -m collisions.hepmc --help`"
+            )
         files = study.files_of(process)
         target, loose_share = {
             BACKGROUND: (simulation.background_events, simulation.background_loose_share),

@@ -58,7 +58,8 @@ class Process:
     Attributes:
         name: in file names and in the attribute `process` of files.
         role: of `ROLES`; a variation's events are held out, to measure what its modelling changes.
-        settings: parameters -> lines for `Pythia.readString`, beams aside.
+        settings: parameters -> lines for `Pythia.readString`, beams aside; None where another
+            generator makes the events, see collisions/hepmc.py.
         truth: PDG ids of the particles whose last copies are kept, and how many daughters of each.
         varies: the process of which this is a variation; its files have that process's name.
         variation: in which it does; slices share it, and it is in the name of their folder.
@@ -94,7 +95,7 @@ class Process:
 
     name: str
     role: str
-    settings: Callable[..., tuple[str, ...]]
+    settings: Callable[..., tuple[str, ...]] | None
     truth: tuple[tuple[int, int], ...] = ()
     varies: str = ""
     variation: str = ""

@@ -2,7 +2,8 @@
 
 Zenodo 3164691 (arXiv:1810.05165): Pythia at 14 TeV, q g -> Z q with a light quark, and q qbar ->
 Z g; collisions/particle_jets.py clusters the jets. The quark is the signal. Variations: the Vincia
-shower, and the renormalisation scale of Pythia's own halved and doubled.
+shower, the renormalisation scale of Pythia's own halved and doubled, and other generators, whose
+events collisions/hepmc.py reads (Sherpa's: profiles/sherpa/).
 """
 
 from dataclasses import replace
@@ -21,6 +22,7 @@ SHOWERS = {
     "half_scale_jets": ("TimeShower:renormMultFac = 0.25", "SpaceShower:renormMultFac = 0.25"),
     "double_scale_jets": ("TimeShower:renormMultFac = 4", "SpaceShower:renormMultFac = 4"),
 }
+GENERATORS = ("sherpa",)
 
 
 def is_light(hard_process: Any) -> bool:
@@ -65,7 +67,8 @@ GLUON = replace(
 
 
 def _varied(nominal: Process, process: str) -> list[Process]:
-    """The process with each of the other showers."""
+    """The process with each of the other showers, and of each of the other generators."""
+    settings = {variation: _settings(process, *lines) for variation, lines in SHOWERS.items()}
     return [
         replace(
             nominal,
@@ -73,11 +76,11 @@ def _varied(nominal: Process, process: str) -> list[Process]:
             role=VARIATION,
             varies=nominal.name,
             variation=variation,
-            settings=_settings(process, *lines),
+            settings=lines,
         )
-        for variation, lines in SHOWERS.items()
+        for variation, lines in (settings | dict.fromkeys(GENERATORS)).items()
     ]
 
 
-QUARK_VINCIA, QUARK_HALF_SCALE, QUARK_DOUBLE_SCALE = _varied(QUARK, "qg2gmZq")
-GLUON_VINCIA, GLUON_HALF_SCALE, GLUON_DOUBLE_SCALE = _varied(GLUON, "qqbar2gmZg")
+QUARK_VINCIA, QUARK_HALF_SCALE, QUARK_DOUBLE_SCALE, QUARK_SHERPA = _varied(QUARK, "qg2gmZq")
+GLUON_VINCIA, GLUON_HALF_SCALE, GLUON_DOUBLE_SCALE, GLUON_SHERPA = _varied(GLUON, "qqbar2gmZg")

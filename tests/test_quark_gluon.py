@@ -1,6 +1,8 @@
 """Quark and gluon jets of our own: momentum is conserved, and they are like the EnergyFlow ones."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +10,19 @@ import pytest
 from collisions.chunk import make_chunk
 from collisions.particle_jets import select_jets
 from collisions.particles import Particles
+from collisions.production import samples_of
+from command import InputError
 from jets.events import ParticleJets, of_chunk, read_events, write_events
 from jets.ragged import delta_r, events_of
 from processes import PARTICLE_JETS, PROCESSES, variations_of
-from processes.quark_gluon import JETS, SHOWERS
+from processes.quark_gluon import GENERATORS, JETS, PT_HAT, SHOWERS
 from sensitivity.auc import auc
+from study import PRESETS
 
 # Multiplicity, mean and width, of 100,000 jets of the first file of Zenodo 3164691.
 PUBLISHED = {"quark_jets": (33.40, 13.34), "gluon_jets": (53.22, 15.76)}
 TRIES = 1_500
+C_TAU = {"Xi0": 87, "K+": 3_711}  # mm: the longest that decays in Pythia, the shortest that lasts
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +121,22 @@ def test_each_shower_varies_both():
             set(SHOWERS[variation])
         ] * 2
     assert "Beams:eCM = 13000.0" in PROCESSES["ttbar"].pythia_settings()
+
+
+def test_simulate_does_not_make_the_jets_of_another_generator():
+    study = PRESETS["readme"].changed(sample={"processes": tuple(PUBLISHED)})
+    for generator in GENERATORS:
+        parts = [part.name for part in variations_of(PUBLISHED)[generator]]
+        with pytest.raises(InputError, match=f"quark_jets_{generator}: Pythia does not make"):
+            samples_of(study, parts)
+
+
+@pytest.mark.parametrize("name", ["quark", "gluon"])
+def test_cards_of_sherpa_are_of_the_same_collisions(name):
+    card = (Path(__file__).parent.parent / f"profiles/sherpa/{name}.yaml").read_text("utf-8")
+    [beam] = re.findall(r"^BEAM_ENERGIES: (\d+)", card, re.MULTILINE)
+    [window] = re.findall(r"\[PT, 23, (\d+), (\d+)\]", card)
+    [lifetime] = re.findall(r"Max_Proper_Lifetime: (\d+)", card)
+    assert 2 * float(beam) == PROCESSES[f"{name}_jets"].energy
+    assert tuple(map(float, window)) == PT_HAT
+    assert C_TAU["Xi0"] < float(lifetime) < C_TAU["K+"]
