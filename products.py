@@ -201,7 +201,7 @@ def unchanged(inputs: Mapping[str, Mapping]) -> Iterator[None]:
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
-    packages = "numpy scipy h5py torch timm xgboost scikit-learn pythia8mc fastjet"
+    packages = "numpy scipy h5py torch timm xgboost scikit-learn pythia8mc fastjet weaver-core"
     found = {"python": platform.python_version()}
     for package in packages.split():
         with contextlib.suppress(metadata.PackageNotFoundError):
