@@ -31,21 +31,37 @@ def epochs(rows: Rows) -> style.Drawing:
     return style.Drawing(figure, rows)
 
 
-def jets(rows: Rows) -> style.Drawing:
-    """AUC and rejection against the number of training jets."""
-    quantities = ["AUC", "1 / eps_B at eps_S = 0.5"]
-    labels = ["AUC", r"$1/\varepsilon_B$ at $\varepsilon_S$ = 0.5"]
-    figure, axes = style.panels(len(quantities), height=2.6)
-    for axis, quantity, label in zip(axes, quantities, labels, strict=True):
-        lines = dict.fromkeys(row["line"] for row in rows)
+def jets(rows: Rows, laws: Mapping[str, Sequence[np.ndarray]]) -> style.Drawing:
+    """AUC, rejection and loss against the number of training jets.
+
+    Args:
+        rows: of the table of doc/quark_gluon.md.
+        laws: line -> numbers of training jets (n,), and the loss of a power law with its lower and
+            upper end, (n,) each.
+    """
+    panels = {
+        "AUC": "AUC",
+        "1 / eps_B at eps_S = 0.5": r"$1/\varepsilon_B$ at $\varepsilon_S$ = 0.5",
+        "loss": "loss of held-out jets",
+    }
+    figure, axes = style.panels(len(panels), height=2.6)
+    lines = dict.fromkeys(row["line"] for row in rows)
+    for axis, (quantity, label) in zip(axes, panels.items(), strict=True):
         for line, colour, marker in zip(lines, COLOURS, MARKERS, strict=False):
             some = [row for row in rows if (row["line"], row["quantity"]) == (line, quantity)]
             some.sort(key=lambda row: row["jets"])
             names = ("jets", "value", "low", "high")
             n, value, low, high = (np.array([row[name] for row in some], float) for name in names)
             error = np.stack([value - low, high - value])
-            axis.errorbar(n, value, error, color=colour, marker=marker, label=line)
+            has_law = quantity == "loss" and line in laws
+            look = {"color": colour, "marker": marker, "linestyle": "" if has_law else "-"}
+            axis.errorbar(n, value, error, label=line, **look)
+            if has_law:
+                n, value, low, high = laws[line]
+                axis.plot(n, value, color=colour, linewidth=0.8, linestyle="--")
+                axis.fill_between(n, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.set(xscale="log", xlabel="training jets", ylabel=label)
     style.legend(figure, axes)
-    style.heading(figure, energy=ENERGY)
+    note = "Dashed: a power law with its 68 % interval." if laws else ""
+    style.heading(figure, note, energy=ENERGY)
     return style.Drawing(figure, rows)

@@ -14,7 +14,7 @@ from torch import nn
 from models.head import scaled
 from models.jetvit import BLOCKS, HEAD_WIDTH, HEADS
 
-CLASS_BLOCKS, PAIR_LAYERS, PAIR_CHANNELS = 2, 3, 64  # as published, like all that is not named here
+PAIR_LAYERS, PAIR_CHANNELS = 3, 64  # as published, like all that is not named here
 GEV_PER_TEV = 1e3
 
 
@@ -56,11 +56,11 @@ class ParticleTransformer(nn.Module):
         self.body = weaver.ParticleTransformer(
             input_dim=features["constituents"],
             num_classes=2,
+            use_pre_activation_pair=False,
             embed_dims=(channels, 4 * channels, channels),
             pair_embed_dims=(scaled(PAIR_CHANNELS, width),) * PAIR_LAYERS,
             num_heads=heads,
             num_layers=BLOCKS,
-            num_cls_layers=CLASS_BLOCKS,
         )
 
     def forward(

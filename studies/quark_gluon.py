@@ -20,16 +20,30 @@ from evaluation.table import cell, pivot
 from figures import quark_gluon as figures
 from figures import style
 from jets.particle_jets import NOMINAL, JetTable, read
+from studies import scaling
 from studies.ordering import settings
 from studies.pages import options_of, publish
-from studies.quark_gluon_results import combiners, curves, measured, published_means
+from studies.quark_gluon_results import (
+    ENERGYFLOW_JETS,
+    combiners,
+    costs,
+    curves,
+    law_rows,
+    laws,
+    measured,
+    published_means,
+)
 from studies.quark_gluon_trainings import (
+    COMPARED,
+    FEW,
     MORE,
+    WAYS,
     Trained,
     Way,
     read_trainings,
     run_training,
     sha256_of,
+    trained_jets,
     trainings,
     trains,
 )
@@ -41,14 +55,27 @@ PAGE = Path("doc/quark_gluon.md")
 QUICK_EVENTS = 300
 
 
+def words(row: dict) -> str:
+    """A number, with its error if it has one; or that there is none."""
+    if row["value"] == "":
+        return "not run"
+    return cell(row) if row["low"] != "" else f"{float(row['value']):,.0f}"
+
+
+def line_of(row: dict) -> dict[str, str]:
+    """The first cells of a way."""
+    jets = f"{int(row['jets']):,}"
+    return {"": row["line"], "training jets": jets, "trainings": row["trainings"]}
+
+
 def printed(rows: Rows) -> Rows:
     """One line a way, one column a quantity."""
+    return pivot(rows, line_of, lambda row: {row["quantity"]: words(row)})
 
-    def line(row: dict) -> dict[str, str]:
-        jets = f"{int(row['jets']):,}"
-        return {"": row["line"], "training jets": jets, "trainings": row["trainings"]}
 
-    return pivot(rows, line, lambda row: {row["quantity"]: cell(row)})
+def printed_law(rows: Rows) -> Rows:
+    """One line a network, one column a parameter."""
+    return pivot(rows, lambda row: {"": row["line"]}, lambda row: {row["quantity"]: words(row)})
 
 
 def printed_means(rows: Rows) -> Rows:
@@ -75,20 +102,18 @@ def printed_combiners(rows: Rows) -> Rows:
 def printed_showers(rows: Rows) -> Rows:
     """One line a way, one column a sample."""
 
-    def line(row: dict) -> dict[str, str]:
-        jets = f"{int(row['jets']):,}"
-        return {"": row["line"], "training jets": jets, "trainings": row["trainings"]}
-
     def cells(row: dict) -> dict[str, str]:
-        return {f"{row['quantity']}, {row['sample'] or 'as trained'}": cell(row)}
+        return {f"{row['quantity']}, {row['sample'] or 'as trained'}": words(row)}
 
-    return pivot(rows, line, cells)
+    return pivot(rows, line_of, cells)
 
 
 PRINTED = {
     "means": printed_means,
     "checks": printed,
+    "peer": printed,
     "more_jets": printed,
+    "power_law": printed_law,
     "showers": printed_showers,
     "combiner": printed_combiners,
     "settings": list,
@@ -96,29 +121,38 @@ PRINTED = {
 }
 
 
-def write_page(study: Study, table: JetTable, found: Sequence[Trained]) -> None:
+def write_page(
+    study: Study, table: JetTable, found: Sequence[Trained], device: torch.device
+) -> None:
     """Test all trainings; tables and figures go on the study's page."""
-    rows = measured(study, table, found)
-    fewest = min(one.way.jets for one in found)
-    names = {way.line for way in MORE}
+    rows, n = measured(study, table, found), trained_jets(table)
     nominal = [row for row in rows if row["sample"] == NOMINAL]
+    few = [row for row in nominal if row["jets"] == min(FEW, n)]
+    checks, compared, more = ([way.line for way in some] for some in (WAYS, COMPARED, MORE))
+    of_more = [row for row in nominal if row["line"] in more]
+    power_laws = laws(study, table, found)
     tables = {
         "means": published_means(table),
-        "checks": [row for row in nominal if row["jets"] == fewest],
-        "more_jets": [row for row in nominal if row["line"] in names],
+        "checks": [row for row in few if row["line"] in checks],
+        "peer": [
+            *(row for row in few if row["line"] in compared), *costs(study, table, found, device)
+        ],
+        "more_jets": sorted(of_more, key=lambda row: (more.index(row["line"]), row["jets"])),
+        "power_law": law_rows(power_laws),
         "showers": [
             row for row in rows
-            if row["line"] in names and row["quantity"] in ("AUC", "accuracy")
-            and row["jets"] == max(one.way.jets for one in found)
+            if row["line"] in more and row["quantity"] in ("AUC", "accuracy") and row["jets"] == n
         ],
         "combiner": combiners(found),
         "settings": settings(study),
         "environment": environment(),
     }  # fmt: skip
-    for name, words in PRINTED.items():
-        page = publish(study, name, tables[name], words, model=PAGE)
+    for name, shown in PRINTED.items():
+        page = publish(study, name, tables[name], shown, model=PAGE)
     style.apply()
-    drawings = {"epochs": figures.epochs(curves(found)), "jets": figures.jets(tables["more_jets"])}
+    of_laws = {line: scaling.curve(*law, ENERGYFLOW_JETS) for line, law in power_laws.items()}
+    known = [row for row in tables["more_jets"] if row["trainings"]]
+    drawings = {"epochs": figures.epochs(curves(found)), "jets": figures.jets(known, of_laws)}
     for name, drawing in drawings.items():
         style.save(drawing, page.parent / f"figures/{PAGE.stem}_{name}.png")
     print(f"{page}: its tables and figures")
@@ -140,7 +174,7 @@ def main() -> None:
         run_training(study, way, seed, table, sha256, device)
 
     if run_all(trainings(study, table), train):
-        write_page(study, table, read_trainings(study, table))
+        write_page(study, table, read_trainings(study, table), device)
 
 
 if __name__ == "__main__":

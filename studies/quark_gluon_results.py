@@ -1,9 +1,12 @@
 """What the trainings of `studies.quark_gluon` give on held-out jets."""
 
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from evaluation.pages import Rows
@@ -14,8 +17,28 @@ from jets.classifier import Classifier
 from jets.particle_jets import NOMINAL, JetTable
 from jets.split import HELD_OUT
 from sensitivity.bootstrap import Estimate, effective_count, mean_of_seeds
-from studies.quark_gluon_trainings import BOTH, SEEDS, Trained, Way, shuffled
+from studies import scaling
+from studies.quark_gluon_trainings import (
+    BOTH,
+    COMPARED,
+    FEW,
+    SCALED,
+    SEEDS,
+    Trained,
+    Way,
+    inputs_of,
+    network_of,
+    rows_of,
+    shuffled,
+    trained_jets,
+    ways,
+)
 from study import Study
+from training import checkpoint
+from training.inputs import make_sample
+from training.interruption import Watch
+from training.learner import Learner
+from training.loop import train_epoch
 
 EFFICIENCIES = (0.5, 0.3)  # of quarks, at which the rejection of gluons is measured
 NAMES = "gluon", "quark"  # by label
@@ -29,11 +52,15 @@ CURVES = (
     "both, four times as long",
     "both, permuted labels",
 )
+NOT_RUN = {"value": "", "low": "", "high": ""}
+ENERGYFLOW_JETS = 1.6e6  # on which others train (arXiv:2202.03772)
+ROUNDS, BATCHES = 3, 10  # in which the speed of training is measured
 
 
 def measured(study: Study, table: JetTable, found: Sequence[Trained]) -> Rows:
-    """Accuracy, AUC and rejection of each way on held-out jets of each sample: means over seeds,
-    and paired differences of AUC to *both* with as many jets."""
+    """Accuracy, AUC, loss and rejection of each way on held-out jets of each sample: means over
+    seeds, and paired differences of AUC to *both* with as many jets; what was not run has no
+    values."""
     rows = []
     for sample in dict.fromkeys(table.sample.tolist()):
         tested = (table.split == HELD_OUT) & (table.sample == sample)
@@ -41,7 +68,9 @@ def measured(study: Study, table: JetTable, found: Sequence[Trained]) -> Rows:
             some = [one for one in found if one.way.is_shuffled == is_shuffled]
             label = (shuffled(table) if is_shuffled else table.label)[tested] == 1
             rows += _on(study, some, tested, label, sample)
-    return rows
+    missing = [way for way in ways(trained_jets(table)) if way not in {one.way for one in found}]
+    keys = {"sample": NOMINAL, "trainings": 0, "quantity": "accuracy"} | NOT_RUN
+    return rows + [{"line": way.line, "jets": way.jets, **keys} for way in missing]
 
 
 def _on(
@@ -51,14 +80,11 @@ def _on(
     groups: dict[Way, list[int]] = {}
     for i, one in enumerate(found):
         groups.setdefault(one.way, []).append(i)
-    n = np.count_nonzero(tested)
     score = {
         Classifier((str(one.way.jets),), (one.way.line,), seed=one.seed): one.score[tested]
         for one in found
     }
-    jets = Classifiers(
-        study, study.figures.background_jets_min, score, np.arange(n), is_quark, {}, np.ones(n)
-    )
+    jets = _classifiers(study, score, is_quark)
     aucs, names, rows = jets.aucs, list(score), []
     points = {
         at: [
@@ -70,6 +96,7 @@ def _on(
     for way, some in groups.items():
         numbers = {"accuracy": mean_of_seeds([accuracy(score[names[i]], is_quark) for i in some])}
         numbers["AUC"] = mean_of_seeds([aucs[i] for i in some])
+        numbers["loss"] = mean_of_seeds([scaling.loss(jets, names[i])[0] for i in some])
         for at, of_point in points.items():
             # The SIC is eps_S / sqrt(eps_B); a lower limit has no error.
             ends_of = [[(x / at) ** 2 for x in (p.value, p.low, p.high)] for p in of_point]
@@ -84,6 +111,12 @@ def _on(
     return rows
 
 
+def _classifiers(study: Study, score: Mapping, is_quark: np.ndarray) -> Classifiers:
+    n = len(is_quark)
+    least = study.figures.background_jets_min
+    return Classifiers(study, least, score, np.arange(n), is_quark, {}, np.ones(n))
+
+
 def accuracy(
     score: np.ndarray, is_signal: np.ndarray, weight: np.ndarray | None = None
 ) -> Estimate:
@@ -91,6 +124,60 @@ def accuracy(
     share = float(np.average((score > 0.5) == is_signal, weights=weight))
     n = len(score) if weight is None else effective_count(weight.sum(), (weight**2).sum())
     return Estimate(share, float(np.sqrt(share * (1 - share) / n)))
+
+
+def laws(
+    study: Study, table: JetTable, found: Sequence[Trained]
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """The power law of the loss of held-out jets of each line of `SCALED` that has enough sizes,
+    see `scaling.laws`."""
+    tested = (table.split == HELD_OUT) & (table.sample == NOMINAL)
+    laws = {}
+    for line in (way.line for way in SCALED):
+        some = [one for one in found if one.way.line == line]
+        score = {(one.way.jets, one.seed): one.score[tested] for one in some}
+        if law := scaling.laws(_classifiers(study, score, table.label[tested] == 1)):
+            laws[line] = law
+    return laws
+
+
+def law_rows(laws: Mapping[str, tuple[np.ndarray, ...]]) -> Rows:
+    """Their parameters, and what as many jets as others have would give."""
+    rows = []
+    for line in (way.line for way in SCALED):
+        of_law = [{"quantity": scaling.NAMES[0], **NOT_RUN}]
+        if line in laws:
+            of_law = scaling.fitted(*laws[line], ENERGYFLOW_JETS, "EnergyFlow")
+        rows += [{"line": line, **row} for row in of_law]
+    return rows
+
+
+def costs(study: Study, table: JetTable, found: Sequence[Trained], device: torch.device) -> Rows:
+    """Of what is `COMPARED` with the fewest jets: parameters, training jets per second of a core,
+    the best of `ROUNDS` rounds in which each has its turn, and what all epochs take at that."""
+    few = min(FEW, trained_jets(table))
+    trainings = Counter(one.way for one in found)
+    asked = [way for way in (one._replace(jets=few) for one in COMPARED) if trainings[way]]
+    rows = rows_of(table, BOTH)[0][: BATCHES * study.training.batch_size]
+    learners, samples, speed = {}, {}, dict.fromkeys(asked, 0.0)
+    for way in asked:
+        inputs = inputs_of(table, way, rows, device).take(rows)
+        learners[way] = Learner(network_of(study, way, inputs.size).to(device), study)
+        samples[way] = make_sample(inputs)
+    for way in ROUNDS * asked:
+        begin = time.process_time()
+        train_epoch(learners[way], samples[way], 0, checkpoint.Progress(), Watch())
+        speed[way] = max(speed[way], len(rows) / (time.process_time() - begin))
+    costs = []
+    for way in asked:
+        numbers = {
+            "parameters": sum(x.numel() for x in learners[way].network.parameters()),
+            "jets / s": speed[way],
+            "training [s]": few * study.training.epochs / speed[way],
+        }
+        keys = {"line": way.line, "jets": few, "sample": NOMINAL, "trainings": trainings[way]}
+        costs += [keys | {"quantity": name, **ends(round(x))} for name, x in numbers.items()]
+    return costs
 
 
 def published_means(table: JetTable) -> Rows:
@@ -117,7 +204,7 @@ def published_means(table: JetTable) -> Rows:
 def combiners(found: Sequence[Trained]) -> Rows:
     """The combiner of all trainings of *both* with the fewest jets: mean and standard deviation of
     its weights, and of the shares that its author read off it: softmax(W (1, 0, 0, 1) + b)."""
-    fewest = min(one.way.jets for one in found)
+    fewest = min(one.way.jets for one in found if one.way.line == BOTH.line)
     some = [one.combiner for one in found if one.way == BOTH._replace(jets=fewest)]
     weight = np.array([one["weight"] for one in some])  # (trainings, 2, 4)
     bias = np.array([one["bias"] for one in some])
@@ -139,7 +226,7 @@ def combiners(found: Sequence[Trained]) -> Rows:
 def curves(found: Sequence[Trained]) -> Rows:
     """Losses and accuracy against the epoch: mean and one standard deviation of the seeds."""
     rows = []
-    fewest = min(one.way.jets for one in found)
+    fewest = min(one.way.jets for one in found if one.way.line == BOTH.line)
     for line in CURVES:
         some = [one for one in found if one.way.line == line and one.way.jets == fewest]
         for quantity in ("training_loss", "loss", "accuracy"):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import expit
+from torch import nn
 
 from evaluation.pages import Rows
 from event_level.trees import grow
@@ -17,6 +18,7 @@ from jets.constituents import UNKNOWN_KIND
 from jets.particle_jets import NOMINAL, JetTable
 from jets.split import HELD_OUT, TRAIN, VALIDATION, lowest, uniform
 from models import create_model
+from studies.particle_transformer import ParticleTransformer, is_installed
 from studies.trainings import Made, read_training, train_once
 from study import Study, stated
 from training import checkpoint
@@ -27,7 +29,8 @@ from training.learner import Learner
 from training.loop import best_epoch, logits_of, train
 
 FEW, SEEDS = 8_000, 3  # training jets of the sketch, and trainings of each way
-NETWORK = "JetViT"
+SIZES = FEW // 8, FEW // 4, FEW // 2, FEW  # of a power law, with all training jets
+JETVIT, PARTICLE_TRANSFORMER = "JetViT", "ParticleTransformer"
 
 
 class Way(NamedTuple):
@@ -42,6 +45,7 @@ class Way(NamedTuple):
         longer: times the epochs of the study.
         is_shuffled: trained and tested on permuted labels.
         jets: to train on.
+        network: `JETVIT`, or the one of `studies.particle_transformer`.
     """
 
     line: str
@@ -52,10 +56,12 @@ class Way(NamedTuple):
     longer: int = 1
     is_shuffled: bool = False
     jets: int = FEW
+    network: str = JETVIT
 
 
 BOTH = Way("both")
 FULL = Way("both, pairs and identities", (("pairwise", True),), identities=True)
+PAIRS = Way("both, pairs", FULL.options)
 OF_TREES = Way("trees on mass, pT, angularities", None)
 WAYS = (
     OF_TREES,
@@ -70,11 +76,15 @@ WAYS = (
     Way("both, permuted labels", is_shuffled=True),
     Way("both, positions", (("positions", True),)),
     Way("both, jet bias", (("jet_bias", True),)),
-    Way("both, pairs", FULL.options),
+    PAIRS,
     Way("both, identities", identities=True),
     FULL,
 )
-MORE = (OF_TREES, BOTH, FULL)  # with more jets
+PEER = Way("ParticleTransformer, identities", identities=True, network=PARTICLE_TRANSFORMER)
+PEERS = (Way("ParticleTransformer", network=PARTICLE_TRANSFORMER), PEER)
+MORE = (OF_TREES, BOTH, FULL, PEER)  # with all jets
+COMPARED = (BOTH, PAIRS, FULL, *PEERS)
+SCALED = (FULL, PEER)  # with all `SIZES`
 
 
 class Trained(NamedTuple):
@@ -88,20 +98,28 @@ class Trained(NamedTuple):
     combiner: Mapping[str, list]
 
 
+def ways(n: int) -> list[Way]:
+    """All that the study asks for, if there are n jets to train on."""
+    sizes = dict.fromkeys(SCALED, SIZES)
+    more = [way._replace(jets=size) for way in MORE for size in (*sizes.get(way, ()), n)]
+    every = [*WAYS, *PEERS, *more]
+    return list(dict.fromkeys(way._replace(jets=min(way.jets, n)) for way in every))
+
+
 def trainings(study: Study, table: JetTable) -> list[tuple[Way, int]]:
-    """All ways, and the best ones with more jets, each with `SEEDS` of the study's seeds, trees
-    with one; `BOTH` with all seeds, for the combiner."""
-    n = int(np.count_nonzero((table.split == TRAIN) & (table.sample == NOMINAL)))
-    sizes = [size for size in (2 * FEW, 4 * FEW, 8 * FEW) if size < n] + [n]
-    every = [way._replace(jets=min(way.jets, n)) for way in WAYS]
-    more = [way._replace(jets=size) for way in MORE for size in sizes]
-    seeds = study.classifiers.seeds
+    """All ways that can be trained, each with `SEEDS` of the study's seeds, trees with one; `BOTH`
+    with all seeds, for the combiner."""
+    n, seeds = trained_jets(table), study.classifiers.seeds
+    every = [way for way in ways(n) if way.network != PARTICLE_TRANSFORMER or is_installed()]
     found = [
-        (way, seed)
-        for way in [*every, *more]
-        for seed in (seeds[:SEEDS] if way.options is not None else seeds[:1])
+        (way, seed) for way in every for seed in seeds[: SEEDS if way.options is not None else 1]
     ]
     return list(dict.fromkeys([*found, *((BOTH._replace(jets=min(FEW, n)), s) for s in seeds)]))
+
+
+def trained_jets(table: JetTable) -> int:
+    """How many there are to train on."""
+    return int(np.count_nonzero((table.split == TRAIN) & (table.sample == NOMINAL)))
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -154,6 +172,15 @@ def directory_of(study: Study, way: Way, seed: int) -> Path:
     return study.data_dir / "models" / f"{words}_{way.jets}_{seed}"
 
 
+def settings_of(study: Study, way: Way, seed: int, sha256: str) -> dict:
+    """What decides a training; those of JetViT came before there was another network."""
+    asked = way._asdict()
+    if way.network == JETVIT:
+        del asked["network"]
+    section = stated(study.trees if way.options is None else study.training)
+    return {"way": asked, "seed": seed, "settings": section, "jets_sha256": sha256}
+
+
 def run_training(
     study: Study, way: Way, seed: int, table: JetTable, sha256: str, device: torch.device
 ) -> None:
@@ -166,8 +193,6 @@ def run_training(
         BeingMade: another process is at it.
     """
     directory = directory_of(study, way, seed)
-    section = stated(study.trees if way.options is None else study.training)
-    settings = {"way": way._asdict(), "seed": seed, "settings": section, "jets_sha256": sha256}
 
     def make(settings: dict) -> Made:
         rows = rows_of(table, way)
@@ -175,8 +200,8 @@ def run_training(
             return _grown(study, table, rows)
         return _trained(study, way, seed, table, rows, directory, settings, device)
 
-    scored = {"scored_sha256": sha256_of(table)}
-    train_once(directory, study.data_dir / "set_aside", settings, make, scored)
+    aside, settings = study.data_dir / "set_aside", settings_of(study, way, seed, sha256)
+    train_once(directory, aside, settings, make, {"scored_sha256": sha256_of(table)})
 
 
 def _grown(study: Study, table: JetTable, rows: Sequence[np.ndarray]) -> Made:
@@ -205,8 +230,7 @@ def _trained(
         make_sample(seen, label) for seen in (training, validation.take(validation.by_length()))
     ]
     torch.manual_seed(seed)
-    network = create_model(NETWORK, every.size, asked.training.width, **dict(way.options))
-    network = network.to(device)
+    network = network_of(asked, way, every.size).to(device)
     history = train(
         Learner(network, asked), samples, seed, directory, settings, Watch(), lambda row: None
     )
@@ -216,8 +240,16 @@ def _trained(
     logits = logits_of(network, every.take(order), way.line).astype(float)
     score = np.empty(len(table), np.float32)
     score[order] = expit(logits[:, 1] - logits[:, 0])
-    combiner = {name: value.tolist() for name, value in network.combiner.named_parameters()}
+    named = getattr(network, "combiner", nn.Identity()).named_parameters()
+    combiner = {name: value.tolist() for name, value in named}
     return Made(history, {"score": score}, {"combiner": combiner})
+
+
+def network_of(study: Study, way: Way, size: Mapping[str, int]) -> nn.Module:
+    """The network of a way, as it starts."""
+    if way.network == PARTICLE_TRANSFORMER:
+        return ParticleTransformer(size, study.training.width)
+    return create_model(way.network, size, study.training.width, **dict(way.options))
 
 
 def trains(table: JetTable) -> np.ndarray:

@@ -192,22 +192,27 @@ def laws(classifiers: Classifiers) -> tuple[np.ndarray, np.ndarray, np.ndarray] 
     return jets, law_of(jets, means), np.array(resampled)
 
 
-def curve(jets: np.ndarray, law: np.ndarray, resampled: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Numbers of jets (n,) up to the paper's, and the loss of the law with its 68 % interval."""
-    fine = np.geomspace(jets.min(), PUBLISHED_JETS, 100)
+def curve(
+    jets: np.ndarray, law: np.ndarray, resampled: np.ndarray, most: float = PUBLISHED_JETS
+) -> tuple[np.ndarray, ...]:
+    """Numbers of jets (n,) up to `most`, and the loss of the law with its 68 % interval."""
+    fine = np.geomspace(jets.min(), most, 100)
     each = np.array([power_law(fine / 1e3, *one) for one in resampled])
     return fine, power_law(fine / 1e3, *law), *np.quantile(each, (0.16, 0.84), axis=0)
 
 
-def fitted(jets: np.ndarray, law: np.ndarray, resampled: np.ndarray) -> Rows:
-    """The parameters, and the change of the loss from the most jets to those of the paper, with
-    their 68 % intervals."""
-    most, of_paper = jets.max() / 1e3, PUBLISHED_JETS / 1e3
+def fitted(
+    jets: np.ndarray, law: np.ndarray, resampled: np.ndarray, most: float = PUBLISHED_JETS,
+    whose: str = "the paper",
+) -> Rows:  # fmt: skip
+    """The parameters, and the change of the loss from the most jets here to the most of others,
+    with their 68 % intervals."""
+    here, there = jets.max() / 1e3, most / 1e3
     numbers = np.array(
-        [[*one, power_law(of_paper, *one) - power_law(most, *one)] for one in (law, *resampled)]
+        [[*one, power_law(there, *one) - power_law(here, *one)] for one in (law, *resampled)]
     )
     low, high = np.quantile(numbers[1:], (0.16, 0.84), axis=0)
-    names = (*NAMES, "change of the loss to the jets of the paper")
+    names = (*NAMES, f"change of the loss to the jets of {whose}")
     columns = zip(names, numbers[0], low, high, strict=True)
     return [{"quantity": name, **ends((x, min(x, a), max(x, b)))} for name, x, a, b in columns]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
+from scipy.stats import norm
 
 from command import InputError
 from evaluation.pages import show
@@ -17,7 +19,9 @@ from products import read_csv
 from studies import quark_gluon as study_of
 from studies import quark_gluon_results as results
 from studies import quark_gluon_trainings as of_study
-from studies.quark_gluon_trainings import BOTH, FULL, OF_TREES, Trained, Way
+from studies import scaling
+from studies.particle_transformer import is_installed
+from studies.quark_gluon_trainings import BOTH, FULL, OF_TREES, PEER, PEERS, Trained, Way
 from study import Study, load_study
 
 N = 240
@@ -136,23 +140,44 @@ def test_shares_of_the_combiner_are_those_of_its_author():
     assert rows["W, gluon, jet 2"]["mean"] == 0.3120 and rows["b, quark"]["deviation"] == 0
 
 
-def test_every_way_is_trained_with_its_seeds(study, table):
+@pytest.mark.parametrize("installed", [False, True])
+def test_every_way_is_trained_with_its_seeds(study, table, monkeypatch, installed):
+    monkeypatch.setattr(of_study, "is_installed", lambda: installed)
     found = of_study.trainings(study, table)
     assert len(found) == len(set(found))
     n = np.count_nonzero(table.split == TRAIN)
-    assert {way.jets for way, _ in found} == {n}  # fewer than 8,000
+    assert {way.jets for way, _ in found} == {n}  # fewer than 1,000
     seeds = {way: [seed for one, seed in found if one == way] for way, _ in found}
     assert seeds[OF_TREES._replace(jets=n)] == [0] and seeds[BOTH._replace(jets=n)] == [0, 1]
+    assert [way._replace(jets=n) in seeds for way in PEERS] == [installed, installed]
     places = [of_study.directory_of(study, *one) for one in found]
     assert len(set(places)) == len(places)
 
 
+def test_networks_have_as_many_jets_as_the_law_asks_for():
+    jets = {
+        line: {way.jets for way in of_study.ways(24_000) if way.line == line}
+        for line in (OF_TREES.line, BOTH.line, FULL.line, PEER.line)
+    }
+    few, law = {8_000, 24_000}, {1_000, 2_000, 4_000, 8_000, 24_000}
+    assert list(jets.values()) == [few, few, law, law] and len(law) >= scaling.SIZES_MIN
+
+
+def test_trainings_of_jetvit_are_those_from_before_the_other_network(study):
+    before = "line options identities angularities learning_rate longer is_shuffled jets"
+    of_way = {way: of_study.settings_of(study, way, 0, "")["way"] for way in (BOTH, PEER)}
+    assert list(of_way[BOTH]) == before.split()
+    assert list(of_way[PEER]) == [*before.split(), "network"]
+
+
 def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
-    """Trees and a network of both find what separates the jets; permuted labels nothing."""
+    """Trees and a network of both find what separates the jets; permuted labels nothing; what needs
+    a package that is not there was not run."""
     shuffled = next(way for way in of_study.WAYS if way.is_shuffled)
-    monkeypatch.setattr(of_study, "WAYS", (OF_TREES, BOTH, shuffled))
+    monkeypatch.setattr(of_study, "is_installed", lambda: False)
     for module in (of_study, study_of):
-        monkeypatch.setattr(module, "MORE", (OF_TREES, BOTH))
+        monkeypatch.setattr(module, "WAYS", (OF_TREES, BOTH, shuffled))
+        monkeypatch.setattr(module, "MORE", (OF_TREES, BOTH, PEER))
     monkeypatch.setattr(results, "CURVES", (BOTH.line, shuffled.line))
     monkeypatch.setattr(sys, "argv", ["quark_gluon.py", "--study", "tiny.toml", "--device", "cpu"])
     study_of.main()
@@ -164,7 +189,13 @@ def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
     assert float(rejection[BOTH.line]["value"]) > 3
     assert int(rejection[BOTH.line]["trainings"]) == 2
     page = Path("plots/tiny/quark_gluon.md").read_text()
-    assert page.count("not run") == 0
+    tables = re.findall(r"Table: (\w+)(.*?)<!-- end", page, re.S)
+    not_run = {name: text.count("not run") for name, text in tables if "not run" in text}
+    assert not_run == {"peer": 2, "more_jets": 1, "power_law": 2, "showers": 1}
+    rows = read_csv(Path("plots/tiny/results/tiny_peer.csv"))
+    costs = {row["quantity"]: float(row["value"] or 0) for row in rows if row["line"] == BOTH.line}
+    n = int(rows[0]["jets"])
+    assert costs["training [s]"] == pytest.approx(2 * n / costs["jets / s"], abs=1)
     before = {path: path.stat().st_mtime_ns for path in study.data_dir.rglob("score.npy")}
     study_of.main()
     assert before == {path: path.stat().st_mtime_ns for path in study.data_dir.rglob("score.npy")}
@@ -189,6 +220,49 @@ def test_more_jets_to_test_on_are_scored_without_a_new_training(study, table):
     of_study.run_training(other, way, 0, more, sha256, torch.device("cpu"))
     at_once = np.load(of_study.directory_of(other, way, 0) / "score.npy")
     np.testing.assert_allclose(at_once, after, rtol=1e-5)
+
+
+@pytest.mark.skipif(not is_installed(), reason="weaver-core is not installed")
+def test_the_particle_transformer_is_trained_like_jetvit(study, table):
+    asked = study.changed(f"{study.name}_peer", training={"epochs": 6})
+    way = PEER._replace(jets=200)
+    of_study.run_training(asked, way, 0, table, "", torch.device("cpu"))
+    tested = table.split == HELD_OUT
+    score = np.load(of_study.directory_of(asked, way, 0) / "score.npy")[tested]
+    is_quark = table.label[tested] == 1
+    assert np.mean(score[is_quark][:, None] > score[~is_quark]) > 0.7
+    few = Trained(way._replace(jets=of_study.trained_jets(table)), 0, score, [], {})
+    rows = results.costs(study, table, [few], torch.device("cpu"))
+    assert [row["quantity"] for row in rows] == ["parameters", "jets / s", "training [s]"]
+
+
+def test_the_law_of_the_loss_is_that_of_scores_whose_loss_is_known(study, table):
+    """Gaussian scores that are told apart the better the more jets there were."""
+    held_out = np.flatnonzero(table.split == HELD_OUT)
+    many = table.take(np.tile(held_out, 50))
+    random, found, expected = np.random.default_rng(0), [], {}
+    grid = np.linspace(-12, 12, 100_001)
+    for n in (1_000, 2_000, 4_000, 8_000, 24_000):
+        distance = 1.5 - 0.5 * (n / 1_000) ** -0.5
+        of_gluon = norm.pdf(grid) * np.log1p(np.exp(distance * grid - distance**2 / 2))
+        expected[n] = np.trapezoid(of_gluon, grid)
+        for seed in (0, 1):
+            x = random.normal(distance * many.label)
+            score = expit(distance * x - distance**2 / 2)
+            found.append(Trained(FULL._replace(jets=n), seed, score, [], {}))
+    laws = results.laws(study, many, found)
+    assert list(laws) == [FULL.line]
+    jets, law, resampled = laws[FULL.line]
+    low, high = np.quantile([scaling.power_law(jets / 1e3, *one) for one in resampled], (0, 1), 0)
+    width = high - low
+    assert (width < 0.1).all()
+    for n, a, b, margin in zip(jets, low, high, width, strict=True):
+        assert a - margin < expected[n] < b + margin
+    rows = results.law_rows(laws)
+    of_full = {row["quantity"]: row["value"] for row in rows if row["line"] == FULL.line}
+    assert of_full["floor"] == law[0]
+    assert of_full["change of the loss to the jets of EnergyFlow"] < 0
+    assert [row["value"] for row in rows if row["line"] == PEER.line] == [""]
 
 
 def test_the_page_shows_what_its_csv_files_hold(tmp_path, monkeypatch, request):
