@@ -4,6 +4,8 @@ Reads   the jets of the study (`simulate.py`), or EnergyFlow's QG_jets*.npz in t
 Writes  Data/<study>/models/: checkpoints, history and scores of each training; the tables of
         doc/quark_gluon.md, also as doc/results/<study>_*.csv, and doc/figures/quark_gluon_*.
 
+Where weaver-core is installed, the particle transformer is trained too.
+
     python simulate.py --study studies/quark_gluon.toml
     python -m studies.quark_gluon --study studies/quark_gluon.toml
     python -m studies.quark_gluon --study studies/quark_gluon.toml --quick

@@ -81,15 +81,14 @@ WAYS = (
     FULL,
 )
 PEER = Way("ParticleTransformer, identities", identities=True, network=PARTICLE_TRANSFORMER)
-PEERS = (Way("ParticleTransformer", network=PARTICLE_TRANSFORMER), PEER)
 MORE = (OF_TREES, BOTH, FULL, PEER)  # with all jets
-COMPARED = (BOTH, PAIRS, FULL, *PEERS)
+COMPARED = (BOTH, PAIRS, FULL, PEER)
 SCALED = (FULL, PEER)  # with all `SIZES`
 
 
 class Trained(NamedTuple):
-    """A finished training: its score (n,) of all jets, its history, and the combiner's `weight` and
-    `bias`."""
+    """A finished training: its score (n,), NaN of jets that it is not tested on, its history, and
+    the combiner's `weight` and `bias`."""
 
     way: Way
     seed: int
@@ -102,7 +101,7 @@ def ways(n: int) -> list[Way]:
     """All that the study asks for, if there are n jets to train on."""
     sizes = dict.fromkeys(SCALED, SIZES)
     more = [way._replace(jets=size) for way in MORE for size in (*sizes.get(way, ()), n)]
-    every = [*WAYS, *PEERS, *more]
+    every = [*WAYS, PEER, *more]
     return list(dict.fromkeys(way._replace(jets=min(way.jets, n)) for way in every))
 
 
@@ -184,7 +183,7 @@ def settings_of(study: Study, way: Way, seed: int, sha256: str) -> dict:
 def run_training(
     study: Study, way: Way, seed: int, table: JetTable, sha256: str, device: torch.device
 ) -> None:
-    """Train and score all jets, unless that is done; other jets to test on are scored, no more.
+    """Train and score the jets to test on, unless that is done; other ones are scored, no more.
 
     Args:
         sha256: of what trainings see.
@@ -236,10 +235,11 @@ def _trained(
     )
     best = best_epoch(history, asked.training.choose_by)
     checkpoint.load(checkpoint.checkpoint_path(directory, best), network, settings)
-    order = every.by_length()
-    logits = logits_of(network, every.take(order), way.line).astype(float)
-    score = np.empty(len(table), np.float32)
-    score[order] = expit(logits[:, 1] - logits[:, 0])
+    tested = every.by_length()
+    tested = tested[table.split[tested] == HELD_OUT]
+    logits = logits_of(network, every.take(tested), way.line).astype(float)
+    score = np.full(len(table), np.nan, np.float32)
+    score[tested] = expit(logits[:, 1] - logits[:, 0])
     named = getattr(network, "combiner", nn.Identity()).named_parameters()
     combiner = {name: value.tolist() for name, value in named}
     return Made(history, {"score": score}, {"combiner": combiner})
