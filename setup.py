@@ -106,7 +106,7 @@ def require_its_own(manifest: Path, stated_by: str) -> None:
 
 def print_inventory(lines: list[tuple], names: list[str]) -> None:
     """A table with one line per background file and stop mass, and columns for jet definitions."""
-    header = ["sample", "points", "selected", "loosely", "weighted", *names, *names]
+    header = ["sample", "points", "selected", "loose", "weighted", *names, *names]
     print(f"\n{'':<22}{'events':>12}{'jets':>28}{'matched jets of a mass point':>53}")
     for line in (header, *lines):
         name, points, selected, fewer, weight, *numbers = map(str, line)

@@ -78,8 +78,8 @@ class Process:
             `collisions.generate.VETO_SCALE`.
         veto_score: that score, of Pythia's event at this scale and its hard process; if not that of
             top pairs, `collisions.generate.veto_score`.
-        selection: of `SELECTIONS`, that its events go through; it says what their files hold, and
-            only those of the stop search have jets and go on to setup.py.
+        selection: of `SELECTIONS`, that its events go through; it says what their files hold.
+            setup.py takes all but those of Z gamma, which have no jets.
         jets: those that are kept, where the selection is that of jets of particles.
         matches: PDG ids among `truth`; a jet of signal is one within `physics.MATCHING_RADIUS` of
             such a particle. Of jets of particles, which all match: the first of each of the equal
