@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from command import InputError
-from jets.constituents import UNKNOWN_KIND, Constituents, hardest
+from jets.constituents import UNKNOWN_KIND, Constituents, concatenate, hardest
 from jets.ragged import delta_phi, events_of, offsets_from
 
 AXIS = np.dtype([(name, "f8") for name in ("pt", "rapidity", "phi", "mass")])
@@ -115,18 +115,18 @@ def top_tagging(path: Path) -> PublicJets:
         for name in (*np.ravel(names), "is_signal_new"):
             if name not in place:
                 raise InputError(f"{path}: no column {name!r}, expected those of top tagging")
-        counts, momenta, labels = [], [], []
+        parts = []
         for first in range(0, len(found), ROWS_AT_ONCE):
             rows = found[first : first + ROWS_AT_ONCE]
             padded = np.stack([_columns(rows, place, some) for some in names])
             exists = padded[0] > 0
-            counts.append(exists.sum(axis=1))
-            momenta.append(padded[:, exists].astype(np.float64))
-            labels.append(_columns(rows, place, ["is_signal_new"])[:, 0])
-    e, x, y, z = np.concatenate(momenta, axis=1)
-    kind = np.full(len(e), UNKNOWN_KIND)
-    of_jets = np.concatenate(counts), *_coordinates(e, x, y, z), kind, np.concatenate(labels)
-    return from_particles(path, *of_jets)
+            momenta = padded[:, exists].astype(np.float64)
+            kind = np.full(momenta.shape[1], UNKNOWN_KIND)
+            label = _columns(rows, place, ["is_signal_new"])[:, 0]
+            of_jets = exists.sum(axis=1), *_coordinates(*momenta), kind, label
+            parts.append(from_particles(path, *of_jets, first=first))
+    of_constituents, *others = zip(*parts, strict=True)
+    return PublicJets(concatenate(of_constituents), *map(np.concatenate, others))
 
 
 def _columns(
@@ -196,14 +196,16 @@ def from_particles(
     mass: np.ndarray,
     kind: np.ndarray,
     label: np.ndarray,
+    first: int = 0,
 ) -> PublicJets:
-    """From particles jet after jet, so many (n,) in each; `path` is what an InputError names."""
+    """From particles jet after jet, so many (n,) in each; an InputError names `path` and the row,
+    of which the first is `first`."""
     for name, column in (("pT", pt), ("rapidity", rapidity), ("phi", phi), ("mass", mass)):
         if not np.isfinite(column).all():
             row = np.repeat(np.arange(len(counts)), counts)[~np.isfinite(column)][0]
-            raise InputError(f"{path}: row {row}: {name} of a particle is not finite")
+            raise InputError(f"{path}: row {first + row}: {name} of a particle is not finite")
     if (counts == 0).any():
-        raise InputError(f"{path}: row {counts.argmin()}: a jet without particles")
+        raise InputError(f"{path}: row {first + counts.argmin()}: a jet without particles")
     offsets = offsets_from(counts)
     jet, transverse = events_of(offsets), np.hypot(pt, mass)
     momenta = [

@@ -111,6 +111,22 @@ def test_jets_are_the_sums_of_their_particles(found):
     assert read.label.tolist() == labels.tolist()
 
 
+def test_a_table_read_in_pieces_is_the_same_and_its_rows_are_named(tmp_path, monkeypatch):
+    path = write_top_tagging(tmp_path / "train.h5")
+    whole = read_public(path)
+    monkeypatch.setattr("jets.public.ROWS_AT_ONCE", 4)
+    pieces = read_public(path)
+    assert np.array_equal(pieces.axes, whole.axes) and np.array_equal(pieces.label, whole.label)
+    for name, column in vars(whole.constituents).items():
+        np.testing.assert_array_equal(vars(pieces.constituents)[name], column)
+    with h5py.File(path, "r+") as file:
+        table = file["table/table"][()]
+        table["values_block_0"][5, :800] = 0
+        file["table/table"][...] = table
+    with pytest.raises(InputError, match="row 5: a jet without particles"):
+        read_public(path)
+
+
 def test_the_hardest_particles_stay_about_the_axis(found):
     name, read = found
     counts = np.minimum(COUNTS, CONSTITUENTS_MAX)
