@@ -29,7 +29,7 @@ from training.learner import Learner
 from training.loop import best_epoch, logits_of, train
 
 FEW, SEEDS = 8_000, 3  # training jets of the sketch, and trainings of each way
-SIZES = FEW // 8, FEW // 4, FEW // 2, FEW  # of a power law, with all training jets
+FEWER = FEW // 8, FEW // 4, FEW // 2  # of a power law, with these and all training jets
 JETVIT, PARTICLE_TRANSFORMER = "JetViT", "ParticleTransformer"
 
 
@@ -46,6 +46,7 @@ class Way(NamedTuple):
         is_shuffled: trained and tested on permuted labels.
         jets: to train on.
         network: `JETVIT`, or the one of `studies.particle_transformer`.
+        smaller: the batches of the study are so many times as large.
     """
 
     line: str
@@ -57,8 +58,10 @@ class Way(NamedTuple):
     is_shuffled: bool = False
     jets: int = FEW
     network: str = JETVIT
+    smaller: int = 1
 
 
+LATER = "network", "smaller"  # trainings that came before these do not name their defaults
 BOTH = Way("both")
 FULL = Way("both, pairs and identities", (("pairwise", True),), identities=True)
 PAIRS = Way("both, pairs", FULL.options)
@@ -83,7 +86,7 @@ WAYS = (
 PEER = Way("ParticleTransformer, identities", identities=True, network=PARTICLE_TRANSFORMER)
 MORE = (OF_TREES, BOTH, FULL, PEER)  # with all jets
 COMPARED = (BOTH, PAIRS, FULL, PEER)
-SCALED = (FULL, PEER)  # with all `SIZES`
+SCALED = (FULL, PEER)  # with fewer jets, in as many steps as `FEW` take
 
 
 class Trained(NamedTuple):
@@ -99,10 +102,13 @@ class Trained(NamedTuple):
 
 def ways(n: int) -> list[Way]:
     """All that the study asks for, if there are n jets to train on."""
-    sizes = dict.fromkeys(SCALED, SIZES)
-    more = [way._replace(jets=size) for way in MORE for size in (*sizes.get(way, ()), n)]
-    every = [*WAYS, PEER, *more]
-    return list(dict.fromkeys(way._replace(jets=min(way.jets, n)) for way in every))
+    few = [way._replace(jets=min(FEW, n)) for way in (*WAYS, PEER)]
+    more = [way._replace(jets=n) for way in MORE]
+    fewer = [
+        way._replace(jets=size, smaller=FEW // size)
+        for way in SCALED for size in FEWER if size < n
+    ]  # fmt: skip
+    return list(dict.fromkeys([*few, *more, *fewer]))
 
 
 def trainings(study: Study, table: JetTable) -> list[tuple[Way, int]]:
@@ -172,10 +178,11 @@ def directory_of(study: Study, way: Way, seed: int) -> Path:
 
 
 def settings_of(study: Study, way: Way, seed: int, sha256: str) -> dict:
-    """What decides a training; those of JetViT came before there was another network."""
+    """What decides a training."""
     asked = way._asdict()
-    if way.network == JETVIT:
-        del asked["network"]
+    for name in LATER:
+        if asked[name] == Way._field_defaults[name]:
+            del asked[name]
     section = stated(study.trees if way.options is None else study.training)
     return {"way": asked, "seed": seed, "settings": section, "jets_sha256": sha256}
 
@@ -220,6 +227,7 @@ def _trained(
         training={
             "learning_rate": study.training.learning_rate * way.learning_rate,
             "epochs": study.training.epochs * way.longer,
+            "batch_size": study.training.batch_size // way.smaller,
         }
     )
     every = inputs_of(table, way, rows[0], device)

@@ -161,6 +161,8 @@ def test_networks_have_as_many_jets_as_the_law_asks_for():
     }
     few, law = {8_000, 24_000}, {1_000, 2_000, 4_000, 8_000, 24_000}
     assert list(jets.values()) == [few, few, law, law] and len(law) >= scaling.SIZES_MIN
+    steps = {way.jets * way.smaller for way in of_study.ways(24_000) if way.jets < 24_000}
+    assert steps == {8_000}  # batches of the study, in an epoch
 
 
 def test_trainings_of_jetvit_are_those_from_before_the_other_network(study):
@@ -168,6 +170,7 @@ def test_trainings_of_jetvit_are_those_from_before_the_other_network(study):
     of_way = {way: of_study.settings_of(study, way, 0, "")["way"] for way in (BOTH, PEER)}
     assert list(of_way[BOTH]) == before.split()
     assert list(of_way[PEER]) == [*before.split(), "network"]
+    assert of_way[BOTH] == {name: getattr(BOTH, name) for name in before.split()}
 
 
 def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
