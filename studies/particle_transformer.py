@@ -1,8 +1,6 @@
 """The particle transformer (arXiv:2202.03772) of weaver-core, with the inputs of JetViT.
 
-The package is optional; its network needs PyTorch and nothing else:
-
-    pip install --no-deps weaver-core
+The package is optional (requirements-optional.txt); its network needs PyTorch and nothing else.
 """
 
 from collections.abc import Mapping
