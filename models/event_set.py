@@ -66,7 +66,7 @@ class EventSet(nn.Module):
         bias = None
         if self.of_pairs is not None:
             is_missing = torch.arange(exists.shape[1], device=x.device) == 1
-            bias = self.of_pairs(momenta, ~is_missing).flatten(0, 1)
+            bias = self.of_pairs(momenta, exists, ~is_missing).flatten(0, 1)
         for block in self.blocks:
             x = block(x, padding, bias)
         return functional.pad(self.head(self.last(x, padding)), (1, 0))

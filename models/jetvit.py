@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         bias = tokens.embedded.new_zeros(exists.shape).masked_fill(~exists, -torch.inf)
         bias = bias[:, None, None]
         if self.of_pairs is not None:
-            bias = bias + functional.pad(self.of_pairs(tokens.momenta), (n, 0, n, 0))
+            bias = bias + functional.pad(self.of_pairs(tokens.momenta, tokens.exists), (n, 0, n, 0))
         if tokens.keys is not None:
             bias = bias + functional.pad(tokens.keys, (n, 0))[:, :, None]
         return bias

@@ -81,9 +81,11 @@ def test_pairs_depend_on_the_angle_between_constituents_alone():
 
 def test_the_bias_of_pairs_is_that_of_each_pair_in_its_place():
     torch.manual_seed(4)
-    made, momenta = PairBias(HEADS), jets()["momenta"]
-    every = made.body(pairs(momenta[:, :, None], momenta[:, None]))
-    torch.testing.assert_close(made(momenta), every.permute(0, 3, 1, 2))
+    made, momenta, exists = PairBias(HEADS), jets()["momenta"], jets()["exists"]
+    every = made.body(pairs(momenta[:, :, None], momenta[:, None])).permute(0, 3, 1, 2)
+    both = (exists[:, :, None] & exists[:, None])[:, None].expand(every.shape)
+    torch.testing.assert_close(made(momenta, exists)[both], every[both])
+    torch.testing.assert_close(made(momenta, torch.ones_like(exists)), every)
 
 
 def test_a_block_against_a_loop_over_jets_heads_and_queries():
