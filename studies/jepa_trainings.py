@@ -169,14 +169,18 @@ def jets_of(task: str, source: Study, device: torch.device, is_shuffled: bool = 
             for split in (TRAIN, VALIDATION, HELD_OUT)
         )
         sha256 = sha256_of(table)
-    return Jets(training, replace(watched, rows=watched.rows[:WATCHED]), tested, sha256)
+    return Jets(training, replace(watched, rows=some(watched.rows, WATCHED, 0)), tested, sha256)
+
+
+def some(rows: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """n of the rows (m,), at random, or all; of fewer the seed draws some of those of more."""
+    return np.random.default_rng(seed).permutation(rows)[:n]
 
 
 def labelled(sample: Sample, share: float, seed: int) -> Sample:
-    """A share of the labels; of fewer the seed draws some of those of more."""
+    """A share of the labels, each as often as makes an epoch of `JETS_MIN`."""
     n = max(round(share * len(sample.rows)), 2)
-    rows = np.random.default_rng(seed).permutation(sample.rows)[:n]
-    return replace(sample, rows=np.tile(rows, -(-JETS_MIN // n)))
+    return replace(sample, rows=np.tile(some(sample.rows, n, seed), -(-JETS_MIN // n)))
 
 
 # --- Trainings ------------------------------------------------------------------------------------

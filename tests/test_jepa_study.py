@@ -84,6 +84,13 @@ def test_no_jet_is_in_two_of_training_choice_and_test(jets):
         assert plain.label.sum() == other.label.sum()  # of each split
 
 
+def test_some_jets_are_of_both_classes_where_files_come_class_by_class():
+    label = np.repeat([1, 0], 2_000)
+    watched = of_study.some(np.arange(4_000), of_study.WATCHED, 0)
+    assert len(np.unique(watched)) == of_study.WATCHED
+    assert abs(label[watched].mean() - 0.5) < 5 * (0.25 / of_study.WATCHED) ** 0.5
+
+
 def test_every_start_has_its_training_from_scratch():
     asked = trainings((0, 1, 2), list(SOURCES))
     assert len(asked) == len(set(asked))
