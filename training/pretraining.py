@@ -29,7 +29,7 @@ from training.loop import train
 
 NETWORK, OF_ENCODER = "JetViT", ("positions", "pairwise", "patches", "registers")
 MASKS = "contiguous", "random"
-WATCHED = 2_000  # validation jets that the monitors see, at most
+WATCHED = 2_000  # validation jets that the monitors see, at most, evenly spaced
 MASK_SEED = 0  # of the masks of validation jets, the same after each epoch
 
 
@@ -118,7 +118,8 @@ def monitor(learner: Pretrainer, samples: Sequence[Sample]) -> dict[str, Estimat
     """
     network, inputs = learner.network.eval(), samples[1].inputs
     generator = torch.Generator(learner.device).manual_seed(MASK_SEED)
-    rows = samples[1].rows[:WATCHED]
+    rows = samples[1].rows
+    rows = rows[:: -(-len(rows) // WATCHED)]  # of all files alike
     sizes = np.minimum(inputs.at_once, len(rows) - np.arange(0, len(rows), inputs.at_once))
     losses, found, wanted, means = [], [], [], []
     for _, given in inputs.batches(rows, sizes):
