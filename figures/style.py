@@ -35,7 +35,7 @@ _LOOKS = {
     ("CoAtNet",): (BLUE, "D", "-"),
     ("MaxViT",): (VERMILION, "o", "-"),
     ("ViT",): (GREEN, "p", "-"),
-    ("JetViT",): (TEAL, "h", "-"),
+    ("JetViT",): (BROWN, "h", "-"),
     ("MaxViT", "DS1"): (PURPLE, "X", "-"),
     ("CoAtNet", "MaxViT"): (WINE, "X", "-"),
     ("AK08", "AK10", "AK14"): (BLACK, "P", "-"),
@@ -53,7 +53,7 @@ _LOOKS = {
     ("DS2", "classical"): (INDIGO, "d", "--"),
 }
 ALONE = {"marker": "*", "linestyle": ":"}  # a network's scores beside those with more features
-_SPARE_COLOURS = (ROSE, OLIVE, FOREST, SAND, MAGENTA, BROWN)
+_SPARE_COLOURS = (TEAL, ROSE, OLIVE, FOREST, SAND, MAGENTA)
 _SPARE_MARKERS = ("^", "v", "8", "H")
 _further: dict[tuple[str, ...], int] = {}  # what has no look of its own, numbered as it comes
 
