@@ -38,6 +38,7 @@ from figures.pretraining import collapse
 from jets import particle_jets
 from jets.constituents import concatenate
 from jets.public import read_public
+from jets.sources import listed
 from jets.split import TRAIN, VALIDATION
 from physics import IMAGED_JETS
 from products import alone, fingerprints, is_finished, naming, read_manifest, write_manifest
@@ -50,6 +51,7 @@ from training.learner import choose_device
 from training.pretraining import MASKS, Pretraining, options_of, pretrain, unlabelled, write_encoder
 
 PARTICLES = "particles"
+FLAT = 0.01  # variance of tokens, or rank above 1, of an encoder that has collapsed
 WATCHED_SHARE = 10  # of the jets of public files one in so many
 
 
@@ -70,8 +72,13 @@ def main() -> None:
         "--max-minutes", type=float, default=math.inf, help="save and stop; call again to go on"
     )
     options = parser.parse_args()
-    if options.seed < 0:
-        raise InputError(f"--seed is {options.seed}, expected 0 or more")
+    for name, number, is_good, expected in (
+        ("--seed", options.seed, options.seed >= 0, "0 or more"),
+        ("--every-minutes", options.every_minutes, options.every_minutes > 0, "more than 0"),
+        ("--max-minutes", options.max_minutes, options.max_minutes > 0, "more than 0"),
+    ):
+        if not is_good:
+            raise InputError(f"{name} is {number}, expected {expected}")
     study, device = study_of(options), choose_device(options.device)
     asked = Pretraining(masks=options.masks)
     inputs, sha256 = read(options.jets, study, device)
@@ -114,7 +121,10 @@ def main() -> None:
         style.apply()
         style.save(collapse(history), directory / "collapse.png")
         write_manifest(manifest, settings, {}, [encoder, directory / "history.csv"])
-        say(f"written: {encoder}; train.py AK14 JetViT --init {encoder}")
+        last = history[-1]
+        if last["variance"] < FLAT or last["rank"] < 1 + FLAT:
+            say("the encoder has collapsed: to it all jets, or all tokens, are the same")
+        say(f"written: {encoder}; `train.py --init` takes it")
 
 
 def said(row: dict[str, float]) -> str:
@@ -145,7 +155,13 @@ def read(jets: Sequence[str], study: Study, device: torch.device) -> tuple[list[
             digest.update(part.constituents.pt.tobytes())
         return [unlabelled(part.constituents, device) for part in parts], digest.hexdigest()
     paths = [Path(one) for one in jets]
+    if alone_only := {*IMAGED_JETS, PARTICLES} & {*jets}:
+        raise InputError(f"{min(alone_only)} stands beside others; name it alone, or files alone")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(f"{listed(paths)}: a file is named twice; name each once")
     found = concatenate([read_public(path).constituents for path in paths])
+    if len(found) < WATCHED_SHARE:
+        raise InputError(f"{listed(paths)}: {len(found)} jets, expected {WATCHED_SHARE} or more")
     watched = np.arange(len(found)) % WATCHED_SHARE == 0
     known = json.dumps([one["sha256"] for one in fingerprints(paths).values()])
     inputs = [unlabelled(found.take(rows), device) for rows in (~watched, watched)]

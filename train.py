@@ -75,7 +75,9 @@ def main() -> None:
         "--shuffle-labels", action="store_true", help="null check on permuted labels: AUC 0.5"
     )
     parser.add_argument(
-        "--init", metavar="ENCODER", help="of pretrain.py, which JetViT is to start from"
+        "--init",
+        metavar="ENCODER",
+        help="of pretrain.py, which JetViT is to start from; for later steps state it in the study",
     )
     parser.add_argument("--freeze", action="store_true", help="with --init: it stays as it is")
     parser.add_argument(
@@ -107,6 +109,8 @@ def main() -> None:
         if not is_good:
             raise InputError(f"{name} is {number}, expected {expected}")
     study = study_of(options)
+    if options.init and options.network and options.network.lower() != ENCODED.lower():
+        raise InputError(f"--init is of the encoder of {ENCODED}, not of {options.network}")
     if options.init:
         study = starting_from(study, options.init, options.freeze)
     device = choose_device(options.device)
@@ -145,7 +149,10 @@ def starting_from(study: Study, encoder: str, is_frozen: bool) -> Study:
         InputError: there is none.
     """
     try:
-        options = json.loads(read_facts(Path(encoder))["network_options"])
+        facts = read_facts(Path(encoder))
+        options = json.loads(facts["network_options"])
+        if facts["network"] != ENCODED or "jets" not in facts:
+            raise ValueError("no pre-trained encoder")
     except (ValueError, KeyError) as error:
         raise InputError(f"--init {encoder}: {error}; name what pretrain.py wrote") from None
     own = study.training.network_options

@@ -21,7 +21,7 @@ class Constituents:
     Attributes:
         offsets: (n + 1,) where each jet begins in the others.
         pt: (m,) float32, GeV.
-        rapidity, phi: (m,) float32, less eta and phi of the jet's axis.
+        rapidity, phi: (m,) float32, less those of the jet's axis.
         mass: (m,) float32, GeV.
         kind: (m,) uint8, 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron, 4 muon, 5
             unknown.
@@ -94,12 +94,18 @@ def of_events(events: Events, jet_definition: str, wanted: np.ndarray) -> Consti
     jet, axes = events_of(offsets), events.large_r[jet_definition][wanted]
     pt, eta = (found[name].astype(np.float64) for name in ("pt", "eta"))
     mass = np.array(OBJECT_MASSES)[found["type"]]
-    rapidity = np.arcsinh(pt * np.sinh(eta) / np.hypot(pt, mass))
+    of_axes = (axes[name].astype(np.float64) for name in ("pt", "eta", "mass"))
+    rapidity, of_axis = rapidity_of(pt, eta, mass), rapidity_of(*of_axes)
     return hardest(
         offsets,
         pt=pt,
-        rapidity=rapidity - axes["eta"][jet],
+        rapidity=rapidity - of_axis[jet],
         phi=delta_phi(found["phi"].astype(np.float64), axes["phi"][jet].astype(np.float64)),
         mass=mass,
         kind=found["type"],
     )
+
+
+def rapidity_of(pt: np.ndarray, eta: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Rapidities of momenta, pT and mass in the same unit."""
+    return np.arcsinh(pt * np.sinh(eta) / np.hypot(pt, mass))

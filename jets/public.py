@@ -92,7 +92,10 @@ def energyflow(path: Path) -> PublicJets:
             f"{path}: X has the shape {particles.shape} and y {label.shape}, expected (n, m, 4) "
             "with PDG ids, and (n,)"
         )
-    exists = particles[..., 0] > 0
+    if (is_other := ~np.isin(label, (0, 1))).any():
+        row = is_other.argmax()
+        raise InputError(f"{path}: row {row}: y is {label[row]:g}, expected 1 (quark) or 0 (gluon)")
+    exists = particles[..., 0] != 0  # what is no number is refused below
     pt, rapidity, phi, pdg_id = particles[exists][:, :4].T
     mass, kind = of_pdg_ids(pdg_id.astype(np.int64))
     counts = exists.sum(axis=1)
@@ -119,7 +122,7 @@ def top_tagging(path: Path) -> PublicJets:
         for first in range(0, len(found), ROWS_AT_ONCE):
             rows = found[first : first + ROWS_AT_ONCE]
             padded = np.stack([_columns(rows, place, some) for some in names])
-            exists = padded[0] > 0
+            exists = padded[0] != 0  # what is no number is refused below
             momenta = padded[:, exists].astype(np.float64)
             kind = np.full(momenta.shape[1], UNKNOWN_KIND)
             label = _columns(rows, place, ["is_signal_new"])[:, 0]
@@ -204,6 +207,9 @@ def from_particles(
         if not np.isfinite(column).all():
             row = np.repeat(np.arange(len(counts)), counts)[~np.isfinite(column)][0]
             raise InputError(f"{path}: row {first + row}: {name} of a particle is not finite")
+    if (pt < 0).any():
+        row = np.repeat(np.arange(len(counts)), counts)[pt < 0][0]
+        raise InputError(f"{path}: row {first + row}: pT of a particle is below 0")
     if (counts == 0).any():
         raise InputError(f"{path}: row {first + counts.argmin()}: a jet without particles")
     offsets = offsets_from(counts)

@@ -77,6 +77,7 @@ def test_constituents_add_up_to_the_jet(jet_definition):
     e, x, y, z = np.add.reduceat(np.stack(momenta), found.offsets[:-1], axis=1)[:, whole]
     chosen = jets[wanted][whole]
     np.testing.assert_allclose(np.hypot(x, y), chosen["pt"], rtol=1e-3)
+    np.testing.assert_allclose(np.arctanh(z / e), chosen["eta"], atol=2e-3)  # about the axis
     mass = np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
     heavy = chosen["mass"] > 20
     np.testing.assert_allclose(mass[heavy], chosen["mass"][heavy], rtol=1e-3)
@@ -119,7 +120,10 @@ def test_a_network_sees_the_objects_of_its_jets(study):
             torch.testing.assert_close(share.sum(dim=1), torch.ones(len(found)))
             distance = torch.hypot(rapidity, phi)
             torch.testing.assert_close(numbers["distance"], distance, atol=1e-5, rtol=1e-5)
-            assert (distance < 0.71).all()
+            axes = packed.jets[found.numpy()]
+            transverse = np.hypot(axes["pt"], axes["mass"])
+            shift = axes["eta"] - np.arcsinh(axes["pt"] * np.sinh(axes["eta"]) / transverse)
+            assert (distance.numpy() < 0.71 + np.abs(shift)[:, None]).all()
             kinds = columns[..., len(SCALES) :]
             assert (kinds.sum(dim=2) == 1).all() and len(KINDS) == kinds.shape[2] == 5
             of_kind = 1000 * torch.stack([mass[kinds[..., i] == 1].max() for i in range(5)])

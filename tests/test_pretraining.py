@@ -364,5 +364,19 @@ def test_what_cannot_be_pre_trained_on_is_said(tmp_path, monkeypatch):
         call(script, monkeypatch, "AK14", "--study", "tiny.toml")
     with pytest.raises(InputError, match=r"name what pretrain\.py wrote"):
         call(train, monkeypatch, "AK14", "JetViT", "--study", "tiny.toml", "--init", "nothing")
+    with pytest.raises(InputError, match="of the encoder of JetViT, not of CNN"):
+        call(train, monkeypatch, "AK14", "CNN", "--study", "tiny.toml", "--init", "nothing")
+    with pytest.raises(InputError, match="AK10 stands beside others"):
+        call(script, monkeypatch, "QG.npz", "AK10", "--study", "tiny.toml")
+    path = str(write_public(tmp_path / "few.npz", 5))
+    with pytest.raises(InputError, match="named twice"):
+        call(script, monkeypatch, path, path, "--study", "tiny.toml")
+    with pytest.raises(InputError, match="5 jets, expected 10 or more"):
+        call(script, monkeypatch, path, "--study", "tiny.toml")
+    path = str(write_public(tmp_path / "many.npz"))
+    with pytest.raises(InputError, match="the loss is no longer finite"):
+        call(
+            script, monkeypatch, path, "--study", "tiny.toml", "--set", "training.learning_rate=1e9"
+        )
     with pytest.raises(SystemExit):
         call(train, monkeypatch, "AK14", "JetViT", "--study", "tiny.toml", "--freeze")

@@ -197,3 +197,20 @@ def test_a_jet_that_cannot_be_is_named(value, words, tmp_path):
     np.savez(tmp_path / "jets.npz", X=padded, y=np.zeros(4))
     with pytest.raises(InputError, match=words):
         read_public(tmp_path / "jets.npz")
+
+
+@pytest.mark.parametrize(
+    ("pt", "label", "words"),
+    [
+        (np.nan, 1, "row 1: pT of a particle is not finite"),
+        (-3.0, 1, "row 1: pT of a particle is below 0"),
+        (5.0, 7, r"row 1: y is 7, expected 1 \(quark\) or 0 \(gluon\)"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_told_with_their_row(tmp_path, pt, label, words):
+    particles = np.zeros((3, 2, 4))
+    particles[:, 0] = [5.0, 0.1, 0.2, 211]
+    particles[1, 0, 0] = pt
+    np.savez(tmp_path / "QG_jets.npz", X=particles, y=np.array([0, label, 1.0]))
+    with pytest.raises(InputError, match=words):
+        read_public(tmp_path / "QG_jets.npz")

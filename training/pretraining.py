@@ -129,12 +129,14 @@ def monitor(learner: Pretrainer, samples: Sequence[Sample]) -> dict[str, Estimat
         wanted.append(predicted.wanted[predicted.exists])
         tokens = network.target.tokens(**given)
         means.append(mean(tokens._replace(embedded=network.target(tokens)[1])))
-    of_jet = torch.cat(losses)
+    of_jet, means = torch.cat(losses), torch.cat(means)
+    if not (of_jet.isfinite().all() and means.isfinite().all()):
+        return {}
     numbers = {
         "loss": Estimate(of_jet.mean().item(), of_jet.std().item() / len(of_jet) ** 0.5),
         "variance": Estimate(_variance(torch.cat(wanted)), 0.0),
         "predicted_variance": Estimate(_variance(torch.cat(found)), 0.0),
-        "rank": Estimate(effective_rank(torch.cat(means)), 0.0),
+        "rank": Estimate(effective_rank(means), 0.0),
     }
     return numbers if all(np.isfinite(one.value) for one in numbers.values()) else {}
 
