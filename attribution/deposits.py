@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attribution.averages import Explained
+from jets.constituents import rapidity_of
 from jets.images import CHANNEL_OF_TYPE, centres, dense, turned
 from jets.packed import PackedJets
 from physics import CHANNELS
@@ -76,9 +77,16 @@ def of_images(found: Explained, jets: PackedJets) -> Deposits:
     return Deposits(attribution, pt, x, y, channel, others)
 
 
-def of_particles(found: Explained) -> Deposits:
-    """Constituents; the attributions to the features of each are added up."""
+def of_particles(found: Explained, axes: np.ndarray) -> Deposits:
+    """Constituents, from the pseudorapidity of the axis as images are; the attributions to the
+    features of each are added up.
+
+    Args:
+        axes: structured (n,) with pt, eta and mass.
+    """
     pt, x, y, _ = np.moveaxis(found.inputs["momenta"], 2, 0)
+    axis, eta, mass = (axes[name].astype(float) for name in ("pt", "eta", "mass"))
+    x = x + (rapidity_of(axis, eta, mass) - eta)[:, None]
     of_each = ("constituents", "momenta")
     attribution = sum(found.values[name].sum(axis=2) for name in of_each if name in found.values)
     channel = CHANNEL_OF_TYPE[np.argmax(found.inputs["constituents"][..., -len(KINDS) :], axis=2)]

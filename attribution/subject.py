@@ -71,7 +71,9 @@ class Subject:
         if kind == "jet image":
             jets = read_split(self.study, definition, HELD_OUT)
             return deposits.of_images(found, jets.take(found.rows))
-        return deposits.of_particles(found) if kind == "jet constituents" else None
+        if kind == "jet constituents":
+            return deposits.of_particles(found, self.inputs.table[found.rows])
+        return None
 
     def prongs(self) -> np.ndarray:
         """Those of the truth (n, 3, 2), in the frame of the deposits."""

@@ -123,7 +123,8 @@ def test_pixels_and_particles_of_a_jet_lie_at_the_same_places(stops):
         momenta[..., i][exists] = getattr(found, name)
     inputs = {"momenta": momenta, "exists": exists, "constituents": np.zeros((n, t, 10))}
     values = {"constituents": momenta[..., :1]}
-    of_list = of_particles(Explained(inputs=inputs, values=values, **ends))
+    axes = stops.large_r["AK14"][wanted]
+    of_list = of_particles(Explained(inputs=inputs, values=values, **ends), axes)
     centroids = [
         [np.average(np.broadcast_to(p, d.pt.shape), weights=d.size, axis=1) for p in (d.x, d.y)]
         for d in (of_pixels, of_list)
