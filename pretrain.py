@@ -39,7 +39,7 @@ from jets import particle_jets
 from jets.constituents import concatenate
 from jets.public import read_public
 from jets.sources import listed
-from jets.split import TRAIN, VALIDATION
+from jets.split import HELD_OUT, TRAIN, VALIDATION
 from physics import IMAGED_JETS
 from products import alone, fingerprints, is_finished, naming, read_manifest, write_manifest
 from study import Study, add_study_options, stated, study_of
@@ -148,12 +148,9 @@ def read(jets: Sequence[str], study: Study, device: torch.device) -> tuple[list[
         return splits, JetConstituents.sha256(study, jets[0], False)
     if list(jets) == [PARTICLES]:
         table = particle_jets.read(study)
-        nominal = table.sample == particle_jets.NOMINAL
-        parts = [table.take(nominal & (table.split == s)) for s in (TRAIN, VALIDATION)]
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part.constituents.pt.tobytes())
-        return [unlabelled(part.constituents, device) for part in parts], digest.hexdigest()
+        known = table.take((table.sample == particle_jets.NOMINAL) & (table.split != HELD_OUT))
+        parts = [known.take(known.split == split) for split in (TRAIN, VALIDATION)]
+        return [unlabelled(part.constituents, device) for part in parts], known.sha256
     paths = [Path(one) for one in jets]
     if alone_only := {*IMAGED_JETS, PARTICLES} & {*jets}:
         raise InputError(f"{min(alone_only)} stands beside others; name it alone, or files alone")

@@ -601,16 +601,16 @@ def to_toml(study: Study) -> str:
     name = "demo"
     """
     stated = {"base": "readme"} | dataclasses.asdict(study)
-    return "\n".join(_toml_lines(stated)) + "\n"
+    return "\n".join(toml_lines(stated)) + "\n"
 
 
-def _toml_lines(table: Mapping[str, Any], *place: str) -> list[str]:
-    """TOML writes values as JSON does, but for tables, which come last."""
+def toml_lines(table: Mapping[str, Any], *place: str) -> list[str]:
+    """The lines of a table: TOML writes values as JSON does, but for tables, which come last."""
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
     values = {key: value for key, value in table.items() if key not in tables}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     for key, inner in tables.items():
-        lines += ["", f"[{'.'.join([*place, key])}]", *_toml_lines(inner, *place, key)]
+        lines += ["", f"[{'.'.join([*place, key])}]", *toml_lines(inner, *place, key)]
     return lines
 
 

@@ -48,7 +48,7 @@ from products import (
     write_manifest,
 )
 from sensitivity.bootstrap import Estimate, effective_count
-from study import Study, add_study_options, study_of
+from study import Study, add_study_options, study_of, toml_lines
 from training import checkpoint
 from training.distributed import Processes, joined
 from training.inputs import input_of, read_samples, settings_of
@@ -113,6 +113,8 @@ def main() -> None:
         raise InputError(f"--init is of the encoder of {ENCODED}, not of {options.network}")
     if options.init:
         study = starting_from(study, options.init, options.freeze)
+        stated = toml_lines({"network_options": study.training.network_options}, "training")
+        tell("\n".join(["later steps need a study that says:", *stated]))
     device = choose_device(options.device)
     asked = options.jet_definition, options.network, options.seed, options.shuffle_labels
     wanted = trainings(study) if options.all else [Training(*asked)]

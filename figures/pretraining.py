@@ -44,11 +44,7 @@ def label_efficiency(rows: Sequence[Mapping[str, object]]) -> style.Drawing:
     for axis, task in zip(axes, tasks, strict=True):
         for start, colour, marker in zip(starts, COLOURS, MARKERS, strict=False):
             some = [row for row in rows if (row["task"], row["start"]) == (task, start)]
-            some.sort(key=lambda row: row["labels"])
-            names = ("labels", "value", "low", "high")
-            n, value, low, high = (np.array([row[name] for row in some], float) for name in names)
-            error = np.stack([value - low, high - value])
-            axis.errorbar(n, value, error, color=colour, marker=marker, label=start)
+            style.with_errors(axis, some, "labels", color=colour, marker=marker, label=start)
         axis.set(xscale="log", xlabel="labelled jets", ylabel="AUC", title=task)
     style.legend(figure, axes)
     return style.Drawing(figure, rows)

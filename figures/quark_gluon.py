@@ -49,13 +49,9 @@ def jets(rows: Rows, laws: Mapping[str, Sequence[np.ndarray]]) -> style.Drawing:
     for axis, (quantity, label) in zip(axes, panels.items(), strict=True):
         for line, colour, marker in zip(lines, COLOURS, MARKERS, strict=False):
             some = [row for row in rows if (row["line"], row["quantity"]) == (line, quantity)]
-            some.sort(key=lambda row: row["jets"])
-            names = ("jets", "value", "low", "high")
-            n, value, low, high = (np.array([row[name] for row in some], float) for name in names)
-            error = np.stack([value - low, high - value])
             has_law = quantity == "loss" and line in laws
             look = {"color": colour, "marker": marker, "linestyle": "" if has_law else "-"}
-            axis.errorbar(n, value, error, label=line, **look)
+            style.with_errors(axis, some, "jets", label=line, **look)
             if has_law:
                 n, value, low, high = laws[line]
                 axis.plot(n, value, color=colour, linewidth=0.8, linestyle="--")

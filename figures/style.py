@@ -151,6 +151,14 @@ def heading(figure: Figure, note: str = "", energy: float = BEAM_ENERGY) -> None
     figure.suptitle("\n".join(filter(None, (label, note))), x=0.01, ha="left", wrap=True)
 
 
+def with_errors(axis: Axes, rows: Sequence[Mapping], x: str, **look) -> None:
+    """Draw `value` of rows, with the errors from `low` to `high`, against their `x`."""
+    rows = sorted(rows, key=lambda row: row[x])
+    columns = ([row[name] for row in rows] for name in (x, "value", "low", "high"))
+    at, value, low, high = (np.array(column, float) for column in columns)
+    axis.errorbar(at, value, [value - low, high - value], **look)
+
+
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend below all panels, every name once, in as many columns as the figure is wide."""
     handles = {

@@ -1,5 +1,6 @@
 """Jets of particles of a study: ours of `simulate.py`, or public ones where their files lie."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +83,15 @@ class JetTable:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def sha256(self) -> str:
+        """Of all that is known of the jets."""
+        digest = hashlib.sha256("\n".join(self.sample).encode())
+        columns = [self.events, self.jets, self.label, self.split, self.constituents.offsets]
+        for column in (*columns, *self.constituents.columns().values()):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
 
     def take(self, rows: np.ndarray) -> "JetTable":
         """The jets of a mask or of numbers."""

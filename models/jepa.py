@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.jetvit import Block, Encoder, Tokens, mlp
+from models.jetvit import Block, Encoder, Tokens, mean, mlp
 
 PREDICTOR_BLOCKS = 2
 SCALE = 0.4  # about the spread of rapidity and phi in a jet
@@ -90,8 +90,7 @@ class JEPA(nn.Module):
 def loss_of(predicted: Predicted) -> torch.Tensor:
     """Smooth L1 (arXiv:1504.08083, eq. 3) of each jet (b,), the mean over its targets."""
     of_token = functional.smooth_l1_loss(predicted.found, predicted.wanted, reduction="none")
-    share = predicted.exists / predicted.exists.sum(dim=1, keepdim=True).clamp_min(1)
-    return (of_token.mean(dim=2) * share).sum(dim=1)
+    return mean(of_token.mean(dim=2), predicted.exists)
 
 
 def taken(tokens: Tokens, mask: torch.Tensor) -> Tokens:

@@ -65,10 +65,10 @@ class Tokens(NamedTuple):
     keys: torch.Tensor | None = None
 
 
-def mean(tokens: Tokens) -> torch.Tensor:
-    """The mean (b, channels) of the tokens of each jet; 0 of none."""
-    share = tokens.exists / tokens.exists.sum(dim=1, keepdim=True).clamp_min(1)
-    return (tokens.embedded * share[..., None]).sum(dim=1)
+def mean(values: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
+    """The mean (b, ...) over those of the values (b, t, ...) that exist (b, t); 0 of none."""
+    share = exists / exists.sum(dim=1, keepdim=True).clamp_min(1)
+    return torch.einsum("bt,bt...->b...", share, values)
 
 
 class Encoder(nn.Module):
@@ -190,9 +190,7 @@ class JetViT(nn.Module):
         if self.encoder is not None:
             tokens = self.encoder.tokens(constituents, exists, momenta, jet)
             first, seen = self.encoder(tokens)
-            of_constituents = self.mlp(
-                mean(tokens._replace(embedded=seen)) if self.pooled else first[:, 0]
-            )
+            of_constituents = self.mlp(mean(seen, tokens.exists) if self.pooled else first[:, 0])
         if self.sees != "constituents":
             of_jet = self.jet_mlp(jet)
         return self.combiner(torch.cat([of_constituents, of_jet], dim=1))

@@ -18,7 +18,7 @@ from jets.packed import read_event_table
 from jets.particle_jets import NOMINAL, read
 from jets.split import HELD_OUT, TRAIN, VALIDATION, uniform
 from models import create_model
-from studies.quark_gluon_trainings import FULL, inputs_of, sha256_of
+from studies.quark_gluon_trainings import FULL, inputs_of
 from studies.trainings import Made, read_training, train_once
 from study import Study, stated
 from training import checkpoint
@@ -64,14 +64,13 @@ class Kind:
 
 OF_PATCHES = {"patches": 16, "pairwise": True, "registers": 8}
 PUBLISHED = Kind("HEP-JEPA", OF_PATCHES, tasks=tuple(SOURCES), shares=SHARES)
-NO_PAIRS = Kind("no pair bias", {**OF_PATCHES, "pairwise": False})
 KINDS = {
     kind.name: kind
     for kind in (
         PUBLISHED,
         Kind("random masks", OF_PATCHES, MASKS[1]),
         Kind("no registers", {**OF_PATCHES, "registers": 0}),
-        NO_PAIRS,
+        Kind("no pair bias", {**OF_PATCHES, "pairwise": False}),
         Kind("constituents, no pair bias", {"registers": 8}, shares=SHARES),
     )
 }
@@ -168,7 +167,7 @@ def jets_of(task: str, source: Study, device: torch.device, is_shuffled: bool = 
             make_sample(every.take(np.flatnonzero(table.split == split)), label)
             for split in (TRAIN, VALIDATION, HELD_OUT)
         )
-        sha256 = sha256_of(table)
+        sha256 = table.sha256
     return Jets(training, replace(watched, rows=some(watched.rows, WATCHED, 0)), tested, sha256)
 
 

@@ -157,8 +157,7 @@ def write_page(study: Study, jets: Mapping[str, Jets], found: Sequence[Trained])
     tables = {
         "labels": [row for row in plain if row["kind"] == PUBLISHED.name],
         "ablations": [
-            row for row in plain
-            if row["task"] == QUARKS and row["start"] != TREES
+            row for row in plain if row["task"] == QUARKS and row["start"] != TREES
         ],
         "null": [row for row in rows if row["is_shuffled"]],
         "collapse": collapses(study, [task for task, _ in jets]),

@@ -44,7 +44,6 @@ from studies.quark_gluon_trainings import (
     Way,
     read_trainings,
     run_training,
-    sha256_of,
     trained_jets,
     trainings,
     trains,
@@ -170,7 +169,7 @@ def main() -> None:
         study = quick(study, QUICK_EVENTS, epochs=1)
     torch.set_num_threads(1)  # the networks are small
     table = read(study)
-    sha256 = sha256_of(table.take(trains(table)))
+    sha256 = table.take(trains(table)).sha256
 
     def train(way: Way, seed: int) -> None:
         run_training(study, way, seed, table, sha256, device)

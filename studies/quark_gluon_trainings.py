@@ -1,6 +1,5 @@
 """The trainings of `studies.quark_gluon`: what is trained, on which jets, and the scores."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -207,7 +206,7 @@ def run_training(
         return _trained(study, way, seed, table, rows, directory, settings, device)
 
     aside, settings = study.data_dir / "set_aside", settings_of(study, way, seed, sha256)
-    train_once(directory, aside, settings, make, {"scored_sha256": sha256_of(table)})
+    train_once(directory, aside, settings, make, {"scored_sha256": table.sha256})
 
 
 def _grown(study: Study, table: JetTable, rows: Sequence[np.ndarray]) -> Made:
@@ -263,15 +262,6 @@ def network_of(study: Study, way: Way, size: Mapping[str, int]) -> nn.Module:
 def trains(table: JetTable) -> np.ndarray:
     """The jets (n,) that trainings see: held-out ones and variations are not among them."""
     return (table.split != HELD_OUT) & (table.sample == NOMINAL)
-
-
-def sha256_of(table: JetTable) -> str:
-    """Of all that is known of jets."""
-    digest = hashlib.sha256("\n".join(table.sample).encode())
-    columns = [table.events, table.jets, table.label, table.split]
-    for column in (*columns, table.constituents.offsets, *table.constituents.columns().values()):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
 
 
 def read_trainings(study: Study, table: JetTable) -> list[Trained]:

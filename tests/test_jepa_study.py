@@ -163,8 +163,6 @@ def test_the_page_shows_what_its_tables_hold():
     text = page.read_text(encoding="utf-8")
     marks = re.findall(r"<!-- (?!end|studies)(\w+).* -->", text)
     assert sorted(marks) == sorted(study_of.PRINTED)
-    if "was not run yet" in text:
-        return
     for name, printed in study_of.PRINTED.items():
         path = ROOT / f"doc/results/jepa_transfer_{name}.csv"
         show(page, name, read_csv(path) if path.is_file() else [], printed)

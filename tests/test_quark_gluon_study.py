@@ -207,9 +207,9 @@ def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
 def test_more_jets_to_test_on_are_scored_without_a_new_training(study, table):
     """As a variation that is made later."""
     asked, way = study.changed(f"{study.name}_later"), BOTH._replace(jets=100)
-    sha256 = of_study.sha256_of(table.take(of_study.trains(table)))
+    sha256 = table.take(of_study.trains(table)).sha256
     more = table.take(np.concatenate([np.arange(2 * N), np.flatnonzero(table.split == HELD_OUT)]))
-    assert of_study.sha256_of(more.take(of_study.trains(more))) == sha256
+    assert more.take(of_study.trains(more)).sha256 == sha256
     place = of_study.directory_of(asked, way, 0)
     found = []
     for jets_of in (table, more):

@@ -44,8 +44,15 @@ def choose_device(name: str | None) -> torch.device:
     return chosen
 
 
+def optimiser_of(network: nn.Module, study: Study) -> torch.optim.Optimizer:
+    """Adam, with weight decay AdamW (arXiv:1711.05101), of what a network is to learn."""
+    asked, learnt = study.training, [one for one in network.parameters() if one.requires_grad]
+    options = {"lr": asked.learning_rate, "weight_decay": asked.weight_decay}
+    return torch.optim.AdamW(learnt, **options, fused=True)
+
+
 class Learner:
-    """A network and its optimiser, Adam (with weight decay AdamW, arXiv:1711.05101).
+    """A network and its optimiser.
 
     On a GPU the fast path: products in bfloat16 (weights, norms, loss and optimiser stay in
     float32), and forward and backward compiled into CUDA graphs, so that small batches do not wait
@@ -64,12 +71,7 @@ class Learner:
         self.network, self.study, self.processes = network, study, processes
         self._loss = loss_of(study.training)
         self.device = next(network.parameters()).device
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=study.training.learning_rate,
-            weight_decay=study.training.weight_decay,
-            fused=True,
-        )
+        self.optimiser = optimiser_of(network, study)
         self._is_fast = self.device.type == "cuda" and not plain
         self._eager = self._full = processes.data_parallel(network, self.device)
         first, last = processes.share(study.training.batch_size)

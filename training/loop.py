@@ -113,6 +113,24 @@ def unseen_inputs(network: nn.Module, inputs: Inputs) -> list[str]:
     return [name for name, other in exchanged.items() if torch.equal(network(**other), logits)]
 
 
+def validate(learner: Learner, samples: Sequence[Sample]) -> dict[str, Estimate]:
+    """Loss, accuracy, AUC and max SIC of the validation sample and, if it chooses the epoch, the
+    expected significance; nothing if a logit is not finite."""
+    (training, validation), study, processes = samples, learner.study, learner.processes
+    logits = logits_of(learner.network, validation.inputs, "validation", processes)
+    if not np.isfinite(logits).all():
+        return {}
+    rows = validation.rows
+    label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
+    event, seen = validation.inputs.table["event"][rows], validation.spectator
+    seen = None if seen is None else seen.cpu().numpy()[rows]
+    metrics = evaluate(logits[rows], label, weight, event, study, seen)
+    if study.training.choose_by == "significance":
+        known = logits_of(learner.network, training.inputs, "bins", processes)
+        metrics["significance"] = expected_significance(samples, (known, logits), study)
+    return metrics
+
+
 def train(
     learner: Learner,
     samples: Sequence[Sample],
@@ -121,7 +139,7 @@ def train(
     settings: dict,
     watch: Watch,
     report: Callable[[dict[str, float]], None],
-    measure: Callable[[Learner, Sequence[Sample]], dict[str, Estimate]] | None = None,
+    measure: Callable[[Learner, Sequence[Sample]], dict[str, Estimate]] = validate,
 ) -> list[dict[str, float]]:
     """Train to the study's number of epochs, going on from the newest sound checkpoint.
 
@@ -132,8 +150,7 @@ def train(
         samples: to train on, and to validate with.
         directory: of the checkpoints, which have to have these `settings`.
         report: is shown each new row.
-        measure: what of the samples after each epoch; nothing where it is not finite. By default
-            `validate`.
+        measure: what of the samples after each epoch; nothing where it is not finite.
 
     Returns:
         One row per epoch: epoch, learning rate of its first step, training loss, what was measured
@@ -168,7 +185,7 @@ def train(
         try:
             processes.align(learner.network)
             loss = progress.loss_sum / len(training)
-            metrics = (measure or validate)(learner, samples)
+            metrics = measure(learner, samples)
             if not (math.isfinite(loss) and metrics):
                 raise InputError(
                     f"{directory}: the loss is no longer finite in epoch {progress.epoch + 1}; "
@@ -194,24 +211,6 @@ def train(
         if progress.epoch < study.training.epochs:
             Wish(processes.largest(watch.wish())).leave()
     return progress.history
-
-
-def validate(learner: Learner, samples: Sequence[Sample]) -> dict[str, Estimate]:
-    """Loss, accuracy, AUC and max SIC of the validation sample and, if it chooses the epoch, the
-    expected significance; nothing if a logit is not finite."""
-    (training, validation), study, processes = samples, learner.study, learner.processes
-    logits = logits_of(learner.network, validation.inputs, "validation", processes)
-    if not np.isfinite(logits).all():
-        return {}
-    rows = validation.rows
-    label, weight = (c.cpu().numpy()[rows] for c in (validation.label, validation.weight))
-    event, seen = validation.inputs.table["event"][rows], validation.spectator
-    seen = None if seen is None else seen.cpu().numpy()[rows]
-    metrics = evaluate(logits[rows], label, weight, event, study, seen)
-    if study.training.choose_by == "significance":
-        known = logits_of(learner.network, training.inputs, "bins", processes)
-        metrics["significance"] = expected_significance(samples, (known, logits), study)
-    return metrics
 
 
 def scheduled(study: Study, n_jets: int, epoch: int, step: int) -> float:

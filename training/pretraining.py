@@ -25,6 +25,7 @@ from training.constituents import JetConstituents
 from training.distributed import ALONE
 from training.inputs import Batch, Inputs, Sample, make_sample
 from training.interruption import Watch
+from training.learner import optimiser_of
 from training.loop import train
 
 NETWORK, OF_ENCODER = "JetViT", ("positions", "pairwise", "patches", "registers")
@@ -68,13 +69,7 @@ class Pretrainer:
         """`jets`: of an epoch, by which the momentum of the average rises."""
         self.network, self.study, self.asked = network, study, asked
         self.device = next(network.parameters()).device
-        learnt = [one for one in network.parameters() if one.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            learnt,
-            lr=study.training.learning_rate,
-            weight_decay=study.training.weight_decay,
-            fused=True,
-        )
+        self.optimiser = optimiser_of(network, study)
         self._steps = study.training.epochs * -(-jets // study.training.batch_size)
 
     def step(self, batch: Batch, factor: float = 1.0) -> torch.Tensor:
@@ -128,7 +123,7 @@ def monitor(learner: Pretrainer, samples: Sequence[Sample]) -> dict[str, Estimat
         found.append(predicted.found[predicted.exists])
         wanted.append(predicted.wanted[predicted.exists])
         tokens = network.target.tokens(**given)
-        means.append(mean(tokens._replace(embedded=network.target(tokens)[1])))
+        means.append(mean(network.target(tokens)[1], tokens.exists))
     of_jet, means = torch.cat(losses), torch.cat(means)
     if not (of_jet.isfinite().all() and means.isfinite().all()):
         return {}
