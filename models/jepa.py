@@ -1,7 +1,7 @@
 """HEP-JEPA: an encoder of jets learns without labels (arXiv:2502.03933, after arXiv:2301.08243).
 
 Of the tokens of a jet, constituents or patches, some are targets and some of the others context.
-The encoder sees the context; a predictor, told where the targets are, predicts what a second
+The encoder sees the context, of which no token holds a constituent of a target; a predictor, told where the targets are, predicts what a second
 encoder, which sees the whole jet, makes of them. That encoder is a moving average of the first.
 All targets of a jet are predicted in one pass; widths and depth of the predictor are ours.
 """
@@ -59,10 +59,11 @@ class JEPA(nn.Module):
         """The targets of b jets.
 
         Args:
-            tokens: of the encoder, `encoder.tokens`.
-            whole: the same of the target encoder.
+            tokens: of the encoder, `encoder.tokens` without the constituents of targets.
+            whole: of the target encoder, of all constituents.
         """
-        context, at_targets = taken(tokens, masks.context), taken(whole, masks.targets)
+        context = taken(tokens, masks.context & tokens.exists)
+        at_targets = taken(whole, masks.targets)
         first, seen = self.encoder(context)
         with torch.no_grad():
             wanted = taken(whole._replace(embedded=self.target(whole)[1]), masks.targets).embedded

@@ -56,13 +56,19 @@ class Tokens(NamedTuple):
         embedded: (b, t, channels).
         exists: (b, t) which of them there are.
         momenta: (b, t, 4) pT, rapidity, phi and mass in TeV, 0 where there is none.
+        holds: (b, t, constituents) of which of them a token is made; None: of its own.
         keys: (b, heads, t) what is added to the attention that a token gets; None: nothing.
     """
 
     embedded: torch.Tensor
     exists: torch.Tensor
     momenta: torch.Tensor
+    holds: torch.Tensor | None = None
     keys: torch.Tensor | None = None
+
+    def constituents_of(self, mask: torch.Tensor) -> torch.Tensor:
+        """The constituents (b, constituents) of which the tokens of a mask (b, t) are made."""
+        return mask if self.holds is None else (self.holds & mask[..., None]).any(dim=1)
 
 
 def mean(values: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
@@ -107,17 +113,24 @@ class Encoder(nn.Module):
         exists: torch.Tensor,
         momenta: torch.Tensor,
         jet: torch.Tensor,
+        hidden: torch.Tensor | None = None,
     ) -> Tokens:
-        """The inputs of `JetViT` as tokens, which have not seen each other."""
+        """The inputs of `JetViT` as tokens, which have not seen each other.
+
+        Args:
+            hidden: (b, t) constituents of which no token knows.
+        """
         if isinstance(self.embedding, Patches):
-            return Tokens(*self.embedding(constituents, exists, momenta))
+            return Tokens(*self.embedding(constituents, exists, momenta, hidden))
+        if hidden is not None:
+            exists = exists & ~hidden
         embedded, keys = self.embedding(constituents), None
         if self.position is not None:
             embedded = embedded + self.position[: embedded.shape[1]]
         if self.of_keys is not None:
             of_jet = jet[:, None].expand(-1, constituents.shape[1], -1)
             keys = self.of_keys(torch.cat([constituents, of_jet], dim=2)).transpose(1, 2)
-        return Tokens(embedded, exists, momenta, keys)
+        return Tokens(embedded, exists, momenta, keys=keys)
 
     def forward(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
         """`first` (b, n, channels) and the tokens (b, t, channels) behind the blocks."""

@@ -25,10 +25,22 @@ class Patches(nn.Module):
         self.of_patch = nn.Linear(channels + 2, channels)
 
     def forward(
-        self, constituents: torch.Tensor, exists: torch.Tensor, momenta: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Constituents as `JetViT` takes them to patches: tokens (b, k, channels), which there are
-        (b, k), and the momenta (b, k, 4) of the sums of their members."""
+        self,
+        constituents: torch.Tensor,
+        exists: torch.Tensor,
+        momenta: torch.Tensor,
+        hidden: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Constituents as `JetViT` takes them to patches.
+
+        Args:
+            hidden: (b, t) constituents that no patch holds, whose places still decide where the
+                patches are.
+
+        Returns:
+            Tokens (b, k, channels), which there are (b, k), the momenta (b, k, 4) of the sums of
+            their members, and which constituents are members (b, k, t).
+        """
         places = momenta[..., 1:3]
         centres, is_patch = farthest(momenta[..., 0], places, exists, self.number)
         at = _taken(places, centres)  # (b, k, 2)
@@ -36,12 +48,17 @@ class Patches(nn.Module):
         squared = squared.masked_fill(~exists[:, None], FAR)
         squared, members = squared.topk(min(MEMBERS, exists.shape[1]), largest=False)
         is_member = (squared < FAR) & is_patch[..., None]  # (b, k, m)
+        if hidden is not None:
+            is_member = is_member & ~_taken(hidden[..., None], members)[..., 0]
+            is_patch = is_member.any(dim=2)
         relative = _taken(places, members) - at[:, :, None]
         known = torch.cat([_taken(constituents, members), relative], dim=3)
         seen = self.of_members(known).masked_fill(~is_member[..., None], -torch.inf).amax(dim=2)
         seen = seen.masked_fill(~is_patch[..., None], 0.0)
         tokens = self.of_patch(torch.cat([seen, at], dim=2))
-        return tokens, is_patch, _sum(_taken(momenta, members) * is_member[..., None])
+        sums = _sum(_taken(momenta, members) * is_member[..., None])
+        nothing = is_member.new_zeros(*centres.shape, exists.shape[1])
+        return tokens, is_patch, sums, nothing.scatter(2, members, is_member)
 
 
 def farthest(

@@ -140,7 +140,7 @@ def test_nothing_of_a_target_but_its_place_reaches_the_prediction(options):
     network, given = network_of(options), batch_of()
     whole = network.target.tokens(**given)
     masks = Pretraining().draw(whole)
-    tokens = network.encoder.tokens(**given)
+    tokens = network.encoder.tokens(**given, hidden=whole.constituents_of(masks.targets))
 
     def found(of_targets: float, of_context: float) -> torch.Tensor:
         """With something added to all that tokens know, but for places."""
@@ -164,6 +164,36 @@ def test_nothing_of_a_target_but_its_place_reaches_the_prediction(options):
         )
         other_place = network(masks, tokens, moved).found[exists]
         assert (other_place - as_it_is).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_the_context_holds_no_constituent_of_a_target(options):
+    network, given = network_of(options), batch_of()
+    whole = network.target.tokens(**given)
+    masks = Pretraining().draw(whole)
+    hidden = whole.constituents_of(masks.targets)
+    assert not (hidden & ~given["exists"]).any()
+    tokens = network.encoder.tokens(**given, hidden=hidden)
+    context = taken(tokens, masks.context & tokens.exists)
+    assert context.exists.any()
+    # What targets hold may be anything, but for places, by which patches are found.
+    other = {name: value.clone() for name, value in given.items()}
+    other["constituents"][hidden] += 1.0
+    other["momenta"][hidden] *= torch.tensor([2.0, 1, 1, 3])
+    other["momenta"][:, 0, 0] = 1e3  # the hardest stays the first centre
+    given["momenta"][:, 0, 0] = 1e3
+    found = [
+        taken(network.encoder.tokens(**one, hidden=hidden), masks.context & tokens.exists)
+        for one in (given, other)
+    ]
+    for name in ("embedded", "momenta"):
+        of_context = [getattr(one, name)[one.exists] for one in found]
+        torch.testing.assert_close(*of_context)
+    # The targets do know them, and without a mask the context would, where patches overlap.
+    assert not torch.equal(network.target.tokens(**other).embedded, whole.embedded)
+    if "patches" in options:
+        leaky = [taken(network.encoder.tokens(**one), masks.context) for one in (given, other)]
+        assert not torch.equal(*(one.embedded[one.exists] for one in leaky))
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)

@@ -96,8 +96,10 @@ def predict(
     generator: torch.Generator | None = None,
 ) -> Predicted:
     """The targets of a batch, with masks from a generator, or from PyTorch's own."""
-    tokens, whole = network.encoder.tokens(**inputs), network.target.tokens(**inputs)
-    return network(asked.draw(whole, generator), tokens, whole)
+    whole = network.target.tokens(**inputs)
+    masks = asked.draw(whole, generator)
+    hidden = whole.constituents_of(masks.targets)
+    return network(masks, network.encoder.tokens(**inputs, hidden=hidden), whole)
 
 
 @torch.inference_mode()
