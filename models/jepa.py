@@ -1,9 +1,10 @@
 """HEP-JEPA: an encoder of jets learns without labels (arXiv:2502.03933, after arXiv:2301.08243).
 
 Of the tokens of a jet, constituents or patches, some are targets and some of the others context.
-The encoder sees the context, of which no token holds a constituent of a target; a predictor, told where the targets are, predicts what a second
-encoder, which sees the whole jet, makes of them. That encoder is a moving average of the first.
-All targets of a jet are predicted in one pass; widths and depth of the predictor are ours.
+The encoder sees the context, of which no token holds a constituent of a target. A predictor, told
+where the targets are, predicts what a second encoder, which sees the whole jet, makes of them. That
+encoder is a moving average of the first. All targets of a jet are predicted in one pass; widths and
+depth of the predictor are ours.
 """
 
 import copy

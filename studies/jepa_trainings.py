@@ -41,6 +41,7 @@ SCRATCH, FROZEN, FINE_TUNED, TREES = "scratch", "frozen", "fine-tuned", "trees"
 STARTS = SCRATCH, FROZEN, FINE_TUNED
 SLOWER = 0.25  # learning rate of a pre-trained encoder and what sees it, to that from scratch
 JETS_MIN = 2_400  # of an epoch
+TRAINING_JETS = 24_000  # of a task, at most
 WATCHED = 1_000  # labelled jets more, which choose the epoch
 PRETRAINING_RATE, LONGER = 1e-3, 2  # learning rate, and times the epochs of the study
 
@@ -168,6 +169,7 @@ def jets_of(task: str, source: Study, device: torch.device, is_shuffled: bool = 
             for split in (TRAIN, VALIDATION, HELD_OUT)
         )
         sha256 = table.sha256
+    training = replace(training, rows=some(training.rows, TRAINING_JETS, 0))
     return Jets(training, replace(watched, rows=some(watched.rows, WATCHED, 0)), tested, sha256)
 
 
@@ -267,7 +269,7 @@ def pretrained(
     path = directory / "encoder.safetensors"
 
     def make(settings: dict) -> Made:
-        inputs = given.training.inputs, given.watched.inputs
+        inputs = given.training.inputs.take(np.sort(given.training.rows)), given.watched.inputs
         network, history = pretrain(
             directory, inputs, asked, how, seed, settings, Watch(), lambda row: None
         )

@@ -29,6 +29,7 @@ from studies.jepa_trainings import (
     PUBLISHED,
     QUARKS,
     SCRATCH,
+    SHARES,
     SOURCES,
     TREES,
     Jets,
@@ -37,6 +38,7 @@ from studies.jepa_trainings import (
     encoder_directory,
     is_there,
     jets_of,
+    labelled,
     read_trainings,
     run_training,
     scratch_of,
@@ -85,18 +87,49 @@ def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
     return rows
 
 
-def collapses(study: Study, tasks: Sequence[str]) -> Rows:
-    """The last row of the history of each encoder."""
-    rows = []
+def histories(study: Study, tasks: Sequence[str]) -> dict[tuple[str, str, int], Rows]:
+    """Of each encoder, by task, kind and seed."""
+    found = {}
     for kind in KINDS.values():
         for task in kind.tasks:
             for seed in study.classifiers.seeds:
                 path = encoder_directory(study, kind, task, seed) / "history.csv"
                 if task in tasks and path.is_file():
-                    last = with_numbers(read_csv(path)[-1])
-                    names = ("loss", "variance", "predicted_variance", "rank", "jets_per_second")
-                    known = {"task": task, "kind": kind.name, "seed": seed}
-                    rows.append(known | {name: last[name] for name in names})
+                    found[task, kind.name, seed] = [with_numbers(row) for row in read_csv(path)]
+    return found
+
+
+def collapses(encoders: Mapping[tuple[str, str, int], Rows]) -> Rows:
+    """The last row of the history of each encoder."""
+    names = "loss", "variance", "predicted_variance", "rank"
+    return [
+        {"task": task, "kind": kind, "seed": seed} | {name: history[-1][name] for name in names}
+        for (task, kind, seed), history in encoders.items()
+    ]
+
+
+def costs(
+    encoders: Mapping[tuple[str, str, int], Rows],
+    jets: Mapping[str, Jets],
+    found: Sequence[Trained],
+) -> Rows:
+    """Of each pre-training, and of the trainings of `PUBLISHED` with all labels and the fewest:
+    jets learnt from, each as often as it was, and seconds spent on that."""
+    rows = []
+
+    def add(task: str, kind: str, what: str, jets: int, history: Rows) -> None:
+        rates = [row["jets_per_second"] for row in history]
+        known = {"task": task, "kind": kind, "what": what, "jets": jets * len(history)}
+        rows.append(known | {"seconds": sum(jets / rate for rate in rates)})
+
+    for (task, kind, _), history in encoders.items():
+        add(task, kind, "pre-training", len(jets[task].training.rows), history)
+    for way, seed, _, history in found:
+        if way.kind == PUBLISHED.name and way.start != TREES and not way.is_shuffled:
+            seen = labelled(jets[way.task].training, way.share, seed).rows
+            words = f"{way.start}, {100 * way.share:g} % of the labels"
+            if way.share in (SHARES[0], SHARES[-1]):
+                add(way.task, way.kind, words, len(seen), history)
     return rows
 
 
@@ -120,9 +153,8 @@ def printed_collapses(rows: Rows) -> Rows:
     groups: dict[tuple[str, str], list[Mapping]] = {}
     for row in rows:
         groups.setdefault((row["task"], row["kind"]), []).append(row)
-    digits = {"loss": 4, "variance": 3, "predicted_variance": 3, "rank": 1, "jets_per_second": 0}
+    digits = {"loss": 4, "variance": 3, "predicted_variance": 3, "rank": 1}
     words = {"predicted_variance": "variance of predictions", "rank": "effective rank"}
-    words |= {"jets_per_second": "jets/s"}
     return [
         {"task": task, "encoder": kind, "seeds": len(some)}
         | {
@@ -133,10 +165,26 @@ def printed_collapses(rows: Rows) -> Rows:
     ]
 
 
+def printed_costs(rows: Rows) -> Rows:
+    """One line a kind of training, the mean over seeds."""
+
+    def of(task: str, kind: str, what: str) -> dict[str, str]:
+        some = [
+            row for row in rows if (row["task"], row["kind"], row["what"]) == (task, kind, what)
+        ]
+        jets, seconds = (np.mean([float(row[key]) for row in some]) for key in ("jets", "seconds"))
+        return {"task": task, "encoder": kind, "training": what, "trainings": str(len(some)),
+                "jets seen": f"{jets:,.0f}", "seconds of a core": f"{seconds:,.0f}",
+                "jets/s": f"{jets / seconds:,.0f}"}  # fmt: skip
+
+    return [of(*key) for key in dict.fromkeys((r["task"], r["kind"], r["what"]) for r in rows)]
+
+
 PRINTED = {
     "labels": printed,
     "ablations": printed,
     "null": printed,
+    "cost": printed_costs,
     "collapse": printed_collapses,
     "settings": list,
     "environment": list,
@@ -154,13 +202,16 @@ def write_page(study: Study, jets: Mapping[str, Jets], found: Sequence[Trained])
         )
     ]  # fmt: skip
     plain = [row for row in rows if not row["is_shuffled"]]
+    nominal = {task: of_task for (task, is_shuffled), of_task in jets.items() if not is_shuffled}
+    encoders = histories(study, list(nominal))
     tables = {
         "labels": [row for row in plain if row["kind"] == PUBLISHED.name],
         "ablations": [
             row for row in plain if row["task"] == QUARKS and row["start"] != TREES
         ],
         "null": [row for row in rows if row["is_shuffled"]],
-        "collapse": collapses(study, [task for task, _ in jets]),
+        "cost": costs(encoders, nominal, found),
+        "collapse": collapses(encoders),
         "settings": settings(study),
         "environment": environment(),
     }  # fmt: skip
