@@ -213,7 +213,7 @@ def fitted(
     )
     low, high = np.quantile(numbers[1:], (0.16, 0.84), axis=0)
     names = (*NAMES, f"change of the loss to the jets of {whose}")
-    columns = zip(names, numbers[0], low, high, strict=True)
+    columns = zip(names, *(one.round(6) for one in (numbers[0], low, high)), strict=True)
     return [{"quantity": name, **ends((x, min(x, a), max(x, b)))} for name, x, a, b in columns]
 
 
