@@ -206,7 +206,7 @@ def fitted(
     whose: str = "the paper",
 ) -> Rows:  # fmt: skip
     """The parameters, and the change of the loss from the most jets here to the most of others,
-    with their 68 % intervals."""
+    with their 68 % intervals, to six decimals: a power at the end of its range has none."""
     here, there = jets.max() / 1e3, most / 1e3
     numbers = np.array(
         [[*one, power_law(there, *one) - power_law(here, *one)] for one in (law, *resampled)]
