@@ -114,7 +114,7 @@ def main() -> None:
     if options.init:
         study = starting_from(study, options.init, options.freeze)
         stated = toml_lines({"network_options": study.training.network_options}, "training")
-        tell("\n".join(["later steps need a study that says:", *stated]))
+        tell("\n".join(["later steps need a study, with a name of its own, that says:", *stated]))
     device = choose_device(options.device)
     asked = options.jet_definition, options.network, options.seed, options.shuffle_labels
     wanted = trainings(study) if options.all else [Training(*asked)]
