@@ -328,6 +328,17 @@ class Study:
             return JET_DEFINITIONS
         return {name: one for name, one in IMAGED_JETS.items() if one.radius in radii}
 
+    def packed_file(self, jet_definition: str) -> Path:
+        """Where setup.py packs the jets of a definition.
+
+        Raises:
+            InputError: the study has no such jets.
+        """
+        if jet_definition not in self.jet_definitions:
+            known = ", ".join(self.jet_definitions)
+            raise InputError(f"study {self.name} has no {jet_definition} jets; it has {known}")
+        return self.data_dir / f"{jet_definition}.h5"
+
     def image_pixels(self, jet_definition: str) -> int:
         """Pixels along one side of the image that the networks see."""
         return min(IMAGED_JETS[jet_definition].pixels, self.images.pixels_max)

@@ -171,7 +171,7 @@ def training_jets(
     study: Study, jet_definition: str, table: EventTable
 ) -> tuple[PackedJets, np.ndarray]:
     """The jets that train the networks, and their weights (n,) in that."""
-    packed = read_jets(study.data_dir / f"{jet_definition}.h5", TRAIN)
+    packed = read_jets(study.packed_file(jet_definition), TRAIN)
     weights = event_weights([packed.jets], table, study)
     [weight], _ = training_weights([packed.jets], [packed.jets["label"]], weights, study)
     return packed, weight

@@ -41,7 +41,7 @@ def average_images(results: Results, jet_definition: str) -> style.Drawing:
     Every jet counts as its event: its image, summed over the channels, is first divided by its own
     sum.
     """
-    packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", TRAIN)
+    packed = read_jets(results.study.packed_file(jet_definition), TRAIN)
     signal = packed.jets["label"] == 1
     chosen = {"background": _some(~signal), "signal": _some(signal)}
     weight = relative_weights(results.table.events)[packed.jets["event"]]
@@ -167,7 +167,7 @@ def _displays_of_images(
     results: Results, jet_definition: str, chosen: Mapping[str, int]
 ) -> style.Drawing:
     """One row per event, one column per jet: its image in its own frame, all channels together."""
-    packed = read_jets(results.study.data_dir / f"{jet_definition}.h5", HELD_OUT)
+    packed = read_jets(results.study.packed_file(jet_definition), HELD_OUT)
     of_event = {
         name: np.flatnonzero(packed.jets["event"] == results.scores.event[row])
         for name, row in chosen.items()

@@ -147,13 +147,20 @@ def files_of(study: Study) -> list[JetFile]:
     Public files in the folder of the sample take the place of ours.
 
     Raises:
-        InputError: as `selection_of`.
+        InputError: as `selection_of`; files of two public samples.
     """
     names, folder = selection_of(study).public, study.sample_dir
+    public = sorted(path for name in names for path in folder.glob(name))
+    for path in public:
+        if path.suffix != public[0].suffix:
+            raise InputError(
+                f"{folder}: {public[0].name} and {path.name} are of different samples; keep those "
+                "of one"
+            )
     asked = [PROCESSES[name] for name in study.sample.processes]
     files = [
         JetFile(path, process, number_of(path.name), is_public=True)
-        for path in sorted(path for name in names for path in folder.glob(name))
+        for path in public
         for process in asked
     ] or [
         JetFile(folder / f"{process.sample_name(i)}.h5", process, i)

@@ -246,7 +246,7 @@ def pack(
     Returns:
         The files written.
     """
-    paths = {name: study.data_dir / f"{name}.h5" for name in chosen}
+    paths = {name: study.packed_file(name) for name in chosen}
     side = {name: study.image_pixels(name) for name in chosen}
     relative = relative_weights(overview.table.events)
     with ExitStack() as stack:

@@ -124,7 +124,7 @@ def test_our_files_are_read_as_jets_of_two_classes(study, chunks):
 
 
 def test_public_files_take_the_place_of_ours(study):
-    """Of JetClass the classes top and QCD; a further file moves no jet."""
+    """A further file moves no jet."""
     folder = study.sample_dir
     write_top_tagging(folder / "train.h5")
     before = read(study)
@@ -132,16 +132,26 @@ def test_public_files_take_the_place_of_ours(study):
     assert before.events["row"].tolist() == [1, 3, 5, 0, 2, 4]
     processes = [PROCESSES[name].number for name in NAMES]
     assert before.events["process"].tolist() == np.repeat(processes, 3).tolist()
-    write_jetclass(folder / "jets.root")
+    write_top_tagging(folder / "val.h5")
     (folder / "QG_jets.npz").touch()  # of another sample
     assert [file.path.name for file in files_of(study)] == [
-        "jets.root", "jets.root", "train.h5", "train.h5"
+        "train.h5", "train.h5", "val.h5", "val.h5"
     ]  # fmt: skip
     after = read(study)
-    of_jetclass = ~np.isin(after.events, before.events)
-    assert after.label[of_jetclass].tolist() == after.events["row"][of_jetclass].tolist() == [0]
-    assert np.array_equal(after.events[~of_jetclass], before.events)
-    assert np.array_equal(after.split[~of_jetclass], before.split)
+    is_new = ~np.isin(after.events, before.events)
+    assert is_new.sum() == 6
+    assert np.array_equal(after.events[~is_new], before.events)
+    assert np.array_equal(after.split[~is_new], before.split)
+
+
+def test_of_jetclass_tops_and_qcd_are_read_and_beside_no_other_sample(study):
+    folder = study.sample_dir
+    write_jetclass(folder / "jets.root")
+    found = read(study)
+    assert found.label.tolist() == found.events["row"].tolist() == [0]
+    write_top_tagging(folder / "train.h5")
+    with pytest.raises(InputError, match=r"jets\.root and train\.h5 are of different samples"):
+        read(study)
 
 
 def test_jets_of_two_kinds_are_refused(study):

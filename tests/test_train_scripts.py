@@ -319,6 +319,7 @@ def test_a_training_of_other_settings_is_not_scored(toy, call):
     ("arguments", "sentence"),
     [
         (("AK12", "CNN"), "unknown jet definition 'AK12'"),
+        (("AK04", "CNN", "--study", "toy.toml"), "has no AK04 jets; it has AK08, AK10, AK14"),
         (("AK14", "ResNet"), "unknown network 'ResNet'"),
         (("AK14", "CNN", "--study", "mine"), "unknown study 'mine'"),
         (("AK14", "CNN", "--study", "demo"), "run setup.py first"),

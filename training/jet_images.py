@@ -37,7 +37,7 @@ def read_split(study: Study, jet_definition: str, split: int) -> PackedJets:
         InputError: setup.py has not finished, or its products contradict each other.
     """
     read_manifest(study.data_dir / "setup.json", "setup.py", study.settings("setup"))
-    path = study.data_dir / f"{jet_definition}.h5"
+    path = study.packed_file(jet_definition)
     jets = read_jets(path, split)
     events = read_event_table(study.data_dir / "events.h5").events
     if strays := np.count_nonzero(events["split"][jets.jets["event"]] != split):
@@ -91,7 +91,7 @@ class JetImages:
     @staticmethod
     def sha256(study: Study, jet_definition: str, is_shuffled: bool) -> str:
         """Of the jets of training and validation."""
-        return read_training_sha256(study.data_dir / f"{jet_definition}.h5", is_shuffled)
+        return read_training_sha256(study.packed_file(jet_definition), is_shuffled)
 
     @classmethod
     def read(
