@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.colors import SymLogNorm
 
 from figures import style
 from physics import CHANNELS
@@ -25,6 +26,7 @@ def images(
     means: Mapping[str, np.ndarray], half: float, radius: float, words: str
 ) -> style.Drawing:
     """Mean attributions (3, bins, bins) of each class, one column a channel, with the jet radius.
+    The colours are linear up to a thirtieth of the largest and logarithmic above.
 
     Args:
         half: of the frame, in eta and phi.
@@ -36,8 +38,8 @@ def images(
     panels = [(name, i) for name in means for i in range(len(CHANNELS))]
     for axis, (name, i) in zip(axes, panels, strict=True):
         image, channel = means[name][i], CHANNELS[i]
-        look = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
-        shown = axis.imshow(image, extent=(-half, half, -half, half), **look)
+        norm = SymLogNorm(largest / 30, vmin=-largest, vmax=largest)
+        shown = axis.imshow(image, extent=(-half, half, -half, half), norm=norm, cmap="PuOr_r")
         axis.plot(circle.real, circle.imag, color="grey", linewidth=0.7, linestyle="--")
         axis.set(title=f"{name}, {channel}", xlabel="across", ylabel="to the hardest deposit")
         axis.label_outer()
@@ -81,7 +83,7 @@ def features(rows: Rows, words: str = "") -> style.Drawing:
     panels, names, baselines = (
         list(dict.fromkeys(row[key] for row in rows)) for key in ("panel", "feature", "baseline")
     )
-    figure, axes = style.panels(len(panels), height=1.0 + 0.18 * len(names), sharey=True)
+    figure, axes = style.panels(len(panels), height=1.0 + 0.25 * len(names), sharey=True)
     shifts = np.linspace(-0.35, 0.35, len(baselines))
     for axis, panel in zip(axes, panels, strict=True):
         for name, shift in zip(baselines, shifts, strict=True):

@@ -217,19 +217,48 @@ def by(columns: Sequence[str], heading: str, rows: Rows) -> Rows:
     def line(row: Mapping[str, object]) -> dict[str, str]:
         return {name: str(row[name]) for name in columns}
 
-    return pivot(rows, line, lambda row: {str(row[heading]): cell(row)})
+    return pivot(rows, line, lambda row: {str(row[heading]): number(row)})
+
+
+def number(row: Mapping[str, object]) -> str:
+    """A cell; of a completeness error only the size."""
+    is_size = row.get("quantity") == "completeness error"
+    return f"{float(row['value']):.1e}" if is_size else cell(row)
+
+
+def printed_prongs(rows: Rows) -> Rows:
+    """One line a network and range of pT; what depends on no baseline has one column."""
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        heading = row["baseline" if row["quantity"] == "attribution" else "quantity"]
+        return {} if " - " in heading else {heading: cell(row)}
+
+    return pivot(rows, lambda row: {name: row[name] for name in ("network", "pT [GeV]")}, cells)
+
+
+def printed_erased(rows: Rows) -> Rows:
+    """Of the hardest subjet and that of highest attribution; one column a quantity and fill."""
+
+    def line(row: Mapping[str, object]) -> dict[str, str]:
+        return {name: row[name] for name in ("network", "which", "class", "region")}
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        has_changed = row["fill"] != "as it is" or row["quantity"] == "ReMOVE"
+        return {f"{row['quantity']}, {row['fill']}": cell(row)} if has_changed else {}
+
+    return pivot([row for row in rows if row["which"] in (NAMES[0], HIGHEST)], line, cells)
 
 
 PRINTED = {
     "features": partial(by, ("case", "feature"), "by"),
     "agreement": partial(by, ("case", "quantity"), "by"),
-    "prongs": partial(by, ("network", "pT [GeV]", "quantity"), "baseline"),
+    "prongs": printed_prongs,
     "shares": partial(by, ("network", "class", "quantity"), "baseline"),
     "areas": partial(by, ("network", "class", "quantity"), "baseline"),
     "steps": partial(by, ("network", "baseline", "quantity"), "x"),
     "draws": partial(by, ("network", "baseline"), "x"),
     "randomisation": partial(by, ("network", "baseline"), "made anew"),
-    "erased": partial(by, ("network", "which", "class", "region", "fill"), "quantity"),
+    "erased": printed_erased,
     "prong_added": partial(by, ("network", "jets"), "quantity"),
     "toys": partial(by, ("encoder", "way"), "quantity"),
     "settings": list,
@@ -266,7 +295,7 @@ def draw(found: Mapping[str, Subject], rows: Mapping[str, Rows], sizes: Sizes, p
             [
                 row | {"panel": row["case"], "baseline": row["by"]}
                 for row in rows["features"]
-                if row["case"] == "H → Zγ"
+                if row["case"] == "H → Zγ" and row["by"] != "weighted"
             ]
         ),
         "profiles": figures.lines(rows["profiles"], "delta_r", panels, labels),

@@ -29,7 +29,7 @@ from jets.packed import read_event_table
 from jets.scores import read_scores
 from jets.split import HELD_OUT
 from models import create_model
-from sensitivity.auc import auc
+from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds, poisson_counts
 from studies.trainings import read_training
 from studies.z_gamma_trainings import (
@@ -84,12 +84,13 @@ class Case:
         """The events with other features (n, f)."""
         return EventFeatures(seen, self.inputs.table, self.inputs.device)
 
-    def area(self, score: np.ndarray) -> float:
-        """The AUC of a score (n,), with weights."""
+    def aucs(self, scores: np.ndarray) -> CorrelatedAUCs:
+        """The AUCs of scores (k, n), with weights."""
         classes = [
-            Scores(score[self.label == i], weight=self.weight[self.label == i]) for i in (1, 0)
+            Scores(scores[:, of], np.flatnonzero(of), self.weight[of])
+            for of in (self.label == 1, self.label == 0)
         ]
-        return auc(*classes, bootstraps=2).value
+        return correlated_aucs(*classes, bootstraps=RESAMPLINGS)
 
     def score(self, inputs: Inputs) -> np.ndarray:
         """Logits of signal (n,)."""
@@ -149,18 +150,34 @@ def baselines(case: Case, n: int, background: np.ndarray, draws: int) -> dict[st
     return {"zero": made.pop("zero"), RAW_ZERO: at} | made
 
 
-def references(case: Case) -> dict[str, np.ndarray]:
-    """What else says how much the features (f,) matter: by how much the AUC falls when one is
-    exchanged between all events, by its weight; and how far the AUC of one alone is from a half."""
+def references(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What else says how much the features matter: by how much the AUC falls when one is exchanged
+    between all events, by its weight; and how far the AUC of one alone is from a half.
+
+    Returns:
+        Shares (f,) of their sum, with their covariance (f, f).
+    """
     seen, random = case.seen, np.random.default_rng(0)
-    whole, fall, alone = case.area(case.score(case.inputs)), [], []
+    scores = [case.score(case.inputs)]
     share = case.weight / np.bincount(case.label, case.weight)[case.label] / 2
     for i in range(seen.shape[1]):
         changed = seen.copy()
         changed[:, i] = random.choice(seen[:, i], len(seen), p=share)
-        fall.append(whole - case.area(case.score(case.with_features(changed))))
-        alone.append(abs(case.area(seen[:, i]) - 0.5))
-    return dict(zip(REFERENCES, map(np.array, (fall, alone)), strict=True))
+        scores.append(case.score(case.with_features(changed)))
+    exchanged, alone = case.aucs(np.array(scores)), case.aucs(seen.T)
+    one = np.eye(seen.shape[1])
+    falls = np.hstack([np.ones((len(one), 1)), -one])
+    distances = one * np.where(alone.value < 0.5, -1, 1)
+    shares = _shares(falls, exchanged), _shares(distances, alone)
+    return dict(zip(REFERENCES, shares, strict=True))
+
+
+def _shares(sums: np.ndarray, aucs: CorrelatedAUCs) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (f, k) of the distances of AUCs (k,) from a half, over all, and their covariance."""
+    values = sums @ (aucs.value - 0.5)
+    shares = values / values.sum()
+    slopes = (np.eye(len(shares)) - shares[:, None]) @ sums / values.sum()
+    return shares, slopes @ aucs.covariance @ slopes.T
 
 
 def rank(case: Case, n: int, draws: int, steps: int) -> tuple[Rows, Rows]:
@@ -180,22 +197,20 @@ def rank(case: Case, n: int, draws: int, steps: int) -> tuple[Rows, Rows]:
         for name, one in made.items()
     }
     known = references(case)
-    features = [
-        {"case": case.name, "feature": feature, "by": by, "value": value, "error": np.nan}
-        for by, values in known.items()
-        for feature, value in zip(case.features, values / values.sum(), strict=True)
-    ]
-    agreement: list[dict] = []
+    features, agreement = [], []
+    for by, (values, covariance) in known.items():
+        features += _of_features(case, by, values, np.sqrt(np.maximum(np.diag(covariance), 0)))
+    drawn = {  # as other test events would have given them
+        by: [values, *random.multivariate_normal(values, covariance, RESAMPLINGS)]
+        for by, (values, covariance) in known.items()
+    }
     for name, found in explained.items():
         shares = shares_of(found, case.label[rows], case.weight[rows], rows)
-        spread = shares[1:].std(axis=0, ddof=1)
-        for feature, value, error in zip(case.features, shares[0], spread, strict=True):
-            keys = {"case": case.name, "feature": feature, "by": name}
-            features.append(keys | {"value": value, "error": error})
+        features += _of_features(case, name, shares[0], shares[1:].std(axis=0, ddof=1))
         numbers = {"completeness error": Estimate(found.completeness_error, 0.0)}
-        for reference, values in known.items():
-            rho = np.array([spearmanr(one, values).statistic for one in shares])
-            numbers[f"rank correlation, {reference}"] = Estimate(rho[0], rho[1:].std(ddof=1))
+        for reference, values in drawn.items():
+            rho = [spearmanr(*both).statistic for both in zip(shares, values, strict=True)]
+            numbers[f"rank correlation, {reference}"] = Estimate(rho[0], np.std(rho[1:], ddof=1))
         agreement += [_number(case, name, quantity, x) for quantity, x in numbers.items()]
     agreement += removal_areas(case, explained, rows, made)
     return features, agreement
@@ -243,8 +258,7 @@ def of_seeds(rows: Rows) -> Rows:
     groups: dict[tuple, list[Estimate]] = {}
     for row in rows:
         keys = tuple((name, x) for name, x in row.items() if name not in ("value", "error"))
-        error = row["error"] if np.isfinite(row["error"]) else 0.0
-        groups.setdefault(keys, []).append(Estimate(row["value"], error))
+        groups.setdefault(keys, []).append(Estimate(row["value"], row["error"]))
     return [
         dict(keys) | ends(mean_of_seeds(found)) | {"trainings": len(found)}
         for keys, found in groups.items()
@@ -259,6 +273,12 @@ def rankings(
     return tuple(
         of_seeds([row for part in some for row in part]) for some in zip(*found, strict=True)
     )
+
+
+def _of_features(case: Case, by: str, values: np.ndarray, errors: np.ndarray) -> Rows:
+    columns = zip(case.features, values, errors, strict=True)
+    keys = {"case": case.name, "by": by}
+    return [keys | {"feature": name, "value": x, "error": error} for name, x, error in columns]
 
 
 def _number(case: Case, by: str, quantity: str, number: Estimate) -> dict[str, object]:

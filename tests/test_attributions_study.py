@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from toy_jets import SIDE, packed
 
@@ -68,10 +70,29 @@ def test_a_raw_zero_far_away_ranks_what_is_far_away():
 
 
 def test_references_see_the_network_or_the_feature():
-    known = references(case())
+    known = {name: shares for name, (shares, _) in references(case()).items()}
     assert known["permuted"][0] > known["permuted"][1] > 0
     assert known["permuted"][2:].tolist() == [0, 0]
     assert known["alone"].argmax() == 2 and known["alone"][3] < 0.1
+
+
+def test_errors_of_references_are_the_spread_over_samples_of_events():
+    """Shares add up to 1, so that their covariances with all add up to 0."""
+    made = case()
+    for shares, covariance in references(made).values():
+        assert_allclose(shares.sum(), 1)
+        assert_allclose(covariance.sum(axis=0), 0, atol=1e-12)
+    random, found = np.random.default_rng(2), []
+    for _ in range(100):
+        rows = random.integers(0, len(made.label), len(made.label))
+        areas = [
+            roc_auc_score(made.label[rows], one, sample_weight=made.weight[rows])
+            for one in made.seen[rows].T
+        ]
+        distance = np.abs(np.array(areas) - 0.5)
+        found.append(distance / distance.sum())
+    error = np.sqrt(np.diag(references(made)["alone"][1]))
+    assert_allclose(error[:3], np.std(found, axis=0)[:3], rtol=0.3)
 
 
 def test_an_event_of_weight_two_counts_as_two_events():
