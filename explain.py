@@ -30,11 +30,12 @@ import environment  # noqa: F401 - says in a sentence what this Python lacks
 from collections.abc import Mapping
 
 from attribution.averages import Explained
-from attribution.baselines import BASELINES
+from attribution.baselines import BASELINES, fetched
 from attribution.erasure import HIGHEST, NAMES, erase, means, require_images
 from attribution.erasure import printed as printed_erasures
 from attribution.integrated_gradients import OUTPUTS
 from attribution.removal import REPEATS
+from attribution.remove import jet_features
 from attribution.stored import stored
 from attribution.subject import Subject, subject_of
 from attribution.summary import CLASSES, FILLS, class_images, printed, profiles, removal, summary
@@ -85,6 +86,8 @@ def main() -> None:
         require_images(training)
     trained = read_trained(training.directory(study) / "manifest.json", study)
     subject = subject_of(study, trained, options.jets, device)
+    if options.erase:
+        jet_features(subject.network, fetched(subject.inputs, subject.rows[:1])["images"])
     explained = {}
     for name in options.baselines:
         explained[name] = stored(subject, name, options.draws, options.steps, options.output)

@@ -57,11 +57,16 @@ class Explained:
 
     def require_complete(self, title: str) -> None:
         """Refuse a `completeness_error` above `GAP_MAX`."""
-        if not self.completeness_error <= GAP_MAX:  # so that NaN is refused too
+        if not np.isfinite(self.gap).all():
+            raise InputError(
+                f"{title}: an attribution is no finite number; the network has no slope somewhere "
+                "between the baseline and what is explained"
+            )
+        if self.completeness_error > GAP_MAX:
             raise InputError(
                 f"{title}: the attributions miss the change of the output by "
-                f"{self.completeness_error:.2%}, expected at most {GAP_MAX:.0%}; no number of "
-                "nodes mends a network whose output jumps, more --draws mend another"
+                f"{self.completeness_error:.2%}, expected at most {GAP_MAX:.0%}, with up to "
+                f"{STEPS_MAX:,} nodes; the output jumps, or hardly changes"
             )
 
     def take(self, rows: np.ndarray) -> "Explained":

@@ -17,6 +17,7 @@ from physics import CHANNELS
 from sensitivity.bootstrap import Estimate
 from training.constituents import KINDS
 
+OF_PARTICLES = "constituents", "momenta"  # inputs
 NEAR = 0.2  # Delta R of a deposit and a prong
 
 
@@ -51,17 +52,22 @@ class Deposits:
 
     @property
     def share_of_empty(self) -> np.ndarray:
-        """The share (n,) of |attribution| on places where the jet has nothing."""
-        every = np.abs(self.attribution).sum(axis=1)
-        return 1 - _divided(self.size.sum(axis=1), every)
+        """The share (n,) of |attribution| on places where the jet has nothing, in all."""
+        empty = np.abs(self.attribution).sum(axis=1) - self.size.sum(axis=1)
+        return _divided(empty, self.every)
 
     @property
     def share_of_others(self) -> dict[str, np.ndarray]:
         """Input -> the share (n,) or (n, features) of |attribution| on what is no deposit, as the
         jet mass, in all."""
         sizes = {name: np.abs(x).reshape(len(x), -1) for name, x in self.others.items()}
-        every = np.abs(self.attribution).sum(axis=1) + sum(x.sum(axis=1) for x in sizes.values())
-        return {name: _divided(x, every[:, None]) for name, x in sizes.items()}
+        return {name: _divided(x, self.every[:, None]) for name, x in sizes.items()}
+
+    @property
+    def every(self) -> np.ndarray:
+        """|attribution| (n,) to all that the network sees."""
+        others = (np.abs(x).reshape(len(x), -1).sum(axis=1) for x in self.others.values())
+        return np.abs(self.attribution).sum(axis=1) + sum(others)
 
 
 def of_images(found: Explained, jets: PackedJets) -> Deposits:
@@ -87,11 +93,15 @@ def of_particles(found: Explained, axes: np.ndarray) -> Deposits:
     pt, x, y, _ = np.moveaxis(found.inputs["momenta"], 2, 0)
     axis, eta, mass = (axes[name].astype(float) for name in ("pt", "eta", "mass"))
     x = x + (rapidity_of(axis, eta, mass) - eta)[:, None]
-    of_each = ("constituents", "momenta")
-    attribution = sum(found.values[name].sum(axis=2) for name in of_each if name in found.values)
+    attribution = of_each_particle(found)
     channel = CHANNEL_OF_TYPE[np.argmax(found.inputs["constituents"][..., -len(KINDS) :], axis=2)]
-    others = {name: value for name, value in found.values.items() if name not in of_each}
+    others = {name: value for name, value in found.values.items() if name not in OF_PARTICLES}
     return Deposits(attribution, pt * found.inputs["exists"], x, y, channel, others)
+
+
+def of_each_particle(found: Explained) -> np.ndarray:
+    """Attributions (n, m), of all that the network sees of each particle."""
+    return sum(found.values[name].sum(axis=2) for name in OF_PARTICLES if name in found.values)
 
 
 def distance_to_prongs(deposits: Deposits, prongs: np.ndarray) -> np.ndarray:

@@ -3,9 +3,8 @@
 Exclusive kT makes three subjets of the pixels (arXiv:hep-ph/9305266; FastJet, arXiv:1111.6097).
 What lies within `RADIUS` of the axis of one is erased in all channels, and stays empty or gets what
 a background jet has there. The mass that the network sees stays, or becomes that of what is left.
-The *control* erases as large a region as far from the jet axis, on the other side. A drop of the
-score that the control has too, or that comes with a low ReMOVE score, may be an artefact of the
-hole.
+The *control* erases as large a region right beside it, in a random direction. A drop of the score
+that the control has too, or that comes with a low ReMOVE score, may be an artefact of the hole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import torch
 
 from attribution.averages import Explained
 from attribution.deposits import mean_of
-from attribution.remove import jet_features, patches_of, remove
+from attribution.remove import jet_features, remove
 from attribution.subject import Subject
 from command import InputError
 from evaluation.table import cell, ends, pivot
@@ -70,6 +69,12 @@ def regions(x: np.ndarray, y: np.ndarray, side: int, jet_definition: str) -> np.
     return np.hypot(across - x[:, None, None], upwards - y[:, None, None]) < RADIUS
 
 
+def beside(x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Points (2, n) whose regions touch those of others (n,), in random directions."""
+    direction = random.uniform(0, 2 * np.pi, len(x))
+    return np.array([x, y]) + 2 * RADIUS * np.array([np.cos(direction), np.sin(direction)])
+
+
 def erased(
     images: SparseImages, region: np.ndarray, fill: SparseImages | None = None
 ) -> SparseImages:
@@ -97,6 +102,11 @@ def pixel_masses(images: SparseImages, side: int, jet_definition: str) -> np.nda
     return np.sqrt(np.maximum(energy**2 - sum(p**2 for p in momentum), 0))
 
 
+def sums(images: SparseImages) -> np.ndarray:
+    """The sum (n,) of all pixels."""
+    return np.bincount(events_of(images.offsets), images.values, len(images))
+
+
 def _places(images: SparseImages, side: int, jet_definition: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(one.ravel()[images.pixels % side**2] for one in centres(side, jet_definition))
 
@@ -118,9 +128,9 @@ def measured(
         found[name] = logits[:, 1] - logits[:, 0]
     sizes = np.minimum(inputs.at_once, len(jets) - np.arange(0, len(jets), inputs.at_once))
     for rows, x in inputs.batches(np.arange(len(jets)), sizes):
-        features = jet_features(subject.network, x["images"]).cpu()
-        inside = patches_of(mask[rows.cpu()], features.shape[-1])
-        scores.append(remove(features, inside, ~inside))
+        cells = jet_features(subject.network, x["images"])
+        inside = cells.inside(mask[rows.cpu()])
+        scores.append(remove(cells.features.cpu(), inside, ~inside))
     return found | {"ReMOVE": torch.cat(scores).numpy().astype(float)}
 
 
@@ -155,7 +165,8 @@ def erase(subject: Subject, found: Explained, which: str) -> list[dict[str, obje
     """Erase a subjet of every jet that is explained, and its control.
 
     Returns:
-        One row a jet, region and fill: change of the logit with the old and the new mass, ReMOVE.
+        One row a jet, region and fill: change of the logit with the old and the new mass, ReMOVE,
+        and the scalar sum of pT over that of the jet as it is.
         Jets with fewer than three pixels are left out.
     """
     jets = read_split(subject.study, subject.training.jet_definition, HELD_OUT)
@@ -168,20 +179,22 @@ def erase(subject: Subject, found: Explained, which: str) -> list[dict[str, obje
     x, y = (one[np.arange(len(jets)), number] for one in (parts.x, parts.y))
     known = np.flatnonzero(np.isfinite(x))
     jets, fill, x, y = jets.take(known), fill.take(known), x[known], y[known]
-    rows = []
-    for name, sign in (("subjet", 1), ("control", -1)):
-        region = regions(sign * x, sign * y, jets.side, jets.jet_definition)
+    places = {"subjet": (x, y), "control": beside(x, y, random)}
+    rows, before = [], sums(jets.images)
+    for name, place in places.items():
+        region = regions(*place, jets.side, jets.jet_definition)
         images = {"as it is": jets.images, "zeros": erased(jets.images, region)}
         images["background"] = erased(jets.images, region, fill)
         compared = {of: measured(subject, jets, x, region) for of, x in images.items()}
         for of, columns in compared.items():
-            before = compared["as it is"]["logit"]
+            unchanged = compared["as it is"]["logit"]
             made = {
                 "class": np.where(jets.jets["label"] == 1, "signal", "background"),
                 "row": found.rows[known],
-                "change": columns["logit"] - before,
-                "change, new mass": columns["logit, new mass"] - before,
+                "change": columns["logit"] - unchanged,
+                "change, new mass": columns["logit, new mass"] - unchanged,
                 "ReMOVE": columns["ReMOVE"],
+                "pT left": sums(images[of]) / before,
             }
             keys = {"region": name, "fill": of}
             rows += [
@@ -198,7 +211,7 @@ def means(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
         groups.setdefault(tuple(row[key] for key in ("class", "region", "fill")), []).append(row)
     found = []
     for key, of_group in groups.items():
-        for quantity in ("change", "change, new mass", "ReMOVE"):
+        for quantity in ("change", "change, new mass", "ReMOVE", "pT left"):
             number = mean_of(np.array([row[quantity] for row in of_group]))
             named = dict(zip(("class", "region", "fill"), key, strict=True))
             found.append(named | {"quantity": quantity, **ends(number), "n": len(of_group)})

@@ -14,11 +14,11 @@ from torch import nn
 
 from attribution.averages import Explained
 from attribution.baselines import Baseline
+from attribution.deposits import OF_PARTICLES, of_each_particle
 from attribution.integrated_gradients import Named, output_of
 
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 REPEATS = 4  # random orders, and draws of what takes the place of what is removed
-PARTICLES = "constituents"
 
 
 def units(found: Explained) -> tuple[str, np.ndarray, np.ndarray]:
@@ -26,8 +26,8 @@ def units(found: Explained) -> tuple[str, np.ndarray, np.ndarray]:
     feature of it, and which of these (n, m) a row has."""
     name = next(iter(found.values))
     value, given = found.values[name], found.inputs[name]
-    if name == PARTICLES:
-        return name, value.sum(axis=2), found.inputs["exists"].astype(bool)
+    if name in OF_PARTICLES:
+        return name, of_each_particle(found), found.inputs["exists"].astype(bool)
     flat = value.reshape(len(value), -1)
     exists = given.reshape(flat.shape) != 0 if value.ndim > 2 else np.ones(flat.shape, bool)
     return name, flat, exists
@@ -37,13 +37,11 @@ def removed(name: str, inputs: Named, which: torch.Tensor, other: Named) -> dict
     """Inputs (b, ...) with some units (b, m) of other inputs; a particle in whose place there is
     none is gone."""
     x = inputs[name]
-    if name != PARTICLES:
+    if name not in OF_PARTICLES:
         return {**inputs, name: torch.where(which.reshape(x.shape), other[name], x)}
-    return {
-        **inputs,
-        name: torch.where(which[..., None], other[name], x),
-        "exists": inputs["exists"] & (other["exists"] | ~which),
-    }
+    of_each = [one for one in OF_PARTICLES if one in inputs]
+    changed = {one: torch.where(which[..., None], other[one], inputs[one]) for one in of_each}
+    return {**inputs, **changed, "exists": inputs["exists"] & (other["exists"] | ~which)}
 
 
 def curve(

@@ -19,6 +19,7 @@ Writes  nothing; prints the score.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import timm
@@ -35,7 +36,7 @@ from command import InputError, parser_of, run
 ENCODER = "samvit_huge_patch16"
 MARGIN = 16  # pixels around the mask in a crop
 ERASED = 255
-CELLS_MIN = 16  # patches along a side of a map of features
+CELLS_MIN = 12  # along a side of a map of features
 
 
 def remove(features: torch.Tensor, inside: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:
@@ -104,14 +105,15 @@ def score(
     with torch.inference_mode():
         features = encoder_features(encoder.eval(), padded[None])
     cells = features.shape[-1]
-    across, down = (max(n * cells // side, 1) for n in (width, height))
-    of_cells = Image.fromarray(mask.astype(np.uint8)).resize((across, down))
+    longest, across, down = max(mask.shape), *(max(n * cells // side, 1) for n in (width, height))
+    ends = (min(n * longest / cells, m) for n, m in zip((across, down), mask.T.shape, strict=True))
+    of_cells = Image.fromarray(mask.astype(np.uint8)).resize((across, down), box=(0, 0, *ends))
     inside = torch.from_numpy(np.array(of_cells)) == ERASED
     [found] = remove(features[..., :down, :across], inside[None], ~inside[None])
     if not torch.isfinite(found):
         raise InputError(
-            f"{name}: no patch of {side // cells} pixels lies wholly inside the mask, or none "
-            "outside; crop the image to the mask, with --crop"
+            f"{name}: no patch, of {cells} along its longest side, lies wholly inside the mask, or "
+            f"none outside{'' if crop else '; crop the image to the mask, with --crop'}"
         )
     return float(found)
 
@@ -135,51 +137,97 @@ def square(erased: np.ndarray) -> tuple[slice, slice]:
 
 
 def encoder_features(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The features (n, c, h, w) of patches, behind the neck or norm, of an encoder of timm."""
+    """The features (n, c, h, h) of patches, behind the neck or norm, of an encoder of timm.
+
+    Raises:
+        InputError: they are no such map.
+    """
     found = encoder.forward_features(images)
     if found.ndim == 4:
+        if found.shape[2] != found.shape[3]:
+            raise no_patches(type(encoder).__name__)
         return found
     patches = found[:, encoder.num_prefix_tokens :].transpose(1, 2)
     return patches.unflatten(2, encoder.patch_embed.grid_size)
 
 
+def no_patches(encoder: str) -> InputError:
+    """The refusal of an encoder that is not ViT-like."""
+    return InputError(
+        f"{encoder}: makes no features (channels, h, h) of the patches of a square; expected an "
+        f"encoder that does, such as {ENCODER}"
+    )
+
+
 # --- Jets -----------------------------------------------------------------------------------------
 
 
-def jet_features(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The last map of features (n, c, h, w) with at least `CELLS_MIN` patches along a side, of a
-    network of jet images (n, 3, p, p).
+class Map(NamedTuple):
+    """Features (n, c, h, h) of images, and where their cells look.
+
+    Attributes:
+        begin, step: in pixels of the image: the middle of the first cell along either axis, counted
+            from that of the first pixel, and the distance of cells.
+    """
+
+    features: torch.Tensor
+    begin: float
+    step: float
+
+    def inside(self, mask: torch.Tensor) -> torch.Tensor:
+        """The cells (n, h, h) whose middle is in a mask (n, p, p)."""
+        cells = torch.arange(self.features.shape[-1])
+        pixels = torch.floor(self.begin + self.step * cells + 0.5).long()
+        return mask[:, pixels][:, :, pixels]
+
+
+def jet_features(network: nn.Module, images: torch.Tensor) -> Map:
+    """What the last convolution with at least `CELLS_MIN` cells along a side makes of jet images
+    (n, 3, p, p).
+
+    Behind even kernels, and the zeros that keep the size of a map, cells do not look at the pixels
+    that have their place in the image, so that where they look is followed through the layers.
 
     Raises:
-        InputError: it has no such map.
+        InputError: there is no such convolution.
     """
-    maps: list[torch.Tensor] = []
+    maps: list[Map] = []
+    begin = 0.0
 
-    def keep(module: nn.Module, given: object, made: object) -> None:
-        if isinstance(made, torch.Tensor) and made.ndim == 4:
-            maps.append(made)
+    def follow(module: nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
+        nonlocal begin
+        if isinstance(module, nn.ZeroPad2d):
+            begin -= images.shape[2] / made.shape[2] * module.padding[0]
+            return
+        kernel, stride, padding = (
+            one if isinstance(one, int) else one[0]
+            for one in (module.kernel_size, module.stride, module.padding)
+        )
+        step = images.shape[2] / given[0].shape[2]
+        begin += step * ((kernel - 1) / 2 - padding)
+        step *= stride
+        if isinstance(module, nn.Conv2d) and made.shape[2] >= CELLS_MIN and step > 1:
+            maps.append(Map(made, begin, step))
 
     backbone = getattr(network, "backbone", nn.Identity())
-    handles = [module.register_forward_hook(keep) for module in backbone.modules()]
+    moving = nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.ZeroPad2d
+    handles = [
+        module.register_forward_hook(follow)
+        for module in backbone.modules()
+        if isinstance(module, moving)
+    ]
     try:
         with torch.inference_mode():
             backbone(images)
     finally:
         for handle in handles:
             handle.remove()
-    square = [x for x in maps if x.shape[2] == x.shape[3]]
-    fine = [x for x in square if CELLS_MIN <= x.shape[2] < images.shape[2]]
-    if not fine:
+    if not maps:
         raise InputError(
-            f"{type(backbone).__name__}: no map of features with {CELLS_MIN} patches along a side; "
-            "take a network of images, such as CNN, or more pixels"
+            f"{type(backbone).__name__}: no convolution with {CELLS_MIN} cells along a side; take "
+            "a network of images with convolutions, such as CNN, or more pixels"
         )
-    return fine[-1]
-
-
-def patches_of(mask: torch.Tensor, cells: int) -> torch.Tensor:
-    """The patches (n, cells, cells) at least half of which a mask (n, p, p) covers."""
-    return functional.adaptive_avg_pool2d(mask[:, None].float(), cells)[:, 0] >= 0.5
+    return maps[-1]
 
 
 # --- Command line ---------------------------------------------------------------------------------
@@ -213,6 +261,8 @@ def read_encoder(name: str, weights: Path | None) -> nn.Module:
         )
     weights.open("rb").close()  # what keeps it from being read, the system says best
     encoder = timm.create_model(name, num_classes=0)
+    if not hasattr(getattr(encoder, "patch_embed", None), "img_size"):
+        raise no_patches(f"--encoder {name}")
     try:
         load_checkpoint(encoder, str(weights), filter_fn=checkpoint_filter_fn)
     except Exception as error:  # whatever a foreign file makes PyTorch or timm say

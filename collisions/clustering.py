@@ -97,8 +97,8 @@ def exclusive_kt(
     pt, eta, phi = (x[rows].astype(float) for x in (pt, eta, phi))
     momenta = {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta)}
     momenta = ak.zip(momenta | {"E": pt * np.cosh(eta)})
-    # To which the particles are merged last is the same for any radius.
-    definition = fastjet.JetDefinition(fastjet.kt_algorithm, 1.0)
+    # So far apart from any jet that no particle is merged with the beam before the end.
+    definition = fastjet.JetDefinition(fastjet.kt_algorithm, 100.0)
     sequence = fastjet.ClusterSequence(ak.unflatten(momenta, counts[filled]), definition)
     members = sequence.exclusive_jets_constituent_index(njets=n_subjets)
     subjet = np.repeat(

@@ -62,10 +62,13 @@ def pairs(
     if have_rapidity is not None:
         between = between * have_rapidity
     around = torch.atan2(around.sin(), around.cos())
-    distance = torch.hypot(between, around).clamp_min(CLOSEST)
+    # Squares are clamped before their root, which has no slope at 0.
+    distance = (between**2 + around**2).clamp_min(CLOSEST**2).sqrt()
     smaller = torch.minimum(pt_1, pt_2)
     share = smaller / (pt_1 + pt_2).clamp_min(SOFTEST)
-    mixed = torch.hypot(pt_1, mass_1) * torch.hypot(pt_2, mass_2) * between.cosh()
+    squares = pt_1**2 + mass_1**2, pt_2**2 + mass_2**2
+    transverse_1, transverse_2 = (x.clamp_min(SOFTEST**4).sqrt() for x in squares)
+    mixed = transverse_1 * transverse_2 * between.cosh()
     squared = mass_1**2 + mass_2**2 + 2 * (mixed - pt_1 * pt_2 * around.cos())
     kt = (smaller * distance).clamp_min(SOFTEST)
     return torch.stack(

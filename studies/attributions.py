@@ -14,6 +14,7 @@ Writes  Data/<study>/attributions/ (the attributions of jets, as explain.py does
     python -m studies.attributions --study studies/whole_events.toml --quick
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ from sensitivity.bootstrap import Estimate
 from studies import trainings
 from studies.erasures import encoders, jets_with_a_prong, scenes, toys
 from studies.pages import call_with, options_of, page_of, publish
-from studies.rankings import rankings, stop_pairs, z_gamma
+from studies.rankings import STOP_PAIRS, rankings, stop_pairs, z_gamma
 from study import Study, load_study, to_toml
 from training.learner import choose_device
 from training.plan import Training
@@ -55,6 +56,7 @@ DEFINITION, NETWORKS = "AK14", ("CNN", "MaxViT", "JetViT")
 SHOWN = "weighted"  # where there is room for one baseline
 STEPS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 BINS = 32  # along a side of mean images
+MANY, SHARE_MIN = 20, 0.05  # features of a case; the share of those printed where there are more
 
 
 class Sizes(NamedTuple):
@@ -148,8 +150,7 @@ def _draw(every: Baseline, i: int, x: Named, numbers: np.ndarray, draw: int) -> 
 
 
 def randomisation(subject: Subject, sizes: Sizes) -> Rows:
-    """Rank correlations of |attribution| with that of the same network with weights made anew, and
-    with the input itself."""
+    """Rank correlations of |attribution| with that of the same network with weights made anew."""
     study, trained, rows = subject.study, subject.training, []
     n = min(sizes.randomised, len(subject.rows) // 2)
     few = subject_of(study, subject.trained, n, subject.inputs.device)
@@ -226,6 +227,20 @@ def number(row: Mapping[str, object]) -> str:
     return f"{float(row['value']):.1e}" if is_size else cell(row)
 
 
+def printed_features(rows: Rows) -> Rows:
+    """Of many features, those that matter most by one of the columns."""
+    most: dict[tuple, float] = {}
+    for row in rows:
+        key = row["case"], row["feature"]
+        most[key] = max(most.get(key, 0), float(row["value"]))
+    of_case = Counter(case for case, _ in most)
+    shown = [
+        row for row in rows
+        if of_case[row["case"]] <= MANY or most[row["case"], row["feature"]] >= SHARE_MIN
+    ]  # fmt: skip
+    return by(("case", "feature"), "by", shown)
+
+
 def printed_prongs(rows: Rows) -> Rows:
     """One line a network and range of pT; what depends on no baseline has one column."""
 
@@ -250,7 +265,7 @@ def printed_erased(rows: Rows) -> Rows:
 
 
 PRINTED = {
-    "features": partial(by, ("case", "feature"), "by"),
+    "features": printed_features,
     "agreement": partial(by, ("case", "quantity"), "by"),
     "prongs": printed_prongs,
     "shares": partial(by, ("network", "class", "quantity"), "baseline"),
@@ -364,7 +379,8 @@ def main() -> None:
         other = trainings.quick(other.changed(f"{PAGE.stem}_z_gamma"), QUICK_EVENTS, epochs=1)
     prepare(study, options.device)
     torch.set_num_threads(1)  # the networks are small
-    cases = [partial(stop_pairs, study, device), partial(z_gamma, other, device)]
+    cases = [partial(stop_pairs, study, device, name) for name in STOP_PAIRS]
+    cases.append(partial(z_gamma, other, device))
     of_cases = [rankings(case, sizes.events, sizes.draws, sizes.steps) for case in cases]
     features, agreement = (
         [row for rows in some for row in rows] for some in zip(*of_cases, strict=True)

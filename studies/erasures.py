@@ -127,9 +127,10 @@ def jets_with_a_prong(subject: Subject, n: int) -> Rows:
     packed = read_split(subject.study, subject.training.jet_definition, HELD_OUT)
     random = np.random.default_rng(0)
     signal = np.flatnonzero(packed.jets["classified"] & (packed.jets["label"] == 1))
-    given = packed.take(random.permutation(signal)[:n])
-    without, fill = np.split(random.permutation(subject.background)[: 2 * len(given)], 2)
-    jets, fill = packed.take(without), packed.images.take(fill)
+    background = random.permutation(subject.background)
+    n = min(n, len(signal), len(background) // 2)
+    given, without, fill = random.permutation(signal)[:n], background[:n], background[-n:]
+    given, jets, fill = packed.take(given), packed.take(without), packed.images.take(fill)
     parts = subjets(given.images, given.side, given.jet_definition)
     kept = np.flatnonzero(np.isfinite(parts.x[:, 0]))
     prongs = hardest(given.images, parts.of_pixel)

@@ -18,12 +18,11 @@ from attribution.removal import area, curve, units
 from attribution.summary import CLASSES, FILLS
 from evaluation.pages import Rows
 from evaluation.table import ends
-from event_level.fits import DS2, columns
+from event_level.fits import DS2, column_names, columns
 from event_level.higgs_to_z_gamma import FEATURES
 from event_level.higgs_to_z_gamma import read as read_z_gamma
 from event_level.networks import fitting, folds
 from event_level.trees import held_out_events
-from jets import packed
 from jets.classifier import EventNetwork
 from jets.packed import read_event_table
 from jets.scores import read_scores
@@ -31,6 +30,7 @@ from jets.split import HELD_OUT
 from models import create_model
 from sensitivity.auc import CorrelatedAUCs, correlated_aucs
 from sensitivity.bootstrap import Estimate, Scores, mean_of_seeds, poisson_counts
+from studies.at_once import ALL_KNOWN
 from studies.trainings import read_training
 from studies.z_gamma_trainings import (
     FEED_FORWARD,
@@ -51,6 +51,7 @@ from training.loop import logits_of
 
 RAW_ZERO = "raw zero"  # every feature 0 in its own unit; `zero` is 0 as the network sees it
 REFERENCES = "permuted", "alone"
+STOP_PAIRS = {"stop pairs": DS2, "stop pairs, all": ALL_KNOWN}  # features without a network
 RESAMPLINGS = 100
 
 
@@ -98,26 +99,28 @@ class Case:
         return logits[:, 1] - logits[:, 0]
 
 
-def stop_pairs(study: Study, device: torch.device) -> Iterator[Case]:
-    """DS2 and the network of the first fold, of each seed: top pairs are background of two slices,
-    whose events have other weights."""
+def stop_pairs(study: Study, device: torch.device, name: str) -> Iterator[Case]:
+    """The network of the first fold, of each seed, on `STOP_PAIRS` of this name: top pairs are
+    background of two slices, whose events have other weights."""
+    known = STOP_PAIRS[name]
     table = read_event_table(study.data_dir / "events.h5")
     scores = read_scores(study.data_dir / "scores.h5", study.classifiers.seeds)
     labels, weight, fold = held_out_events(study, table, scores)
-    given = fitting(study, table, scores, str(device)), columns(DS2, scores, table)
+    given = fitting(study, table, scores, str(device)), columns(known, scores, table)
     for seed in study.event_networks.seeds:
         made = EventNetwork(FEED_FORWARD, "cross entropy", 0.0, seed)
-        fit = DS2._replace(event_network=made)
+        fit = known._replace(event_network=made)
         first = next(folds(fit, given[1], labels, weight, fold, **given[0]))
-        raw_zero = first.scale(np.zeros((1, len(packed.DS2))))[0]
-        known = np.flatnonzero(weight[first.tested] > 0)  # no variation
-        of_fold = (x[first.tested][known] for x in (labels.astype(int), weight))
+        names = tuple(column_names(known))
+        raw_zero = first.scale(np.zeros((1, len(names))))[0]
+        is_nominal = np.flatnonzero(weight[first.tested] > 0)
+        of_fold = (x[first.tested][is_nominal] for x in (labels.astype(int), weight))
         inputs = EventFeatures(
-            fetched(first.inputs, known)["features"].cpu().numpy(),
-            first.inputs.table[known],
+            fetched(first.inputs, is_nominal)["features"].cpu().numpy(),
+            first.inputs.table[is_nominal],
             device,
         )
-        yield Case("stop pairs", packed.DS2, first.network, inputs, *of_fold, raw_zero)
+        yield Case(name, names, first.network, inputs, *of_fold, raw_zero)
 
 
 def z_gamma(study: Study, device: torch.device) -> Iterator[Case]:

@@ -7,7 +7,7 @@ from scipy.special import expit
 from torch import nn
 
 from attribution import averages
-from attribution.averages import GAP_MAX, explain, read_explained, write_explained
+from attribution.averages import GAP_MAX, Explained, explain, read_explained, write_explained
 from attribution.baselines import BASELINES, aligned, baseline_of, fetched
 from attribution.integrated_gradients import OUTPUTS, attributed_inputs, integrated_gradients
 from attribution.removal import area, curve, randomised, rank_correlation, removed, units
@@ -152,6 +152,27 @@ def test_a_list_of_particles_keeps_its_mask_and_its_places():
     assert (aligned(shorter, x)["constituents"][:, 3:] == 0).all()
 
 
+@pytest.mark.parametrize("which", ["zero", "itself", "another"])
+def test_pairs_have_slopes_everywhere(which):
+    """From momenta of 0, along which all pairs are at one place, and where nothing changes."""
+    torch.manual_seed(0)
+    size = {"constituents": 10, "jet": 7}
+    network = create_model("JetViT", size, 0.25, pairwise=True).eval()
+    x = particles(2, 5)
+    assert attributed_inputs(network, x) == ["constituents", "momenta", "jet"]
+    zero = {name: torch.zeros_like(one) for name, one in x.items()}
+    baseline = {"zero": zero, "itself": x, "another": particles(2, 5)}[which]
+    found = integrated_gradients(network, x, aligned(baseline, x), 256)
+    assert all(torch.isfinite(one).all() for one in found.values.values())
+    assert gap(found).max() < 0.02
+
+
+def test_what_is_no_number_is_refused():
+    found = Explained(np.arange(2), {}, {"x": np.array([[1.0], [np.nan]])}, np.ones(2), np.zeros(2))
+    with pytest.raises(InputError, match=r"^it: an attribution is no finite number"):
+        found.require_complete("it")
+
+
 def particles(n: int, t: int) -> dict[str, torch.Tensor]:
     return {
         "constituents": torch.randn(n, t, 10),
@@ -167,7 +188,9 @@ def test_what_misses_the_change_is_refused():
     network = Formula(lambda f: f[:, 0] + 0.5 * (f[:, 0] > 0).float())
     baseline = baseline_of("zero", inputs, np.array([]), np.array([]), 4, 1)
     found = explain(network, inputs, np.arange(4), baseline, 8, "logit", "step")
-    with pytest.raises(InputError, match=r"^step: .* expected at most 1%; no number of nodes"):
+    with pytest.raises(
+        InputError, match=r"^step: .* expected at most 1%, with up to 1,024 nodes; the output jumps"
+    ):
         found.require_complete("step")
 
 
@@ -276,6 +299,7 @@ def test_a_particle_that_is_removed_is_gone():
     made = removed("constituents", x, which, other)
     assert torch.equal(made["constituents"][:, 4], other["constituents"][:, 4])
     assert torch.equal(made["constituents"][:, :4], x["constituents"][:, :4])
+    assert torch.equal(made["momenta"][:, 4], other["momenta"][:, 4])
     assert made["exists"].all()
 
 

@@ -12,6 +12,7 @@ from attribution.erasure import (
     HIGHEST,
     NAMES,
     RADIUS,
+    beside,
     chosen_subjet,
     erased,
     means,
@@ -57,6 +58,26 @@ def test_three_clumps_are_three_subjets_by_falling_pt():
     assert found.y[0, 0] == pytest.approx(y[25, 5], abs=1e-4) and found.y[0, 0] < 0
     # By channel, row and column: the second clump, the third, the first, ...
     assert np.bincount(found.of_pixel).tolist() == [1, 3, 2]
+
+
+def test_every_pixel_is_in_a_subjet():
+    """Also a soft one that is far from all others."""
+    images = images_of([*THREE, (2, 0, 31, 0.1)])
+    found = subjets(images, SIDE, "AK14")
+    assert (found.of_pixel >= 0).all() and np.bincount(found.of_pixel).sum() == len(THREE) + 1
+    assert (
+        found.of_pixel[images.pixels == 2 * SIDE**2 + 31]
+        == found.of_pixel[images.pixels == 2 * SIDE**2 + 16 * SIDE + 27]
+    )  # the nearest
+
+
+def test_a_control_is_as_large_and_apart():
+    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 50))
+    there = beside(x, y, np.random.default_rng(1))
+    assert np.allclose(np.hypot(*(there - [x, y])), 2 * RADIUS)
+    first, second = (regions(*place, SIDE, "AK14") for place in ((x, y), there))
+    assert not (first & second).any()
+    assert 20 < second.sum(axis=(1, 2)).mean() < 30
 
 
 def test_a_jet_with_fewer_pixels_has_no_subjets_and_disturbs_no_other():
@@ -134,10 +155,11 @@ def test_what_was_empty_can_be_erased_without_a_change():
 
 def test_means_are_of_the_jets_that_have_a_score():
     keys = {"class": "signal", "region": "subjet", "fill": "zeros"}
-    rows = [keys | {"change": x, "change, new mass": 2 * x, "ReMOVE": s}
+    rows = [keys | {"change": x, "change, new mass": 2 * x, "ReMOVE": s, "pT left": 0.5}
             for x, s in ((1.0, 0.5), (2.0, np.nan), (3.0, 0.7))]  # fmt: skip
     found = {row["quantity"]: row["value"] for row in means(rows)}
-    assert found == {"change": 2.0, "change, new mass": 4.0, "ReMOVE": pytest.approx(0.6)}
+    assert found.pop("ReMOVE") == pytest.approx(0.6)
+    assert found == {"change": 2.0, "change, new mass": 4.0, "pT left": 0.5}
 
 
 def test_a_network_without_images_is_refused():

@@ -90,7 +90,7 @@ def test_shares_near_prongs_by_hand():
     assert found["pT"][0] == 0.5 and found["random"][0] == pytest.approx(2 / 3)
     assert np.allclose(distance_to_prongs(toy(), np.array([at, at]))[0], [0, 0.1, 0.5, 1.0])
     assert np.isnan(distance_to_prongs(toy(), np.array([at, unknown]))[1]).all()
-    assert toy().share_of_empty[0] == 0.5
+    assert toy().share_of_empty[0] == 0.25  # 4 of 16, of which 8 are the mass's
     assert toy().share_of_others["mass"].tolist() == [[0.5], [0.5]]
     first, second = profile(toy().pt, toy().x, np.array([0, 0.3, 2.0]))
     assert (first.value, second.value) == (0.75, 0.25)

@@ -15,7 +15,6 @@ from attribution.remove import (
     MARGIN,
     encoder_features,
     jet_features,
-    patches_of,
     read_encoder,
     read_image,
     remove,
@@ -169,7 +168,7 @@ def test_no_region_no_score():
         (image_of()[..., 0], mask_of(0, 0), "expected one colour image"),
         (image_of() * np.nan, mask_of(0, 0), "a pixel is no number from 0 to 255"),
         (image_of() + 300, mask_of(0, 0), "a pixel is no number from 0 to 255"),
-        (image_of(), mask_of(slice(3), slice(3)), "no patch of 16 pixels lies wholly .* --crop"),
+        (image_of(), mask_of(slice(3), slice(3)), "no patch, of 8 along .* lies wholly .* --crop"),
     ],
 )
 def test_what_has_no_score_is_one_sentence(image, mask, sentence):
@@ -177,17 +176,61 @@ def test_what_has_no_score_is_one_sentence(image, mask, sentence):
         score(image, mask, Colours())
 
 
-def test_the_map_of_a_network_of_jets():
-    """The last map with 16 patches along a side: of the CNN that of its second convolution."""
-    images = torch.rand(2, 3, 32, 32)
-    for name in ("CNN", "MaxViT"):
-        features = jet_features(create_model(name, 32, 0.25).eval(), images)
-        assert features.shape[0] == 2 and features.shape[-2:] == (16, 16)
-    with pytest.raises(InputError, match="no map of features with 16 patches"):
-        jet_features(create_model("JetViT", {"constituents": 10, "jet": 7}, 0.25), images)
-    mask = torch.zeros(1, 32, 32)
-    mask[0, 4:8, 8:14] = 1  # one patch and a half
-    assert torch.argwhere(patches_of(mask, 8)[0]).tolist() == [[1, 2], [1, 3]]
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [("CNN", 32), ("CNN", 64), ("CNN", 128), ("CoAtNet", 32), ("MaxViT", 32), ("MaxViT", 64)],
+)
+def test_cells_of_jet_networks_look_where_they_say(name, pixels):
+    """A change of an image is seen most by the cells in whose middle it is: their mean place, over
+    many random networks' channels, is that of the change."""
+    torch.manual_seed(0)
+    network, image = create_model(name, pixels, 0.25).eval(), torch.rand(1, 3, pixels, pixels)
+    found = jet_features(network, image)
+    assert found.features.shape[-1] >= 12
+    cells, away = torch.arange(found.features.shape[-1]) * found.step + found.begin, []
+    for row, column in np.random.default_rng(1).integers(pixels // 4, 3 * pixels // 4, (40, 2)):
+        other = image.clone()
+        other[..., row, column] += 1
+        change = (jet_features(network, other).features - found.features).abs().sum(1)[0] ** 2
+        share = change / change.sum()
+        away.append([share.sum(1) @ cells - row, share.sum(0) @ cells - column])
+    mean = torch.tensor(away).mean(0) / found.step
+    assert mean.abs().max() < 0.2, mean
+
+
+def test_the_map_of_the_cnn_by_hand():
+    """Cell 0 of the second convolution sees rows -1 to 9 of the image, cell 1 rows 1 to 11."""
+    found = jet_features(create_model("CNN", 32, 0.25).eval(), torch.rand(2, 3, 32, 32))
+    assert found.features.shape[-2:] == (13, 13) and (found.begin, found.step) == (4.0, 2.0)
+    mask = torch.zeros(1, 32, 32, dtype=torch.bool)
+    mask[0, 8:12, 20:22] = True
+    assert torch.argwhere(found.inside(mask)[0]).tolist() == [[2, 8], [3, 8]]
+    with pytest.raises(InputError, match="no convolution with 12 cells"):
+        jet_features(create_model("JetViT", {"constituents": 10, "jet": 7}, 0.25), mask)
+
+
+def test_an_encoder_without_a_map_of_patches_is_refused(tmp_path):
+    """A network without patches, and one whose features have their channels last."""
+    (tmp_path / "weights.pth").write_bytes(b"")
+    with pytest.raises(InputError, match=r"^--encoder resnet18: makes no features .* samvit"):
+        read_encoder("resnet18", tmp_path / "weights.pth")
+    swin = timm.create_model("swin_tiny_patch4_window7_224", embed_dim=12, num_heads=(1, 1, 2, 2))
+    with pytest.raises(InputError, match=r"^SwinTransformer: makes no features"):
+        score(image_of(), mask_of(slice(0, 48), slice(64, 128)), swin)
+
+
+def test_a_mask_lies_on_the_patches_that_it_covers():
+    """100 x 128: the seventh row of patches reaches into the padding, on neither side. The mask
+    covers the fourth to sixth; where resampling makes its edge softer, a row is outside."""
+    image, mask = image_of((100, 128)), mask_of(slice(48, 96), slice(0, 128), (100, 128))
+    image[48:96] = 10, 200, 10
+    box = Image.fromarray(mask).resize((8, 6), box=(0, 0, 128, 96))
+    inside = (np.array(box) == 255).sum() // 8  # rows
+    green, red = np.array([10.0, 200, 10]), np.array([200.0, 30, 0])
+    outside = (green * (3 - inside) + red * 3) / (6 - inside)
+    expected = green @ outside / np.linalg.norm(green) / np.linalg.norm(outside)
+    assert inside in (1, 2)
+    assert score(image, mask, Colours()) == pytest.approx(expected, abs=0.01)
 
 
 def test_the_command_line(tmp_path):

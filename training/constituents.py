@@ -43,7 +43,7 @@ class JetConstituents:
     """
 
     unit, at_once = "jets", 256
-    sha256 = JetImages.sha256
+    sha256 = staticmethod(JetImages.sha256)
 
     def __init__(
         self, found: Constituents, jets: np.ndarray, table: np.ndarray, device: torch.device
