@@ -9,7 +9,7 @@ surroundings scores high, erased or not (doc/attributions.md).
 As published, the image is the erased one, its longest side is brought to the encoder's, and a patch
 is inside where the mask, brought to as many pixels, is 255. Where there is no patch on one of the
 sides there is no score: NaN. Unlike there, a mask stays in place on an image that is no square: the
-padding is on neither side.
+padding, and a patch that reaches into it, is on neither side.
 
 Reads   an image, and a mask of its size, 255 where something was erased. SAM's weights are not
         ours to give: https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth
