@@ -91,6 +91,7 @@ def subject_of(study: Study, trained: Trained, n: int, device: torch.device) -> 
     inputs = input_of(training).read(study, training.jet_definition, HELD_OUT, device)
     network = training.create(study, inputs.size).to(device)
     checkpoint.load(trained.best, network, trained.settings)
+    network.eval().requires_grad_(False)
     events = read_event_table(study.data_dir / "events.h5").events
     table = inputs.table
     of_jet, classified = events[table["event"]], np.flatnonzero(table["classified"])

@@ -111,7 +111,7 @@ def convergence(subject: Subject, sizes: Sizes) -> Rows:
     number of nodes, of one draw; and against the number of draws the distance from all."""
     name, n = subject.training.network, 2 * sizes.checked
     numbers = np.linspace(0, len(subject.rows) - 1, min(n, len(subject.rows))).astype(int)
-    network, rows = subject.network.eval().requires_grad_(False), []
+    network, rows = subject.network, []
 
     def found(baseline: Baseline, steps: int) -> tuple[np.ndarray, float]:
         made = at_steps(network, subject.inputs, subject.rows, numbers, baseline, steps, "logit")
@@ -160,7 +160,6 @@ def randomisation(subject: Subject, sizes: Sizes) -> Rows:
         words: one.to(subject.inputs.device).eval().requires_grad_(False)
         for words, one in randomised(few.network, lambda: trained.create(study, size)).items()
     }
-    few.network.eval().requires_grad_(False)
     for baseline in ("zero", SHOWN):
         made, numbers = few.baseline(baseline, REPEATS), np.arange(len(few.rows))
         found = {

@@ -102,11 +102,15 @@ def test_a_prong_is_erased_and_its_control(here, capsys):
 
 
 def test_what_is_there_is_not_computed_again(here):
-    here.setattr(explain, "draw", lambda *_: None)
+    """What follows sees the network as it is evaluated, whether it was explained just now or not:
+    dropout and the means of batches would make other numbers."""
+    here.setattr(explain, "draw", lambda subject, *_: trains.append(subject.network.training))
+    trains: list[bool] = []
     asked = ["AK14", "FeedForward", "0", *FEW, "--baselines", "mean"]
     call(here, explain, *asked)
     here.setattr(averages, "_part", lambda *_: pytest.fail("computed again"))
     call(here, explain, *asked)
+    assert trains == [False, False]
     assert not list(Path("Data/few/attributions").rglob(".parts_*"))
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         call(here, explain, *asked, "--steps", "17")
