@@ -7,8 +7,11 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
-COLOURS = style.GREY, style.ORANGE, style.BLUE, style.GREEN
-MARKERS = "o", "s", "D", "^"
+COLOURS = {
+    "trees": style.GREEN, "frozen, untrained": style.SKY, "scratch": style.GREY,
+    "frozen": style.ORANGE, "fine-tuned": style.BLUE,
+}  # fmt: skip
+MARKERS = "^", "v", "o", "s", "D"
 PANELS = {
     "smooth-L1 loss": {"training_loss": "training", "loss": "other jets"},
     "variance of tokens": {"variance": "targets", "predicted_variance": "predicted"},
@@ -39,10 +42,10 @@ def collapse(history: Sequence[Mapping[str, float]]) -> style.Drawing:
 def label_efficiency(rows: Sequence[Mapping[str, object]]) -> style.Drawing:
     """AUC against the number of labels, one panel a task and one line a start."""
     rows = [row for row in rows if row["quantity"] == "AUC"]
-    tasks, starts = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "start"))
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure, axes = style.panels(len(tasks), height=2.6)
     for axis, task in zip(axes, tasks, strict=True):
-        for start, colour, marker in zip(starts, COLOURS, MARKERS, strict=False):
+        for (start, colour), marker in zip(COLOURS.items(), MARKERS, strict=True):
             some = [row for row in rows if (row["task"], row["start"]) == (task, start)]
             style.with_errors(axis, some, "labels", color=colour, marker=marker, label=start)
         axis.set(xscale="log", xlabel="labelled jets", ylabel="AUC", title=task)

@@ -37,8 +37,8 @@ SOURCES = {  # task -> the study whose jets it has
 }
 DEFINITION = "AK14"  # of the jets of `STOPS`
 SHARES = (0.005, 0.02, 0.1, 1.0)  # of the labels of the training jets
-SCRATCH, FROZEN, FINE_TUNED, TREES = "scratch", "frozen", "fine-tuned", "trees"
-STARTS = SCRATCH, FROZEN, FINE_TUNED
+SCRATCH, FROZEN, FINE_TUNED = STARTS = "scratch", "frozen", "fine-tuned"
+UNTRAINED, TREES = "frozen, untrained", "trees"  # what `FROZEN` has to beat, and both
 SLOWER = 0.25  # learning rate of a pre-trained encoder and what sees it, to that from scratch
 JETS_MIN = 2_400  # of an epoch
 TRAINING_JETS = 24_000  # of a task, at most
@@ -82,7 +82,8 @@ class Way(NamedTuple):
 
     Attributes:
         kind: a key of `KINDS`.
-        start: one of `STARTS`, or `TREES` on the features of the jet.
+        start: one of `STARTS`; or the encoder stays at random, `UNTRAINED`; or `TREES` on the
+            features of the jet.
         share: of the labels.
         is_shuffled: on permuted labels.
     """
@@ -115,6 +116,12 @@ class Trained(NamedTuple):
 
 def trainings(seeds: Sequence[int], tasks: Sequence[str]) -> list[tuple[Way, int]]:
     """All of these tasks; what differs in pre-training alone has one training from scratch."""
+    beside = [
+        Way(task, PUBLISHED.name, start, share)
+        for task in SOURCES
+        for start in (TREES, UNTRAINED)
+        for share in SHARES
+    ]
     ways = [
         Way(task, kind.name, start, share)
         for kind in KINDS.values()
@@ -123,9 +130,9 @@ def trainings(seeds: Sequence[int], tasks: Sequence[str]) -> list[tuple[Way, int
         for start in STARTS
         if start != SCRATCH or scratch_of(kind) == kind.name
     ]
-    ways += [Way(task, PUBLISHED.name, TREES, share) for task in SOURCES for share in SHARES]
-    ways += [Way(task, PUBLISHED.name, FINE_TUNED, 1.0, True) for task in SOURCES]
-    return [(way, seed) for way in ways if way.task in tasks for seed in seeds]
+    null = [Way(task, PUBLISHED.name, FINE_TUNED, 1.0, True) for task in SOURCES]
+    every = [*beside, *ways, *null]
+    return [(way, seed) for way in every if way.task in tasks for seed in seeds]
 
 
 def scratch_of(kind: Kind) -> str:
@@ -206,6 +213,8 @@ def run_training(
     if way.start in (FROZEN, FINE_TUNED):
         encoder, settings["encoder"] = pretrained(study, kind, way.task, seed, jets)
         options |= {"init": str(encoder), "frozen": way.start == FROZEN}
+    elif way.start == UNTRAINED:
+        options["frozen"] = True
 
     def make(settings: dict) -> Made:
         training = labelled(given.training, way.share, seed)

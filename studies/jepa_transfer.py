@@ -31,6 +31,7 @@ from studies.jepa_trainings import (
     SCRATCH,
     SHARES,
     SOURCES,
+    STARTS,
     TREES,
     Jets,
     Trained,
@@ -125,7 +126,7 @@ def costs(
     for (task, kind, _), history in encoders.items():
         add(task, kind, "pre-training", len(jets[task].training.rows), history)
     for way, seed, _, history in found:
-        if way.kind == PUBLISHED.name and way.start != TREES and not way.is_shuffled:
+        if way.kind == PUBLISHED.name and way.start in STARTS and not way.is_shuffled:
             seen = labelled(jets[way.task].training, way.share, seed).rows
             words = f"{way.start}, {100 * way.share:g} % of the labels"
             if way.share in (SHARES[0], SHARES[-1]):

@@ -28,6 +28,7 @@ from studies.jepa_trainings import (
     STARTS,
     STOPS,
     TREES,
+    UNTRAINED,
     Trained,
     Way,
     labelled,
@@ -100,7 +101,10 @@ def test_every_start_has_its_training_from_scratch():
             assert way._replace(kind=scratch_of(KINDS[way.kind]), start=SCRATCH) in ways
     of_published = {(w.task, w.start, w.share) for w in ways if w.kind == PUBLISHED.name}
     assert of_published == {
-        (task, start, share) for task in SOURCES for start in (*STARTS, TREES) for share in SHARES
+        (task, start, share)
+        for task in SOURCES
+        for start in (*STARTS, UNTRAINED, TREES)
+        for share in SHARES
     }
     assert {way.task for way, _ in trainings((0,), [STOPS])} == {STOPS}
     # Random masks change nothing in a network that was not pre-trained.
@@ -109,7 +113,7 @@ def test_every_start_has_its_training_from_scratch():
 
 def test_encoders_are_made_once_and_stay_as_they_are_where_frozen(study, jets, monkeypatch):
     device, way = choose_device("cpu"), Way(QUARKS, PUBLISHED.name, FROZEN, 0.1)
-    for start in (FROZEN, FINE_TUNED, SCRATCH, TREES):
+    for start in (FROZEN, FINE_TUNED, SCRATCH, UNTRAINED, TREES):
         of_study.run_training(study, way._replace(start=start), 0, jets, device)
     encoder = of_study.encoder_directory(study, PUBLISHED, QUARKS, 0) / "encoder.safetensors"
     facts = read_facts(encoder)
@@ -120,14 +124,15 @@ def test_encoders_are_made_once_and_stay_as_they_are_where_frozen(study, jets, m
     [found] = of_study.read_trainings(study, [QUARKS])
     assert found.score.shape == jets(QUARKS, False).tested.rows.shape
     names = sorted(path.name for path in (study.data_dir / "models").iterdir() if path.is_dir())
-    assert len(names) == 4
+    assert len(names) == 5
     states = []
     for name in names:
         if FROZEN in name or FINE_TUNED in name:
             path = study.data_dir / "models" / name / "epoch_00.pt"
             state = torch.load(path, weights_only=True)["network"]
             states.append({k: v for k, v in state.items() if k.startswith("encoder.")})
-    tuned, frozen = states
+    tuned, untrained, frozen = states  # by name
+    assert any(not torch.equal(untrained[name], frozen[name]) for name in frozen)
     assert any(not torch.equal(tuned[name], frozen[name]) for name in frozen)
     from safetensors.torch import load_file
 
