@@ -25,6 +25,7 @@ from jets.classifier import Classifier
 from products import read_csv
 from sensitivity.bootstrap import mean_of_seeds
 from studies.jepa_trainings import (
+    FROZEN,
     KINDS,
     PUBLISHED,
     QUARKS,
@@ -33,6 +34,7 @@ from studies.jepa_trainings import (
     SOURCES,
     STARTS,
     TREES,
+    UNTRAINED,
     Jets,
     Trained,
     Way,
@@ -58,7 +60,7 @@ QUICK_EVENTS = 300
 
 def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
     """Accuracy and AUC of the trainings of one task and its labels, means over seeds, and paired
-    differences of AUC to those from scratch."""
+    differences of AUC to those from scratch, of frozen encoders also to untrained ones."""
     groups: dict[Way, list[int]] = {}
     for i, one in enumerate(found):
         groups.setdefault(one.way, []).append(i)
@@ -80,6 +82,9 @@ def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
         scratch = groups.get(way._replace(kind=scratch_of(KINDS[way.kind]), start=SCRATCH))
         if scratch and way.start != SCRATCH:
             numbers["AUC difference"] = aucs.difference_of_means(some, scratch)
+        untrained = groups.get(way._replace(start=UNTRAINED))
+        if untrained and way.start == FROZEN:
+            numbers["to untrained"] = aucs.difference_of_means(some, untrained)
         for quantity, number in numbers.items():
             keys = {"task": way.task, "kind": way.kind, "start": way.start, "share": way.share}
             keys |= {"labels": round(way.share * len(jets.training.rows)), "trainings": len(some)}
