@@ -131,7 +131,7 @@ def trainings(seeds: Sequence[int], tasks: Sequence[str]) -> list[tuple[Way, int
         if start != SCRATCH or scratch_of(kind) == kind.name
     ]
     null = [Way(task, PUBLISHED.name, FINE_TUNED, 1.0, True) for task in SOURCES]
-    every = [*beside, *ways, *null]
+    every = [*beside, *null, *ways]
     return [(way, seed) for way in every if way.task in tasks for seed in seeds]
 
 
