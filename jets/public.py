@@ -80,6 +80,8 @@ def read_public(path: Path) -> PublicJets:
 def energyflow(path: Path) -> PublicJets:
     """`X` (n, m, 4): pT, rapidity, phi, PDG id, padded with zeros; `y` (n,): 1 of a quark."""
     with np.load(path) as file:
+        if isinstance(file, np.ndarray):
+            raise InputError(f"{path}: a single array, expected the arrays X and y of EnergyFlow")
         for name, dimensions in (("X", 3), ("y", 1)):
             if name not in file or file[name].ndim != dimensions:
                 raise InputError(
@@ -92,14 +94,26 @@ def energyflow(path: Path) -> PublicJets:
             f"{path}: X has the shape {particles.shape} and y {label.shape}, expected (n, m, 4) "
             "with PDG ids, and (n,)"
         )
-    if (is_other := ~np.isin(label, (0, 1))).any():
-        row = is_other.argmax()
-        raise InputError(f"{path}: row {row}: y is {label[row]:g}, expected 1 (quark) or 0 (gluon)")
+    _require_classes(path, "y", label, "1 (quark) or 0 (gluon)")
     exists = particles[..., 0] != 0  # what is no number is refused below
     pt, rapidity, phi, pdg_id = particles[exists][:, :4].T
+    if (is_other := ~np.isfinite(pdg_id)).any():
+        row = np.argwhere(exists)[is_other.argmax(), 0]
+        raise InputError(f"{path}: row {row}: a PDG id is no finite number")
     mass, kind = of_pdg_ids(pdg_id.astype(np.int64))
     counts = exists.sum(axis=1)
     return from_particles(path, counts, pt, rapidity, phi, mass, kind, label)
+
+
+def _require_classes(
+    path: Path, name: str, label: np.ndarray, expected: str, first: int = 0
+) -> None:
+    """Refuse labels (n,) other than 0 and 1, of rows from `first`."""
+    if (is_other := ~np.isin(label, (0, 1))).any():
+        row = is_other.argmax()
+        raise InputError(
+            f"{path}: row {first + row}: {name} is {label[row]:g}, expected {expected}"
+        )
 
 
 def top_tagging(path: Path) -> PublicJets:
@@ -108,7 +122,7 @@ def top_tagging(path: Path) -> PublicJets:
     with h5py.File(path) as file:
         found = file.get("table/table")
         fields = found.dtype.names or () if isinstance(found, h5py.Dataset) else ()
-        blocks = [name for name in fields if f"{name}_kind" in found.attrs]
+        blocks = [name for name in fields if name.startswith("values_block_")]
         place = {
             column: (block, i)
             for block in blocks
@@ -117,7 +131,7 @@ def top_tagging(path: Path) -> PublicJets:
         names = [[f"{name}_{i}" for i in range(TOP_PARTICLES)] for name in ("E", "PX", "PY", "PZ")]
         for name in (*np.ravel(names), "is_signal_new"):
             if name not in place:
-                raise InputError(f"{path}: no column {name!r}, expected those of top tagging")
+                raise InputError(f"{path}: no column {str(name)!r}, expected those of top tagging")
         parts = []
         for first in range(0, len(found), ROWS_AT_ONCE):
             rows = found[first : first + ROWS_AT_ONCE]
@@ -126,6 +140,7 @@ def top_tagging(path: Path) -> PublicJets:
             momenta = padded[:, exists].astype(np.float64)
             kind = np.full(momenta.shape[1], UNKNOWN_KIND)
             label = _columns(rows, place, ["is_signal_new"])[:, 0]
+            _require_classes(path, "is_signal_new", label, "1 (top) or 0 (QCD)", first)
             of_jets = exists.sum(axis=1), *_coordinates(*momenta), kind, label
             parts.append(from_particles(path, *of_jets, first=first))
     of_constituents, *others = zip(*parts, strict=True)
@@ -159,6 +174,8 @@ def jetclass(path: Path) -> PublicJets:
     labels = [f"label_{name}" for name in JETCLASS_LABELS]
     with uproot.open(path) as file:
         tree = file.get("tree", {})
+        if not hasattr(tree, "keys"):
+            raise InputError(f"{path}: 'tree' is no tree; not of JetClass")
         if absent := [name for name in (*momenta, *kinds, *labels) if name not in tree]:
             raise InputError(f"{path}: no branch {absent[0]!r} of a tree 'tree'; not of JetClass")
         found = tree.arrays([*momenta, *kinds, *labels])
@@ -166,7 +183,14 @@ def jetclass(path: Path) -> PublicJets:
     e, x, y, z = (ak.to_numpy(ak.flatten(found[name])).astype(np.float64) for name in momenta)
     is_kind = np.stack([ak.to_numpy(ak.flatten(found[name])) > 0 for name in kinds])
     kind = np.where(is_kind.any(axis=0), is_kind.argmax(axis=0), UNKNOWN_KIND)
-    label = np.stack([ak.to_numpy(found[name]) > 0 for name in labels]).argmax(axis=0)
+    of_each = np.stack([ak.to_numpy(found[name]) > 0 for name in labels])
+    if (is_other := of_each.sum(axis=0) != 1).any():
+        row = is_other.argmax()
+        raise InputError(
+            f"{path}: row {row}: {of_each[:, row].sum()} of the labels label_QCD, label_Hbb, ... "
+            "are set, expected one"
+        )
+    label = of_each.argmax(axis=0)
     return from_particles(path, counts, *_coordinates(e, x, y, z), kind, label)
 
 

@@ -108,6 +108,8 @@ def test_a_network_sees_the_objects_of_its_jets(study):
         assert len(seen) == len(packed.jets) and np.array_equal(seen.table, packed.jets)
         of_training = JetConstituents.sha256(study, "AK14", is_shuffled=False)
         assert seen.sha256(study, "AK14", is_shuffled=False) == of_training
+        nothing = np.array([], int)  # is left of an epoch that was interrupted after its last step
+        assert not list(seen.batches(nothing, nothing))
         rows = np.random.default_rng(0).permutation(len(seen))
         parts, sizes = [], np.array([3, len(rows) - 3])
         for found, inputs in seen.batches(rows, sizes):

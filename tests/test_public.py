@@ -63,6 +63,7 @@ def write_top_tagging(path: Path) -> Path:
             ("values_block_1", ["ttv", "is_signal_new"]),
         ):
             found.attrs[f"{block}_kind"] = np.void(pickle.dumps(columns, protocol=0))
+        found.attrs["index_kind"] = np.bytes_("integer")
     return path
 
 
@@ -214,3 +215,22 @@ def test_numbers_that_make_no_sense_are_told_with_their_row(tmp_path, pt, label,
     np.savez(tmp_path / "QG_jets.npz", X=particles, y=np.array([0, label, 1.0]))
     with pytest.raises(InputError, match=words):
         read_public(tmp_path / "QG_jets.npz")
+
+
+def test_labels_and_kinds_that_are_none_are_refused(tmp_path):
+    particles = np.tile([5.0, 0.1, 0.2, 211], (3, 2, 1))
+    particles[2, 1, 3] = np.nan
+    np.savez(tmp_path / "jets.npz", X=particles, y=np.zeros(3))
+    with pytest.raises(InputError, match="row 2: a PDG id is no finite number"):
+        read_public(tmp_path / "jets.npz")
+    with (tmp_path / "jets.npz").open("wb") as file:
+        np.save(file, particles)
+    with pytest.raises(InputError, match="a single array, expected the arrays X and y"):
+        read_public(tmp_path / "jets.npz")
+    path = write_top_tagging(tmp_path / "top.h5")
+    with h5py.File(path, "r+") as file:
+        table = file["table/table"][:]
+        table["values_block_1"][3, 1] = 7
+        file["table/table"][:] = table
+    with pytest.raises(InputError, match=r"row 3: is_signal_new is 7, expected 1 \(top\)"):
+        read_public(path)

@@ -117,6 +117,8 @@ class JetConstituents:
         self, rows: np.ndarray, sizes: np.ndarray, moves: torch.Tensor | None = None
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         """See `Inputs`."""
+        if not len(rows):
+            return  # of an epoch that was interrupted after its last step
         ends = np.cumsum(sizes)
         for part in np.split(rows, ends[:-1]):
             lengths = self._lengths[part]
