@@ -79,9 +79,9 @@ def read_public(path: Path) -> PublicJets:
 
 def energyflow(path: Path) -> PublicJets:
     """`X` (n, m, 4): pT, rapidity, phi, PDG id, padded with zeros; `y` (n,): 1 of a quark."""
-    with np.load(path) as file:
-        if isinstance(file, np.ndarray):
-            raise InputError(f"{path}: a single array, expected the arrays X and y of EnergyFlow")
+    if isinstance(found := np.load(path), np.ndarray):
+        raise InputError(f"{path}: a single array, expected the arrays X and y of EnergyFlow")
+    with found as file:
         for name, dimensions in (("X", 3), ("y", 1)):
             if name not in file or file[name].ndim != dimensions:
                 raise InputError(
