@@ -28,6 +28,7 @@ from training.pretraining import (
     Pretraining,
     effective_rank,
     monitor,
+    options_of,
     predict,
     pretrain,
     unlabelled,
@@ -267,6 +268,8 @@ def test_the_momentum_rises_linearly_to_one():
 def test_features_of_the_whole_jet_are_refused():
     with pytest.raises(ValueError, match="tell of the targets"):
         network_of({"jet_bias": True})
+    with pytest.raises(InputError, match=r"JetViT\.jet_bias is true, but jets without labels"):
+        options_of(study_of({"jet_bias": True}))
 
 
 # --- Training -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from command import InputError
 from jets.angularities import OF_JETS
 from jets.constituents import Constituents
 from models import create_model
@@ -162,8 +163,17 @@ def unlabelled(found: Constituents, device: torch.device) -> JetConstituents:
 
 
 def options_of(study: Study) -> dict:
-    """The options of JetViT that its encoder has, as a study states them."""
+    """The options of JetViT that its encoder has, as a study states them.
+
+    Raises:
+        InputError: a bias of features of the whole jet, which pre-training does not see.
+    """
     options = study.training.network_options.get(NETWORK, {})
+    if options.get("jet_bias"):
+        raise InputError(
+            f"study {study.name}: training.network_options.{NETWORK}.jet_bias is true, but jets "
+            "without labels have no features of the whole jet here; leave it out"
+        )
     return {name: value for name, value in options.items() if name in OF_ENCODER}
 
 
