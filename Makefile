@@ -10,8 +10,9 @@ CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 demo: .venv/installed
 	@echo "The demo: jets of 2,500 simulated top pairs and 5,000 stop pairs (train_data/demo) become"
-	@echo "images, train narrow versions of four networks on three jet definitions, and end in every"
-	@echo "figure of the paper. Some minutes on two cores without a GPU; a second run does nothing."
+	@echo "images, train narrow versions of five networks on three jet definitions, and end in every"
+	@echo "figure of the paper. Some minutes on two cores without a GPU; a second run only draws what"
+	@echo "explain.py found."
 	$(BIN)/python setup.py --study demo
 	PYTHON=$(BIN)/python ./train_all.sh --study demo
 	$(BIN)/python predict_base_model_mass.py --study demo
