@@ -33,6 +33,7 @@ from studies.quark_gluon_results import (
     law_rows,
     laws,
     measured,
+    of_sizes,
     published_means,
 )
 from studies.quark_gluon_trainings import (
@@ -114,6 +115,7 @@ PRINTED = {
     "checks": printed,
     "peer": printed,
     "more_jets": printed,
+    "sizes": printed,
     "power_law": printed_law,
     "showers": printed_showers,
     "combiner": printed_combiners,
@@ -139,6 +141,7 @@ def write_page(
             *(row for row in few if row["line"] in compared), *costs(study, table, found, device)
         ],
         "more_jets": sorted(of_more, key=lambda row: (more.index(row["line"]), row["jets"])),
+        "sizes": of_sizes(nominal, n),
         "power_law": law_rows(power_laws),
         "showers": [
             row for row in rows
@@ -152,7 +155,7 @@ def write_page(
         page = publish(study, name, tables[name], shown, model=PAGE)
     style.apply()
     of_laws = {line: scaling.curve(*law, ENERGYFLOW_JETS) for line, law in power_laws.items()}
-    known = [row for row in tables["more_jets"] if row["trainings"]]
+    known = [row for row in tables["sizes"] if row["trainings"]]
     drawings = {"epochs": figures.epochs(curves(found)), "jets": figures.jets(known, of_laws)}
     for name, drawing in drawings.items():
         style.save(drawing, page.parent / f"figures/{PAGE.stem}_{name}.png")

@@ -26,10 +26,12 @@ from studies.quark_gluon_trainings import (
     SEEDS,
     Trained,
     Way,
+    epochs_of,
     inputs_of,
     network_of,
     rows_of,
     shuffled,
+    sizes,
     trained_jets,
     ways,
 )
@@ -45,6 +47,7 @@ NAMES = "gluon", "quark"  # by label
 PUBLISHED = {  # of 100,000 jets, the first file of EnergyFlow: gluons, quarks
     "multiplicity, mean": (53.22, 33.40), "multiplicity, width": (15.76, 13.34),
     "mean pT of a particle [GeV]": (9.85, 15.68),
+    "share with more than 38 particles": (0.827, 0.289),
 }  # fmt: skip
 CURVES = (
     BOTH.line,
@@ -52,6 +55,7 @@ CURVES = (
     "both, four times as long",
     "both, permuted labels",
 )
+NETWORKS = [way for way in SCALED if way.options is not None]  # that have a power law
 NOT_RUN = {"value": "", "low": "", "high": ""}
 ENERGYFLOW_JETS = 1.6e6  # on which others train (arXiv:2202.03772)
 ROUNDS, BATCHES = 3, 10  # in which the speed of training is measured
@@ -126,25 +130,39 @@ def accuracy(
     return Estimate(share, float(np.sqrt(share * (1 - share) / n)))
 
 
+def of_sizes(rows: Rows, n: int) -> Rows:
+    """Of the rows of `measured` those of `SCALED` with each number of jets up to all n, under the
+    names of the ways."""
+    found = []
+    for way in SCALED:
+        for one in sizes(way, n):
+            some = (row for row in rows if (row["line"], row["jets"]) == (one.line, one.jets))
+            found += [
+                {**row, "line": way.line} for row in some if row["quantity"] != "AUC difference"
+            ]
+    return found
+
+
 def laws(
     study: Study, table: JetTable, found: Sequence[Trained]
 ) -> dict[str, tuple[np.ndarray, ...]]:
-    """The power law of the loss of held-out jets of each line of `SCALED` that has enough sizes,
-    see `scaling.laws`."""
+    """The power law of the loss of held-out jets of each network of `SCALED` that has enough
+    sizes, see `scaling.laws`."""
     tested = (table.split == HELD_OUT) & (table.sample == NOMINAL)
     laws = {}
-    for line in (way.line for way in SCALED):
-        some = [one for one in found if one.way.line == line]
+    for way in NETWORKS:
+        of_way = sizes(way, trained_jets(table))
+        some = [one for one in found if one.way in of_way]
         score = {(one.way.jets, one.seed): one.score[tested] for one in some}
         if law := scaling.laws(_classifiers(study, score, table.label[tested] == 1)):
-            laws[line] = law
+            laws[way.line] = law
     return laws
 
 
 def law_rows(laws: Mapping[str, tuple[np.ndarray, ...]]) -> Rows:
     """Their parameters, and what as many jets as others have would give."""
     rows = []
-    for line in (way.line for way in SCALED):
+    for line in (way.line for way in NETWORKS):
         of_law = [{"quantity": scaling.NAMES[0], **NOT_RUN}]
         if line in laws:
             of_law = scaling.fitted(*laws[line], ENERGYFLOW_JETS, "EnergyFlow")
@@ -173,7 +191,7 @@ def costs(study: Study, table: JetTable, found: Sequence[Trained], device: torch
         numbers = {
             "parameters": sum(x.numel() for x in learners[way].network.parameters()),
             "jets / s": speed[way],
-            "training [s]": few * study.training.epochs / speed[way],
+            "training [s]": few * epochs_of(study, way) / speed[way],
         }
         keys = {"line": way.line, "jets": few, "sample": NOMINAL, "trainings": trainings[way]}
         costs += [keys | {"quantity": name, **ends(round(x))} for name, x in numbers.items()]
@@ -193,6 +211,9 @@ def published_means(table: JetTable) -> Rows:
             "mean pT of a particle [GeV]": Estimate(
                 float(jets.constituents.pt.mean()),
                 float(jets.constituents.pt.std() / len(jets.constituents.pt) ** 0.5),
+            ),
+            "share with more than 38 particles": Estimate(
+                np.mean(n > 38), np.std(n > 38) / len(n) ** 0.5
             ),
         }
         for (quantity, number), theirs in zip(found.items(), published, strict=True):

@@ -28,7 +28,7 @@ from training.learner import Learner
 from training.loop import best_epoch, logits_of, train
 
 FEW, SEEDS = 8_000, 3  # training jets of the sketch, and trainings of each way
-FEWER = FEW // 8, FEW // 4, FEW // 2  # of a power law, with these and all training jets
+FEWER = FEW // 8, FEW // 4, FEW // 2, FEW  # of a power law, with these and all training jets
 JETVIT, PARTICLE_TRANSFORMER = "JetViT", "ParticleTransformer"
 
 
@@ -41,7 +41,7 @@ class Way(NamedTuple):
         identities: whether it sees the kind and the mass of a particle.
         angularities: whether it sees those of the jet, beside its mass and pT.
         learning_rate: times that of the study.
-        longer: times the epochs of the study.
+        longer: times the epochs of the study, to whole epochs.
         is_shuffled: trained and tested on permuted labels.
         jets: to train on.
         network: `JETVIT`, or the one of `studies.particle_transformer`.
@@ -53,7 +53,7 @@ class Way(NamedTuple):
     identities: bool = False
     angularities: bool = True
     learning_rate: float = 1.0
-    longer: int = 1
+    longer: float = 1
     is_shuffled: bool = False
     jets: int = FEW
     network: str = JETVIT
@@ -83,9 +83,11 @@ WAYS = (
     FULL,
 )
 PEER = Way("ParticleTransformer, identities", identities=True, network=PARTICLE_TRANSFORMER)
+AS_LONG = FULL._replace(line=f"{FULL.line}, 1.3 times as long", longer=1.3)  # the peer's time
 MORE = (OF_TREES, BOTH, FULL, PEER)  # with all jets
-COMPARED = (BOTH, PAIRS, FULL, PEER)
-SCALED = (FULL, PEER)  # with fewer jets, in as many steps as `FEW` take
+COMPARED = (BOTH, PAIRS, FULL, AS_LONG, PEER)
+SCALED = (OF_TREES, FULL, PEER)  # with fewer jets, in as many steps as all of them take
+EQUAL_STEPS = ", equal steps"  # how such lines end
 
 
 class Trained(NamedTuple):
@@ -101,13 +103,23 @@ class Trained(NamedTuple):
 
 def ways(n: int) -> list[Way]:
     """All that the study asks for, if there are n jets to train on."""
-    few = [way._replace(jets=min(FEW, n)) for way in (*WAYS, PEER)]
+    few = [way._replace(jets=min(FEW, n)) for way in (*WAYS, *COMPARED)]
     more = [way._replace(jets=n) for way in MORE]
-    fewer = [
-        way._replace(jets=size, smaller=FEW // size)
-        for way in SCALED for size in FEWER if size < n
-    ]  # fmt: skip
-    return list(dict.fromkeys([*few, *more, *fewer]))
+    return list(dict.fromkeys([*few, *more, *(way for one in SCALED for way in sizes(one, n))]))
+
+
+def sizes(way: Way, n: int) -> list[Way]:
+    """A way with fewer jets and with all n, each in as many steps as n jets take: with fewer than
+    `FEW` the batches are smaller, and with fewer than n the epochs are more. Trees have no steps.
+    """
+    fewer = [way._replace(jets=size) for size in FEWER if size < n]
+    if way.options is not None:
+        for i, one in enumerate(fewer):
+            smaller = min(FEW, n) // one.jets
+            longer = n / (one.jets * smaller)
+            line = way.line + EQUAL_STEPS
+            fewer[i] = one._replace(line=line, smaller=smaller, longer=longer)
+    return [*fewer, way._replace(jets=n)]
 
 
 def trainings(study: Study, table: JetTable) -> list[tuple[Way, int]]:
@@ -225,7 +237,7 @@ def _trained(
     asked = study.changed(
         training={
             "learning_rate": study.training.learning_rate * way.learning_rate,
-            "epochs": study.training.epochs * way.longer,
+            "epochs": epochs_of(study, way),
             "batch_size": study.training.batch_size // way.smaller,
         }
     )
@@ -250,6 +262,11 @@ def _trained(
     named = getattr(network, "combiner", nn.Identity()).named_parameters()
     combiner = {name: value.tolist() for name, value in named}
     return Made(history, {"score": score}, {"combiner": combiner})
+
+
+def epochs_of(study: Study, way: Way) -> int:
+    """How many a training has."""
+    return max(round(study.training.epochs * way.longer), 1)
 
 
 def network_of(study: Study, way: Way, size: Mapping[str, int]) -> nn.Module:

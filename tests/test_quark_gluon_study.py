@@ -154,15 +154,20 @@ def test_every_way_is_trained_with_its_seeds(study, table, monkeypatch, installe
     assert len(set(places)) == len(places)
 
 
-def test_networks_have_as_many_jets_as_the_law_asks_for():
-    jets = {
-        line: {way.jets for way in of_study.ways(24_000) if way.line == line}
-        for line in (OF_TREES.line, BOTH.line, FULL.line, PEER.line)
-    }
-    few, law = {8_000, 24_000}, {1_000, 2_000, 4_000, 8_000, 24_000}
-    assert list(jets.values()) == [few, few, law, law] and len(law) >= scaling.SIZES_MIN
-    steps = {way.jets * way.smaller for way in of_study.ways(24_000) if way.jets < 24_000}
-    assert steps == {8_000}  # batches of the study, in an epoch
+@pytest.mark.parametrize("n", [3_000, 24_015, 100_000])
+def test_the_law_has_enough_sizes_and_all_take_as_many_steps(study, n):
+    for way in (FULL, PEER):
+        some = of_study.sizes(way, n)
+        assert some[-1] == way._replace(jets=n) and set(some) <= set(of_study.ways(n))
+        assert len(some) >= scaling.SIZES_MIN or n < 24_000
+        steps = [
+            of_study.epochs_of(study.changed(training={"epochs": 10}), one)
+            * one.jets
+            / (128 // one.smaller)
+            for one in some
+        ]
+        np.testing.assert_allclose(steps, 10 * n / 128, rtol=0.02)
+    assert [way.jets for way in of_study.sizes(OF_TREES, n)] == [one.jets for one in some]
 
 
 def test_trainings_of_jetvit_are_those_from_before_the_other_network(study):
@@ -194,7 +199,7 @@ def test_a_run_from_end_to_end_and_again(study, monkeypatch, capsys):
     page = Path("plots/tiny/quark_gluon.md").read_text()
     tables = re.findall(r"Table: (\w+)(.*?)<!-- end", page, re.S)
     not_run = {name: text.count("not run") for name, text in tables if "not run" in text}
-    assert not_run == {"peer": 1, "more_jets": 1, "power_law": 2, "showers": 1}
+    assert not_run == {"peer": 1, "more_jets": 1, "sizes": 1, "power_law": 2, "showers": 1}
     rows = read_csv(Path("plots/tiny/results/tiny_peer.csv"))
     costs = {row["quantity"]: float(row["value"] or 0) for row in rows if row["line"] == BOTH.line}
     n = int(rows[0]["jets"])
@@ -239,20 +244,22 @@ def test_the_particle_transformer_is_trained_like_jetvit(study, table):
     assert [row["quantity"] for row in rows] == ["parameters", "jets / s", "training [s]"]
 
 
-def test_the_law_of_the_loss_is_that_of_scores_whose_loss_is_known(study, table):
+def test_the_law_of_the_loss_is_that_of_scores_whose_loss_is_known(study, table, monkeypatch):
     """Gaussian scores that are told apart the better the more jets there were."""
+    monkeypatch.setattr(results, "trained_jets", lambda table: 24_000)
     held_out = np.flatnonzero(table.split == HELD_OUT)
     many = table.take(np.tile(held_out, 50))
     random, found, expected = np.random.default_rng(0), [], {}
     grid = np.linspace(-12, 12, 100_001)
-    for n in (1_000, 2_000, 4_000, 8_000, 24_000):
+    for way in of_study.sizes(FULL, 24_000):
+        n = way.jets
         distance = 1.5 - 0.5 * (n / 1_000) ** -0.5
         of_gluon = norm.pdf(grid) * np.log1p(np.exp(distance * grid - distance**2 / 2))
         expected[n] = np.trapezoid(of_gluon, grid)
         for seed in (0, 1):
             x = random.normal(distance * many.label)
             score = expit(distance * x - distance**2 / 2)
-            found.append(Trained(FULL._replace(jets=n), seed, score, [], {}))
+            found.append(Trained(way, seed, score, [], {}))
     laws = results.laws(study, many, found)
     assert list(laws) == [FULL.line]
     jets, law, resampled = laws[FULL.line]
