@@ -54,6 +54,7 @@ class Kind:
         options: of JetViT.
         tasks: on whose jets.
         shares: of labels that it is tried with.
+        targets: what else than the masks differs from the defaults of `Pretraining`.
     """
 
     name: str
@@ -61,14 +62,17 @@ class Kind:
     masks: str = MASKS[0]
     tasks: Sequence[str] = field(default=(QUARKS,))
     shares: Sequence[float] = SHARES[:-1]
+    targets: Mapping[str, object] = field(default_factory=dict)
 
 
 OF_PATCHES = {"patches": 16, "pairwise": True, "registers": 8}
 PUBLISHED = Kind("HEP-JEPA", OF_PATCHES, tasks=tuple(SOURCES), shares=SHARES)
+FEWER = {"targets": 2, "target_scale": (0.1, 0.15)}  # blocks of two of 16 tokens
 KINDS = {
     kind.name: kind
     for kind in (
         PUBLISHED,
+        Kind("fewer targets", OF_PATCHES, tasks=tuple(SOURCES), targets=FEWER),
         Kind("random masks", OF_PATCHES, MASKS[1]),
         Kind("no registers", {**OF_PATCHES, "registers": 0}),
         Kind("no pair bias", {**OF_PATCHES, "pairwise": False}),
@@ -208,6 +212,8 @@ def run_training(
     kind, given = KINDS[way.kind], jets(way.task, way.is_shuffled)
     directory = _directory(study, way, seed)
     settings = {"way": way._asdict(), "kind": asdict(kind), "seed": seed}
+    if not kind.targets:
+        del settings["kind"]["targets"]  # of trainings that came before it
     settings |= {"settings": stated(study.training), "jets_sha256": given.sha256}
     options = {"sees": "constituents", "pooled": True, **kind.options}
     if way.start in (FROZEN, FINE_TUNED):
@@ -271,7 +277,7 @@ def pretrained(
             "network_options": options,
         }
     )
-    how = Pretraining(masks=kind.masks)
+    how = Pretraining(masks=kind.masks, **kind.targets)
     directory = encoder_directory(study, kind, task, seed)
     settings = {"training": stated(asked.training), "pretraining": asdict(how), "seed": seed}
     settings["jets_sha256"] = given.sha256

@@ -60,7 +60,8 @@ QUICK_EVENTS = 300
 
 def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
     """Accuracy and AUC of the trainings of one task and its labels, means over seeds, and paired
-    differences of AUC to those from scratch, of frozen encoders also to untrained ones."""
+    differences of AUC to those from scratch, of frozen encoders also to untrained ones, and of
+    other kinds of encoders to the first."""
     groups: dict[Way, list[int]] = {}
     for i, one in enumerate(found):
         groups.setdefault(one.way, []).append(i)
@@ -85,6 +86,9 @@ def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
         untrained = groups.get(way._replace(start=UNTRAINED))
         if untrained and way.start == FROZEN:
             numbers["to untrained"] = aucs.difference_of_means(some, untrained)
+        first = groups.get(way._replace(kind=PUBLISHED.name))
+        if first and way.kind != PUBLISHED.name:
+            numbers[f"to {PUBLISHED.name}"] = aucs.difference_of_means(some, first)
         for quantity, number in numbers.items():
             keys = {"task": way.task, "kind": way.kind, "start": way.start, "share": way.share}
             keys |= {"labels": round(way.share * len(jets.training.rows)), "trainings": len(some)}
@@ -212,9 +216,7 @@ def write_page(study: Study, jets: Mapping[str, Jets], found: Sequence[Trained])
     encoders = histories(study, list(nominal))
     tables = {
         "labels": [row for row in plain if row["kind"] == PUBLISHED.name],
-        "ablations": [
-            row for row in plain if row["task"] == QUARKS and row["start"] != TREES
-        ],
+        "ablations": [row for row in plain if row["kind"] != PUBLISHED.name],
         "null": [row for row in rows if row["is_shuffled"]],
         "cost": costs(encoders, nominal, found),
         "collapse": collapses(encoders),
