@@ -277,7 +277,7 @@ def pretrained(
             "network_options": options,
         }
     )
-    how = Pretraining(masks=kind.masks, **kind.targets)
+    how = pretraining_of(kind)
     directory = encoder_directory(study, kind, task, seed)
     settings = {"training": stated(asked.training), "pretraining": asdict(how), "seed": seed}
     settings["jets_sha256"] = given.sha256
@@ -293,6 +293,11 @@ def pretrained(
 
     train_once(directory, study.data_dir / "set_aside", settings, make)
     return path, settings
+
+
+def pretraining_of(kind: Kind) -> Pretraining:
+    """How an encoder of a kind is pre-trained."""
+    return Pretraining(masks=kind.masks, **kind.targets)
 
 
 def encoder_directory(study: Study, kind: Kind, task: str, seed: int) -> Path:

@@ -22,8 +22,9 @@ from evaluation.table import cell, ends, pivot
 from figures import pretraining as figures
 from figures import style
 from jets.classifier import Classifier
+from models import create_model
 from products import read_csv
-from sensitivity.bootstrap import mean_of_seeds
+from sensitivity.bootstrap import Estimate, mean_of_seeds
 from studies.jepa_trainings import (
     FROZEN,
     KINDS,
@@ -42,6 +43,7 @@ from studies.jepa_trainings import (
     is_there,
     jets_of,
     labelled,
+    pretraining_of,
     read_trainings,
     run_training,
     scratch_of,
@@ -53,9 +55,11 @@ from studies.quark_gluon_results import accuracy
 from studies.trainings import quick, run_all
 from study import Study, load_study
 from training.learner import choose_device
+from training.pretraining import MASK_SEED, NETWORK, shares_of_context
 
 PAGE = Path("doc/jepa_transfer.md")
 QUICK_EVENTS = 300
+AT_ONCE = 200  # jets whose masks are drawn together
 
 
 def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
@@ -109,6 +113,39 @@ def histories(study: Study, tasks: Sequence[str]) -> dict[tuple[str, str, int], 
     return found
 
 
+def contexts(study: Study, jets: Mapping[str, Jets]) -> Rows:
+    """What each kind of masks leaves of a jet, of the watched jets of each class: the shares of pT
+    in the context and in no token, and of jets without any context."""
+    rows, masked = [], {}
+    for kind in KINDS.values():
+        masked.setdefault((kind.options.get("patches"), pretraining_of(kind)), kind)
+    for kind in masked.values():
+        for task in (task for task in kind.tasks if task in jets):
+            watched = jets[task].watched
+            inputs, number = watched.inputs, np.sort(watched.rows)
+            sizes = [len(some) for some in np.array_split(number, -(-len(number) // AT_ONCE))]
+            network = create_model(NETWORK, inputs.size, study.training.width, **kind.options)
+            encoder = network.encoder.to(inputs.device)
+            generator = torch.Generator(inputs.device).manual_seed(MASK_SEED)
+            shares = [
+                torch.stack(shares_of_context(encoder, pretraining_of(kind), given, generator))
+                for _, given in inputs.batches(number, np.array(sizes))
+            ]
+            of_context, of_none = torch.cat(shares, dim=1).cpu().double().numpy()
+            label = watched.label.cpu().numpy()[number]
+            for name, one in zip(task.split(" or "), (1, 0), strict=True):
+                numbers = {
+                    "pT in the context": of_context[label == one],
+                    "pT in no token": of_none[label == one],
+                    "without context": of_context[label == one] == 0,
+                }
+                for quantity, x in numbers.items():
+                    estimate = Estimate(float(x.mean()), float(x.std() / len(x) ** 0.5))
+                    known = {"task": task, "kind": kind.name, "jets": name, "quantity": quantity}
+                    rows.append(known | ends(estimate))
+    return rows
+
+
 def collapses(encoders: Mapping[tuple[str, str, int], Rows]) -> Rows:
     """The last row of the history of each encoder."""
     names = "loss", "variance", "predicted_variance", "rank"
@@ -158,6 +195,15 @@ def printed(rows: Rows) -> Rows:
     return pivot(rows, line, lambda row: {row["quantity"]: cell(row)})
 
 
+def printed_contexts(rows: Rows) -> Rows:
+    """One line a kind of encoder and class of jets, one column a share."""
+
+    def line(row: dict) -> dict[str, str]:
+        return {"task": row["task"], "encoder": row["kind"], "jets": row["jets"]}
+
+    return pivot(rows, line, lambda row: {row["quantity"]: cell(row)})
+
+
 def printed_collapses(rows: Rows) -> Rows:
     """One line a kind of encoder, the mean over seeds."""
     groups: dict[tuple[str, str], list[Mapping]] = {}
@@ -193,6 +239,7 @@ def printed_costs(rows: Rows) -> Rows:
 PRINTED = {
     "labels": printed,
     "ablations": printed,
+    "context": printed_contexts,
     "null": printed,
     "cost": printed_costs,
     "collapse": printed_collapses,
@@ -217,6 +264,7 @@ def write_page(study: Study, jets: Mapping[str, Jets], found: Sequence[Trained])
     tables = {
         "labels": [row for row in plain if row["kind"] == PUBLISHED.name],
         "ablations": [row for row in plain if row["kind"] != PUBLISHED.name],
+        "context": contexts(study, nominal),
         "null": [row for row in rows if row["is_shuffled"]],
         "cost": costs(encoders, nominal, found),
         "collapse": collapses(encoders),

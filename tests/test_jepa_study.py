@@ -1,6 +1,7 @@
 """The study of pre-training: who has which labels, what starts from what, its page."""
 
 import functools
+import json
 import re
 from pathlib import Path
 
@@ -109,6 +110,26 @@ def test_every_start_has_its_training_from_scratch():
     assert {way.task for way, _ in trainings((0,), [STOPS])} == {STOPS}
     # Random masks change nothing in a network that was not pre-trained.
     assert not any(way.kind == "random masks" and way.start == SCRATCH for way in ways)
+
+
+def test_trainings_from_before_there_were_other_targets_stay_what_they_are(study, jets):
+    """What decides a training names them only where they differ."""
+    way = Way(QUARKS, PUBLISHED.name, TREES, 0.1)
+    of_study.run_training(study, way, 0, jets, choose_device("cpu"))
+    manifest = json.loads((of_study._directory(study, way, 0) / "manifest.json").read_text())
+    assert sorted(manifest["settings"]["kind"]) == ["masks", "name", "options", "shares", "tasks"]
+
+
+def test_fewer_targets_leave_more_of_a_jet_to_predict_from(study, jets):
+    rows = study_of.contexts(study, {QUARKS: jets(QUARKS, False)})
+    found = {(row["kind"], row["jets"], row["quantity"]): row for row in rows}
+    for one in QUARKS.split(" or "):
+        most, least = (
+            found[kind, one, "pT in the context"] for kind in ("fewer targets", PUBLISHED.name)
+        )
+        assert most["low"] > least["high"]
+        assert found[PUBLISHED.name, one, "pT in no token"]["value"] < 0.2
+    assert len({kind for kind, *_ in found}) == 4  # those whose masks differ
 
 
 def test_encoders_are_made_once_and_stay_as_they_are_where_frozen(study, jets, monkeypatch):

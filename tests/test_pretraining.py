@@ -31,6 +31,7 @@ from training.pretraining import (
     options_of,
     predict,
     pretrain,
+    shares_of_context,
     unlabelled,
     write_encoder,
 )
@@ -195,6 +196,28 @@ def test_the_context_holds_no_constituent_of_a_target(options):
     if "patches" in options:
         leaky = [taken(network.encoder.tokens(**one), masks.context) for one in (given, other)]
         assert not torch.equal(*(one.embedded[one.exists] for one in leaky))
+
+
+def test_shares_of_the_context_among_constituents_of_equal_pt():
+    """A quarter of 20 is target; two patches hold 16 of them at most, and one of the two what is
+    left to it without what the other holds."""
+    torch.manual_seed(0)
+    b, t = 50, 20
+    given = {"constituents": torch.randn(b, t, 10), "exists": torch.ones(b, t, dtype=torch.bool)}
+    places = 0.2 * torch.randn(b, t, 2)
+    ones = torch.ones(b, t, 1)
+    given |= {"momenta": torch.cat([ones, places, 0 * ones], 2), "jet": torch.zeros(b, 7)}
+    asked = Pretraining("random", 1, (0.25, 0.25), (1.0, 1.0))
+    shares = {
+        patches: shares_of_context(network_of({"patches": patches}).encoder, asked, given)
+        for patches in (0, 2)
+    }
+    of_context, of_none = shares[0]
+    assert (of_context == 0.75).all() and (of_none == 0).all()
+    of_context, of_none = shares[2]
+    held = ((1 - of_none) * t).round()
+    assert held.max() == 16 and held.min() >= 8
+    torch.testing.assert_close(of_context * t, held - 8)
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)

@@ -16,7 +16,7 @@ from jets.angularities import OF_JETS
 from jets.constituents import Constituents
 from models import create_model
 from models.jepa import JEPA, Masks, Predicted, draw_masks, loss_of
-from models.jetvit import Tokens, mean
+from models.jetvit import Encoder, Tokens, mean
 from models.pretrained import save_encoder
 from products import atomic_write
 from sensitivity.bootstrap import Estimate
@@ -99,8 +99,32 @@ def predict(
     """The targets of a batch, with masks from a generator, or from PyTorch's own."""
     whole = network.target.tokens(**inputs)
     masks = asked.draw(whole, generator)
-    hidden = whole.constituents_of(masks.targets)
-    return network(masks, network.encoder.tokens(**inputs, hidden=hidden), whole)
+    return network(masks, tokens_beside(masks, whole, network.encoder, inputs), whole)
+
+
+def tokens_beside(
+    masks: Masks, whole: Tokens, encoder: Encoder, inputs: Mapping[str, torch.Tensor]
+) -> Tokens:
+    """The tokens of an encoder without the constituents of targets among the whole ones."""
+    return encoder.tokens(**inputs, hidden=whole.constituents_of(masks.targets))
+
+
+@torch.inference_mode()
+def shares_of_context(
+    encoder: Encoder,
+    asked: Pretraining,
+    inputs: Mapping[str, torch.Tensor],
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much of a jet masks leave: the shares (b,) of the pT of its constituents that are in the
+    context, and in no token."""
+    whole, pt = encoder.tokens(**inputs), inputs["momenta"][..., 0]
+    masks = asked.draw(whole, generator)
+    tokens = tokens_beside(masks, whole, encoder, inputs)
+    in_context = tokens.constituents_of(masks.context & tokens.exists)
+    in_none = ~whole.constituents_of(whole.exists)
+    of_context, of_none = ((pt * one).sum(dim=1) / pt.sum(dim=1) for one in (in_context, in_none))
+    return of_context, of_none
 
 
 @torch.inference_mode()
