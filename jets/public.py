@@ -26,7 +26,14 @@ PARTICLES = {
     310: (0.49761, 1), 2112: (0.93957, 1), 3122: (1.11568, 1), 3322: (1.31486, 1), 22: (0.0, 2),
     11: (0.000511, 3), 13: (0.10566, 4),
 }  # fmt: skip
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+NUMBERS = "fiu"  # kinds of such columns
+PARTICLE = {  # least and largest of a particle, pT and mass in GeV
+    "pT": (1e-30, 1e6), "rapidity": (-50, 50), "phi": (-1e6, 1e6), "mass": (0, 1e6)
+}  # fmt: skip
 TOP_PARTICLES = 200  # columns of particles of a top-tagging jet
 ROWS_AT_ONCE = 2**15  # of these, 100 MB
 JETCLASS_KINDS = ("ChargedHadron", "NeutralHadron", "Photon", "Electron", "Muon")
@@ -82,11 +89,12 @@ def energyflow(path: Path) -> PublicJets:
     if isinstance(found := np.load(path), np.ndarray):
         raise InputError(f"{path}: a single array, expected the arrays X and y of EnergyFlow")
     with found as file:
-        for name, dimensions in (("X", 3), ("y", 1)):
-            if name not in file or file[name].ndim != dimensions:
+        for name, dimensions, kinds in (("X", 3, NUMBERS), ("y", 1, f"b{NUMBERS}")):
+            found = file[name] if name in file else np.empty(0)
+            if found.ndim != dimensions or found.dtype.kind not in kinds:
                 raise InputError(
-                    f"{path}: no array {name!r} of {dimensions} dimensions, expected those of "
-                    "EnergyFlow's quark and gluon jets"
+                    f"{path}: no array {name!r} of numbers with {dimensions} dimensions, expected "
+                    "those of EnergyFlow's quark and gluon jets"
                 )
         particles, label = file["X"].astype(np.float64), file["y"]
     if particles.shape[2] < 4 or len(label) != len(particles):
@@ -97,11 +105,10 @@ def energyflow(path: Path) -> PublicJets:
     _require_classes(path, "y", label, "1 (quark) or 0 (gluon)")
     exists = particles[..., 0] != 0  # what is no number is refused below
     pt, rapidity, phi, pdg_id = particles[exists][:, :4].T
-    if (is_other := ~np.isfinite(pdg_id)).any():
-        row = np.argwhere(exists)[is_other.argmax(), 0]
-        raise InputError(f"{path}: row {row}: a PDG id is no finite number")
+    counts, size = exists.sum(axis=1), np.abs(pdg_id)
+    is_id = (size >= 1) & (size < 2**31) & (pdg_id == np.round(pdg_id))
+    _require(path, is_id, counts, pdg_id, "the PDG id", "a whole number other than 0")
     mass, kind = of_pdg_ids(pdg_id.astype(np.int64))
-    counts = exists.sum(axis=1)
     return from_particles(path, counts, pt, rapidity, phi, mass, kind, label)
 
 
@@ -113,6 +120,25 @@ def _require_classes(
         row = is_other.argmax()
         raise InputError(
             f"{path}: row {first + row}: {name} is {label[row]:g}, expected {expected}"
+        )
+
+
+def _require(
+    path: Path | str,
+    is_good: np.ndarray,
+    counts: np.ndarray,
+    values: np.ndarray,
+    name: str,
+    expected: str,
+    first: int = 0,
+) -> None:
+    """Refuse values (m,) that are not good (m,), of particles of jets with so many (n,) each; of
+    the jets the first is row `first`."""
+    if not is_good.all():
+        one = is_good.argmin()
+        row = first + np.searchsorted(np.cumsum(counts), one, side="right")
+        raise InputError(
+            f"{path}: row {row}: {name} of a particle is {values[one]:g}, expected {expected}"
         )
 
 
@@ -133,15 +159,19 @@ def top_tagging(path: Path) -> PublicJets:
             if name not in place:
                 raise InputError(f"{path}: no column {str(name)!r}, expected those of top tagging")
         parts = []
-        for first in range(0, len(found), ROWS_AT_ONCE):
+        for first in range(0, max(len(found), 1), ROWS_AT_ONCE):
             rows = found[first : first + ROWS_AT_ONCE]
             padded = np.stack([_columns(rows, place, some) for some in names])
+            if padded.dtype.kind not in NUMBERS:
+                raise InputError(f"{path}: columns E_0, PX_0, ... are no numbers")
             exists = padded[0] != 0  # what is no number is refused below
             momenta = padded[:, exists].astype(np.float64)
             kind = np.full(momenta.shape[1], UNKNOWN_KIND)
             label = _columns(rows, place, ["is_signal_new"])[:, 0]
             _require_classes(path, "is_signal_new", label, "1 (top) or 0 (QCD)", first)
-            of_jets = exists.sum(axis=1), *_coordinates(*momenta), kind, label
+            counts = exists.sum(axis=1)
+            _require(path, ~(momenta[0] < 0), counts, momenta[0], "the energy", "0 or more", first)
+            of_jets = counts, *_coordinates(*momenta), kind, label
             parts.append(from_particles(path, *of_jets, first=first))
     of_constituents, *others = zip(*parts, strict=True)
     return PublicJets(concatenate(of_constituents), *map(np.concatenate, others))
@@ -173,14 +203,26 @@ def jetclass(path: Path) -> PublicJets:
     kinds = [f"part_is{name}" for name in JETCLASS_KINDS]
     labels = [f"label_{name}" for name in JETCLASS_LABELS]
     with uproot.open(path) as file:
-        tree = file.get("tree", {})
+        tree = file.get("tree")
         if not hasattr(tree, "keys"):
-            raise InputError(f"{path}: 'tree' is no tree; not of JetClass")
+            raise InputError(f"{path}: no tree 'tree'; not of JetClass")
         if absent := [name for name in (*momenta, *kinds, *labels) if name not in tree]:
             raise InputError(f"{path}: no branch {absent[0]!r} of a tree 'tree'; not of JetClass")
         found = tree.arrays([*momenta, *kinds, *labels])
+    for name in (*momenta, *kinds):
+        if found[name].ndim != 2:
+            raise InputError(f"{path}: branch {name!r} has no vectors; not of JetClass")
     counts = ak.to_numpy(ak.num(found[momenta[0]]))
+    for name in (*momenta, *kinds):
+        of_branch = ak.to_numpy(ak.num(found[name]))
+        if (is_other := of_branch != counts).any():
+            row = is_other.argmax()
+            raise InputError(
+                f"{path}: row {row}: {name} is of {of_branch[row]} particles, expected "
+                f"{counts[row]}, as {momenta[0]}"
+            )
     e, x, y, z = (ak.to_numpy(ak.flatten(found[name])).astype(np.float64) for name in momenta)
+    _require(path, ~(e < 0), counts, e, "the energy", "0 or more")
     is_kind = np.stack([ak.to_numpy(ak.flatten(found[name])) > 0 for name in kinds])
     kind = np.where(is_kind.any(axis=0), is_kind.argmax(axis=0), UNKNOWN_KIND)
     of_each = np.stack([ak.to_numpy(found[name]) > 0 for name in labels])
@@ -202,15 +244,16 @@ def of_pdg_ids(pdg_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     known, number = np.unique(np.abs(pdg_id), return_inverse=True)
     facts = [PARTICLES.get(one, PARTICLES[2112]) for one in known.tolist()]
-    mass, kind = (np.array(column) for column in zip(*facts, strict=True))
-    return mass[number], kind[number]
+    mass, kind = np.array(facts, dtype=np.float64).reshape(-1, 2).T
+    return mass[number], kind[number].astype(np.int64)
 
 
 def _coordinates(
     e: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """pT, rapidity, phi and mass (m,) of momenta."""
-    pt, mass = np.hypot(x, y), np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
+    """pT, rapidity, phi and mass (m,) of momenta; what is too large for that is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        pt, mass = np.hypot(x, y), np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
     return pt, np.arcsinh(z / np.maximum(np.hypot(pt, mass), 1e-12)), np.arctan2(y, x), mass
 
 
@@ -227,13 +270,12 @@ def from_particles(
 ) -> PublicJets:
     """From particles jet after jet, so many (n,) in each; an InputError names `path` and the row,
     of which the first is `first`."""
-    for name, column in (("pT", pt), ("rapidity", rapidity), ("phi", phi), ("mass", mass)):
-        if not np.isfinite(column).all():
-            row = np.repeat(np.arange(len(counts)), counts)[~np.isfinite(column)][0]
-            raise InputError(f"{path}: row {first + row}: {name} of a particle is not finite")
-    if (pt < 0).any():
-        row = np.repeat(np.arange(len(counts)), counts)[pt < 0][0]
-        raise InputError(f"{path}: row {first + row}: pT of a particle is below 0")
+    if not len(counts):
+        raise InputError(f"{path}: no jets")
+    columns = pt, rapidity, phi, mass
+    for (name, (low, high)), column in zip(PARTICLE.items(), columns, strict=True):
+        is_good = (column >= low) & (column <= high)
+        _require(path, is_good, counts, column, name, f"{low:g} to {high:g}", first)
     if (counts == 0).any():
         raise InputError(f"{path}: row {first + counts.argmin()}: a jet without particles")
     offsets = offsets_from(counts)
