@@ -7,11 +7,13 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
+UNTRAINED = "frozen, untrained"
 COLOURS = {
-    "trees": style.GREEN, "frozen, untrained": style.SKY, "scratch": style.GREY,
+    "trees": style.GREEN, UNTRAINED: style.SKY, "scratch": style.GREY,
     "frozen": style.ORANGE, "fine-tuned": style.BLUE,
 }  # fmt: skip
 MARKERS = "^", "v", "o", "s", "D"
+BESIDE = 1.1  # so many times as far right is a point of the next start
 PANELS = {
     "smooth-L1 loss": {"training_loss": "training", "loss": "other jets"},
     "variance of tokens": {"variance": "targets", "predicted_variance": "predicted"},
@@ -40,14 +42,29 @@ def collapse(history: Sequence[Mapping[str, float]]) -> style.Drawing:
 
 
 def label_efficiency(rows: Sequence[Mapping[str, object]]) -> style.Drawing:
-    """AUC against the number of labels, one panel a task and one line a start."""
-    rows = [row for row in rows if row["quantity"] == "AUC"]
+    """AUC against the number of labels, and below it the difference to scratch; one panel a task
+    and one line a start, beside each other where they have as many labels."""
+    quantities = "AUC", "AUC difference"
+    rows = [row for row in rows if row["quantity"] in quantities]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    figure, axes = style.panels(len(tasks), height=2.6)
-    for axis, task in zip(axes, tasks, strict=True):
-        for (start, colour), marker in zip(COLOURS.items(), MARKERS, strict=True):
-            some = [row for row in rows if (row["task"], row["start"]) == (task, start)]
-            style.with_errors(axis, some, "labels", color=colour, marker=marker, label=start)
-        axis.set(xscale="log", xlabel="labelled jets", ylabel="AUC", title=task)
+    figure, axes = style.panels(len(tasks), rows=2, height=2.3)
+    places = [(quantity, task) for quantity in quantities for task in tasks]
+    for axis, (quantity, task) in zip(axes, places, strict=True):
+        for i, (start, colour) in enumerate(COLOURS.items()):
+            if (quantity, start) == (quantities[1], UNTRAINED):
+                continue  # far below, and no start that anyone would choose
+            some = [
+                {**row, "labels": row["labels"] * BESIDE ** (i - 2)}
+                for row in rows
+                if (row["quantity"], row["task"], row["start"]) == (quantity, task, start)
+            ]
+            style.with_errors(axis, some, "labels", color=colour, marker=MARKERS[i], label=start)
+        axis.set(xscale="log", xlabel="labelled jets", ylabel=quantity)
+        if quantity == quantities[0]:
+            axis.set_title(task)
+        else:
+            axis.set_ylabel("AUC less that from scratch")
+            axis.axhline(0, color=style.GREY, linewidth=0.8)
     style.legend(figure, axes)
+    style.heading(figure, energy=None)
     return style.Drawing(figure, rows)

@@ -139,15 +139,18 @@ def panels(
     return figure, list(axes.flat)
 
 
-def heading(figure: Figure, note: str = "", energy: float = BEAM_ENERGY) -> None:
+def heading(figure: Figure, note: str = "", energy: float | None = BEAM_ENERGY) -> None:
     """Above all panels what experiments print on a figure of collisions, and a note.
 
     Args:
         note: its lines are wrapped at the figure's width; no spaces inside formulas.
-        energy: GeV, of both beams; the luminosity is that of the search.
+        energy: GeV, of both beams, None where panels differ in it; the luminosity is that of the
+            search.
     """
-    luminosity = f", {LUMINOSITY:g} fb$^{{-1}}$" * (energy == BEAM_ENERGY)
-    label = rf"$\bf{{Simulation}}$   $\sqrt{{s}}={energy / 1e3:g}$ TeV{luminosity}"
+    label = r"$\bf{Simulation}$"
+    if energy is not None:
+        luminosity = f", {LUMINOSITY:g} fb$^{{-1}}$" * (energy == BEAM_ENERGY)
+        label += rf"   $\sqrt{{s}}={energy / 1e3:g}$ TeV{luminosity}"
     figure.suptitle("\n".join(filter(None, (label, note))), x=0.01, ha="left", wrap=True)
 
 

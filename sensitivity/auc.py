@@ -28,10 +28,14 @@ class CorrelatedAUCs:
         """The AUC of classifier i minus that of classifier j."""
         return self.difference_of_means([i], [j])
 
-    def difference_of_means(self, some: Sequence[int], others: Sequence[int]) -> Estimate:
+    def difference_of_means(
+        self, some: Sequence[int], others: Sequence[int], paired: bool = False
+    ) -> Estimate:
         """Mean AUC of some trainings of a network minus that of others, of the same events.
 
-        The error holds the events that all share and the spread of either's trainings.
+        The error holds the events that all share and the spread of either's trainings; or, if each
+        training is paired with one of the others, as by the jets that both learn from, the spread
+        of the differences.
 
         Example:
             >>> aucs = CorrelatedAUCs(np.array([0.92, 0.9, 0.8]), np.full((3, 3), 4e-6))
@@ -39,11 +43,11 @@ class CorrelatedAUCs:
             >>> round(found.value, 4), round(found.error, 4)  # of two trainings 0.02 apart
             (0.11, 0.01)
         """
-        sign, of_trainings = np.zeros(len(self.value)), 0.0
+        sign, value = np.zeros(len(self.value)), self.value
         for rows, factor in ((some, 1.0), (others, -1.0)):
             sign[rows] += factor / len(rows)
-            if len(rows) > 1:
-                of_trainings += self.value[rows].var(ddof=1) / len(rows)
+        spreads = [value[some] - value[others]] if paired else [value[some], value[others]]
+        of_trainings = sum(one.var(ddof=1) / len(one) for one in spreads if len(one) > 1)
         # Rounding may leave a classifier minus itself a hair below zero.
         variance = max(float(sign @ self.covariance @ sign), 0.0) + of_trainings
         return Estimate(float(sign @ self.value), float(variance**0.5))

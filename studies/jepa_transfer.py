@@ -58,14 +58,15 @@ from training.learner import choose_device
 from training.pretraining import MASK_SEED, NETWORK, shares_of_context
 
 PAGE = Path("doc/jepa_transfer.md")
+RANGE = "AUC, least to largest"
 QUICK_EVENTS = 300
 AT_ONCE = 200  # jets whose masks are drawn together
 
 
 def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
-    """Accuracy and AUC of the trainings of one task and its labels, means over seeds, and paired
-    differences of AUC to those from scratch, of frozen encoders also to untrained ones, and of
-    other kinds of encoders to the first."""
+    """Accuracy and AUC of the trainings of one task, means over seeds, least and largest AUC, and
+    differences of AUC, paired in test jets and seeds: to those from scratch, of frozen encoders
+    also to untrained ones, and of other kinds of encoders to the first."""
     groups: dict[Way, list[int]] = {}
     for i, one in enumerate(found):
         groups.setdefault(one.way, []).append(i)
@@ -84,15 +85,16 @@ def measured(study: Study, jets: Jets, found: Sequence[Trained]) -> Rows:
         of_seeds = [accuracy(found[i].score, label == 1, weight) for i in some]
         numbers = {"accuracy": mean_of_seeds(of_seeds)}
         numbers["AUC"] = mean_of_seeds([aucs[i] for i in some])
-        scratch = groups.get(way._replace(kind=scratch_of(KINDS[way.kind]), start=SCRATCH))
-        if scratch and way.start != SCRATCH:
-            numbers["AUC difference"] = aucs.difference_of_means(some, scratch)
-        untrained = groups.get(way._replace(start=UNTRAINED))
-        if untrained and way.start == FROZEN:
-            numbers["to untrained"] = aucs.difference_of_means(some, untrained)
-        first = groups.get(way._replace(kind=PUBLISHED.name))
-        if first and way.kind != PUBLISHED.name:
-            numbers[f"to {PUBLISHED.name}"] = aucs.difference_of_means(some, first)
+        each = aucs.value[some]
+        numbers[RANGE] = each.mean(), each.min(), each.max()
+        same_encoder = way._replace(kind=scratch_of(KINDS[way.kind]))
+        others = {"AUC difference": same_encoder._replace(start=SCRATCH)}
+        if way.start == FROZEN:
+            others["to untrained"] = same_encoder._replace(start=UNTRAINED)
+        others[f"to {PUBLISHED.name}"] = way._replace(kind=PUBLISHED.name)
+        for quantity, other in others.items():
+            if other != way and other in groups:
+                numbers[quantity] = aucs.difference_of_means(some, groups[other], paired=True)
         for quantity, number in numbers.items():
             keys = {"task": way.task, "kind": way.kind, "start": way.start, "share": way.share}
             keys |= {"labels": round(way.share * len(jets.training.rows)), "trainings": len(some)}
@@ -192,7 +194,12 @@ def printed(rows: Rows) -> Rows:
         return {"task": row["task"], "encoder": row["kind"] if row["start"] != TREES else "",
                 "start": start, "labels": labels, "trainings": row["trainings"]}  # fmt: skip
 
-    return pivot(rows, line, lambda row: {row["quantity"]: cell(row)})
+    def words(row: dict) -> str:
+        if row["quantity"] == RANGE:
+            return f"{float(row['low']):.3f} to {float(row['high']):.3f}"
+        return cell(row)
+
+    return pivot(rows, line, lambda row: {row["quantity"]: words(row)})
 
 
 def printed_contexts(rows: Rows) -> Rows:
@@ -222,15 +229,15 @@ def printed_collapses(rows: Rows) -> Rows:
 
 
 def printed_costs(rows: Rows) -> Rows:
-    """One line a kind of training, the mean over seeds."""
+    """One line a kind of training, the fastest of the seeds."""
 
     def of(task: str, kind: str, what: str) -> dict[str, str]:
         some = [
             row for row in rows if (row["task"], row["kind"], row["what"]) == (task, kind, what)
         ]
-        jets, seconds = (np.mean([float(row[key]) for row in some]) for key in ("jets", "seconds"))
+        jets, seconds = float(some[0]["jets"]), min(float(row["seconds"]) for row in some)
         return {"task": task, "encoder": kind, "training": what, "trainings": str(len(some)),
-                "jets seen": f"{jets:,.0f}", "seconds of a core": f"{seconds:,.0f}",
+                "jets seen": f"{jets:,.0f}", "seconds": f"{seconds:,.0f}",
                 "jets/s": f"{jets / seconds:,.0f}"}  # fmt: skip
 
     return [of(*key) for key in dict.fromkeys((r["task"], r["kind"], r["what"]) for r in rows)]

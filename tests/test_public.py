@@ -303,8 +303,8 @@ def test_a_table_with_more_names_than_columns_is_refused(tmp_path):
 )
 def test_branches_of_another_shape_are_named(tmp_path, change, words):
     with uproot.open(write_jetclass(tmp_path / "jets.root")) as file:
-        arrays = {name: file["tree"][name].array() for name in file["tree"]}
-    branches = {name: one for name, one in arrays.items() if not name.startswith("n")}
+        arrays = file["tree"].arrays()
+    branches = {name: arrays[name] for name in arrays.fields if not name.startswith("n")}
     with uproot.recreate(tmp_path / "jets.root") as file:
         file["tree"] = {**branches, "part_px": change(branches["part_px"])}
     with pytest.raises(InputError, match=words):
