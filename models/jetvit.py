@@ -5,6 +5,7 @@ makes two numbers of it, another makes two of the jet's features, and one linear
 combiner, makes logits of the four.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -239,7 +240,9 @@ def jetvit(
     """
     if sees not in SEES:
         raise ValueError(f"sees of JetViT is {sees!r}, expected one of {', '.join(SEES)}")
-    of_tokens = positions, pairwise, jet_bias, patches, registers
+    named = {"positions": positions, "pairwise": pairwise, "jet_bias": jet_bias}
+    named |= {"patches": patches, "registers": registers}
+    of_tokens = named.values()
     if sees == "jet" and any((*of_tokens, pooled, init, frozen)):
         raise ValueError("JetViT sees the jet alone, so nothing can be said of constituents")
     if patches and (positions or jet_bias):
@@ -251,7 +254,8 @@ def jetvit(
     heads = scaled(HEADS, width)
     encoder = None if sees == "jet" else Encoder(features, heads, *of_tokens)
     if init:
-        load_encoder(Path(init), encoder)
+        asked = json.dumps({name: one for name, one in named.items() if one})
+        load_encoder(Path(init), encoder, f"width {width:g} and options {asked}")
     if frozen:
         encoder.requires_grad_(False)
     return JetViT(features, encoder, sees, pooled)

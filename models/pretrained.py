@@ -56,8 +56,9 @@ def read_facts(path: Path) -> dict[str, str]:
         raise ValueError(f"{path}: no file of weights ({error})") from None
 
 
-def load_encoder(path: Path, encoder: nn.Module) -> None:
-    """Set an encoder to what `save_encoder` wrote of one of the same kind; else a ValueError."""
+def load_encoder(path: Path, encoder: nn.Module, kind: str) -> None:
+    """Set an encoder to what `save_encoder` wrote of one of the same kind, which `kind` says in
+    words; else a ValueError."""
     facts = read_facts(path)
     try:
         encoder.load_state_dict(load_file(path), assign=True)
@@ -65,5 +66,5 @@ def load_encoder(path: Path, encoder: nn.Module) -> None:
         of_file = {name: facts.get(name, "unknown") for name in ("width", "network_options")}
         raise ValueError(
             f"{path}: holds an encoder of width {of_file['width']} and options "
-            f"{of_file['network_options']}, which is not that of this network"
+            f"{of_file['network_options']}, expected one of {kind}"
         ) from None

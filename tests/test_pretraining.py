@@ -325,10 +325,12 @@ def test_it_learns_and_an_interrupted_one_goes_on_bit_for_bit(tmp_path):
         for name, value in made.encoder.state_dict().items():
             assert torch.equal(value, network.target.state_dict()[name]), name
         assert all(one.requires_grad != is_frozen for one in made.encoder.parameters())
-    with pytest.raises(ValueError, match='"patches": 5, "pairwise": true'):
-        create_model("JetViT", SIZE, 0.25, init=options["init"])
+    of_file = '"patches": 5, "pairwise": true'
+    words = f"width 0.25 and options {{{of_file}.*expected one of width 0.5 and options {{}}"
+    with pytest.raises(ValueError, match=words):
+        create_model("JetViT", SIZE, 0.5, init=options["init"])
     with pytest.raises(ValueError, match="no file of weights"):
-        load_encoder(tmp_path / "nothing", made.encoder)
+        load_encoder(tmp_path / "nothing", made.encoder, "any kind")
 
 
 def test_monitors_tell_a_collapsed_encoder():
