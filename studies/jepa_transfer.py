@@ -26,6 +26,7 @@ from models import create_model
 from products import read_csv
 from sensitivity.bootstrap import Estimate, mean_of_seeds
 from studies.jepa_trainings import (
+    FINE_TUNED,
     FROZEN,
     KINDS,
     PUBLISHED,
@@ -281,9 +282,15 @@ def write_page(study: Study, jets: Mapping[str, Jets], found: Sequence[Trained])
     for name, words in PRINTED.items():
         page = publish(study, name, tables[name], words, model=PAGE)
     style.apply()
-    drawing = figures.label_efficiency(tables["labels"])
-    style.save(drawing, page.parent / f"figures/{PAGE.stem}.png")
-    print(f"{page}: its tables and figure")
+    of_quarks = [
+        row for row in plain if row["task"] == QUARKS and row["start"] in (FROZEN, FINE_TUNED)
+    ]
+    drawings = {
+        "": figures.label_efficiency(tables["labels"]), "_encoders": figures.encoders(of_quarks)
+    }  # fmt: skip
+    for name, drawing in drawings.items():
+        style.save(drawing, page.parent / f"figures/{PAGE.stem}{name}.png")
+    print(f"{page}: its tables and figures")
 
 
 def main() -> None:
