@@ -72,7 +72,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         PUBLISHED,
-        Kind("fewer targets", OF_PATCHES, tasks=tuple(SOURCES), targets=FEWER),
+        Kind("fewer targets", OF_PATCHES, targets=FEWER),
         Kind("random masks", OF_PATCHES, MASKS[1]),
         Kind("no registers", {**OF_PATCHES, "registers": 0}),
         Kind("no pair bias", {**OF_PATCHES, "pairwise": False}),
@@ -119,23 +119,18 @@ class Trained(NamedTuple):
 
 
 def trainings(seeds: Sequence[int], tasks: Sequence[str]) -> list[tuple[Way, int]]:
-    """All of these tasks; what differs in pre-training alone has one training from scratch."""
-    beside = [
-        Way(task, PUBLISHED.name, start, share)
-        for task in SOURCES
-        for start in (TREES, UNTRAINED)
-        for share in SHARES
-    ]
+    """All of these tasks; what differs in pre-training alone starts once without any."""
+    trees = [Way(task, PUBLISHED.name, TREES, share) for task in SOURCES for share in SHARES]
     ways = [
         Way(task, kind.name, start, share)
         for kind in KINDS.values()
         for task in kind.tasks
         for share in kind.shares
-        for start in STARTS
-        if start != SCRATCH or scratch_of(kind) == kind.name
+        for start in (*STARTS, UNTRAINED)
+        if start in (FROZEN, FINE_TUNED) or scratch_of(kind) == kind.name
     ]
     null = [Way(task, PUBLISHED.name, FINE_TUNED, 1.0, True) for task in SOURCES]
-    every = [*beside, *null, *ways]
+    every = [*trees, *null, *ways]
     return [(way, seed) for way in every if way.task in tasks for seed in seeds]
 
 

@@ -99,7 +99,8 @@ def test_every_start_has_its_training_from_scratch():
     ways = {way for way, _ in asked}
     for way in ways:
         if way.start in (FROZEN, FINE_TUNED) and not way.is_shuffled:
-            assert way._replace(kind=scratch_of(KINDS[way.kind]), start=SCRATCH) in ways
+            for start in (SCRATCH, UNTRAINED):
+                assert way._replace(kind=scratch_of(KINDS[way.kind]), start=start) in ways
     of_published = {(w.task, w.start, w.share) for w in ways if w.kind == PUBLISHED.name}
     assert of_published == {
         (task, start, share)
