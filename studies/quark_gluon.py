@@ -132,7 +132,7 @@ def write_page(
     nominal = [row for row in rows if row["sample"] == NOMINAL]
     few = [row for row in nominal if row["jets"] == min(FEW, n)]
     checks, compared, more = ([way.line for way in some] for some in (WAYS, COMPARED, MORE))
-    of_more = [row for row in nominal if row["line"] in more]
+    of_more = [row for row in nominal if row["line"] in more and row["jets"] in (min(FEW, n), n)]
     power_laws = laws(study, table, found)
     tables = {
         "means": published_means(table),
