@@ -187,8 +187,12 @@ def _columns(
 
 def _strings(pickled: bytes) -> list[str]:
     """The strings of a pickled list, which is not executed."""
-    found = pickletools.genops(bytes(pickled))
-    return [value for code, value, _ in found if isinstance(value, str) and "UNICODE" in code.name]
+    found = pickletools.genops(bytes(pickled))  # STRING: of Python 2
+    kinds = "UNICODE", "STRING"
+    return [
+        value for code, value, _ in found
+        if isinstance(value, str) and any(kind in code.name for kind in kinds)
+    ]  # fmt: skip
 
 
 def jetclass(path: Path) -> PublicJets:

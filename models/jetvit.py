@@ -5,7 +5,6 @@ makes two numbers of it, another makes two of the jet's features, and one linear
 combiner, makes logits of the four.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -254,8 +253,8 @@ def jetvit(
     heads = scaled(HEADS, width)
     encoder = None if sees == "jet" else Encoder(features, heads, *of_tokens)
     if init:
-        asked = json.dumps({name: one for name, one in named.items() if one})
-        load_encoder(Path(init), encoder, f"width {width:g} and options {asked}")
+        asked = {name: one for name, one in named.items() if one}
+        load_encoder(Path(init), encoder, width, asked)
     if frozen:
         encoder.requires_grad_(False)
     return JetViT(features, encoder, sees, pooled)

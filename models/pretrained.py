@@ -56,15 +56,21 @@ def read_facts(path: Path) -> dict[str, str]:
         raise ValueError(f"{path}: no file of weights ({error})") from None
 
 
-def load_encoder(path: Path, encoder: nn.Module, kind: str) -> None:
-    """Set an encoder to what `save_encoder` wrote of one of the same kind, which `kind` says in
-    words; else a ValueError."""
+def load_encoder(
+    path: Path, encoder: nn.Module, width: float, options: Mapping[str, object]
+) -> None:
+    """Set an encoder of this width, with these options and no others, to what `save_encoder` wrote
+    of one of the same kind; else a ValueError."""
     facts = read_facts(path)
+    of_file = json.loads(facts.get("network_options", "{}"))
+    is_same = {name: one for name, one in of_file.items() if one} == options
     try:
         encoder.load_state_dict(load_file(path), assign=True)
     except RuntimeError:
-        of_file = {name: facts.get(name, "unknown") for name in ("width", "network_options")}
+        is_same = False
+    if not is_same:
         raise ValueError(
-            f"{path}: holds an encoder of width {of_file['width']} and options "
-            f"{of_file['network_options']}, expected one of {kind}"
-        ) from None
+            f"{path}: holds an encoder of width {facts.get('width', 'unknown')} and options "
+            f"{json.dumps(of_file)}, expected one of width {width:g} and options "
+            f"{json.dumps(dict(options))}"
+        )

@@ -12,7 +12,9 @@ from typing import Any
 from processes import BACKGROUND, PARTICLE_JETS, SIGNAL, VARIATION, JetSelection, Process
 
 ENERGY = 14_000.0  # GeV, of both beams
-JETS = JetSelection(0.4, (500.0, 550.0), "rapidity", 1.7, public=("QG_jets*.npz",))
+JETS = JetSelection(
+    0.4, (500.0, 550.0), "rapidity", 1.7, public=("QG_jets.npz", "QG_jets_[0-9]*.npz")
+)
 # GeV, wider than the jets' 500 to 550 GeV: of 276 jets 1 % came from below 448 GeV, 1 % from above
 # 649 GeV.
 PT_HAT = (430.0, 700.0)

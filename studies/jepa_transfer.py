@@ -213,7 +213,7 @@ def printed_contexts(rows: Rows) -> Rows:
 
 
 def printed_collapses(rows: Rows) -> Rows:
-    """One line a kind of encoder, the mean over seeds."""
+    """One line a kind of encoder, the mean over seeds, of the rank also the least."""
     groups: dict[tuple[str, str], list[Mapping]] = {}
     for row in rows:
         groups.setdefault((row["task"], row["kind"]), []).append(row)
@@ -225,6 +225,7 @@ def printed_collapses(rows: Rows) -> Rows:
             words.get(name, name): f"{np.mean([float(row[name]) for row in some]):.{n}f}"
             for name, n in digits.items()
         }
+        | {"least rank": f"{min(float(row['rank']) for row in some):.1f}"}
         for (task, kind), some in groups.items()
     ]
 

@@ -1,6 +1,7 @@
 """Quark or gluon? JetViT on jets of stable particles: the checks and questions of its sketch.
 
-Reads   the jets of the study (`simulate.py`), or EnergyFlow's QG_jets*.npz in the same folder.
+Reads   the jets of the study (`simulate.py`), or EnergyFlow's QG_jets.npz, QG_jets_1.npz, ... in
+        the same folder.
 Writes  Data/<study>/models/: checkpoints, history and scores of each training; the tables of
         doc/quark_gluon.md, also as doc/results/<study>_*.csv, and doc/figures/quark_gluon_*.
 

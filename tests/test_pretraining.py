@@ -329,8 +329,10 @@ def test_it_learns_and_an_interrupted_one_goes_on_bit_for_bit(tmp_path):
     words = f"width 0.25 and options {{{of_file}.*expected one of width 0.5 and options {{}}"
     with pytest.raises(ValueError, match=words):
         create_model("JetViT", SIZE, 0.5, init=options["init"])
+    with pytest.raises(ValueError, match=r'expected one of .*"patches": 4'):  # the same weights
+        create_model("JetViT", SIZE, 0.25, **{**options, "patches": 4})
     with pytest.raises(ValueError, match="no file of weights"):
-        load_encoder(tmp_path / "nothing", made.encoder, "any kind")
+        load_encoder(tmp_path / "nothing", made.encoder, 0.25, {})
 
 
 def test_monitors_tell_a_collapsed_encoder():

@@ -281,6 +281,20 @@ def test_labels_as_words_and_files_without_jets_are_refused(tmp_path):
         read_public(tmp_path / "top.h5")
 
 
+def test_a_table_that_python_2_wrote_is_the_same(tmp_path):
+    """Its pickle names columns by STRING, not by UNICODE."""
+    path = write_top_tagging(tmp_path / "top.h5")
+    found = read_public(path)
+    with h5py.File(path, "r+") as file:
+        for block in ("values_block_0", "values_block_1"):
+            attributes = file["table/table"].attrs
+            names = pickle.loads(bytes(attributes[f"{block}_kind"]))
+            lines = "".join(f"S'{name}'\np{i}\na" for i, name in enumerate(names, 1))
+            attributes[f"{block}_kind"] = np.void(f"(lp0\n{lines}.".encode())
+    again = read_public(path)
+    assert np.array_equal(again.axes, found.axes) and np.array_equal(again.label, found.label)
+
+
 def test_a_table_with_more_names_than_columns_is_refused(tmp_path):
     with h5py.File(write_top_tagging(tmp_path / "top.h5"), "r+") as file:
         whole = file["table/table"][:]

@@ -90,6 +90,13 @@ def test_energyflow_files_take_the_place_of_ours(table):
     assert len(some) == N and len(some.constituents) == N and (some.label == 1).all()
 
 
+def test_files_of_another_generator_are_not_mixed_with_these(study, table):
+    write_jets(study.sample_dir / "QG_jets_herwig_1.npz", seed=5)
+    again = jets.read(study)
+    (study.sample_dir / "QG_jets_herwig_1.npz").unlink()
+    assert again.sha256 == table.sha256
+
+
 def test_another_process_is_refused(study):
     other = study.changed(sample={"processes": ("ttbar", "stop")})
     with pytest.raises(InputError, match="has 'ttbar', whose events are of the stop search"):
