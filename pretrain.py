@@ -3,9 +3,10 @@
 Reads   the training jets of a study: of a jet definition, which setup.py packed, or `particles`,
         its jets of stable particles (simulate.py); or public files of jets (EnergyFlow .npz, top
         tagging .h5, JetClass .root), of which each tenth jet is watched, not learnt from.
-Writes  Data/<study>/pretrained/<jets>_<seed>/: encoder.safetensors, which `train.py --init` takes;
-        history.csv, collapse.png with its points in collapse.csv: does the encoder still tell jets
-        apart?; checkpoints, from which an interrupted one goes on; log.txt, manifest.json.
+Writes  Data/<study>/pretrained/<jets>_<seed>/, for files with some digits that tell what is in
+        them: encoder.safetensors, which `train.py --init` takes; history.csv, collapse.png with
+        its points in collapse.csv: does the encoder still tell jets apart?; checkpoints, from
+        which an interrupted one goes on; log.txt, manifest.json.
 
 Epochs, batches, learning rate and width are those of the study's `training`, the kind of encoder
 (patches, registers, pairwise) is `training.network_options.JetViT`.
@@ -82,8 +83,10 @@ def main() -> None:
     study, device = study_of(options), choose_device(options.device)
     asked = Pretraining(masks=options.masks)
     inputs, sha256 = read(options.jets, study, device)
-    name = options.jets[0] if len(options.jets) == 1 else "files"
-    directory = study.data_dir / "pretrained" / f"{Path(name).stem}_{options.seed}"
+    name = options.jets[0]
+    if name not in (*IMAGED_JETS, PARTICLES):  # files of one name are not always the same
+        name = f"{Path(name).stem}-{sha256[:8]}"
+    directory = study.data_dir / "pretrained" / f"{name}_{options.seed}"
     settings = {
         "jets_sha256": sha256,
         "seed": options.seed,
