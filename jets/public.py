@@ -90,8 +90,8 @@ def energyflow(path: Path) -> PublicJets:
         raise InputError(f"{path}: a single array, expected the arrays X and y of EnergyFlow")
     with found as file:
         for name, dimensions, kinds in (("X", 3, NUMBERS), ("y", 1, f"b{NUMBERS}")):
-            found = file[name] if name in file else np.empty(0)
-            if found.ndim != dimensions or found.dtype.kind not in kinds:
+            array = file[name] if name in file else np.empty(0)
+            if array.ndim != dimensions or array.dtype.kind not in kinds:
                 raise InputError(
                     f"{path}: no array {name!r} of numbers with {dimensions} dimensions, expected "
                     "those of EnergyFlow's quark and gluon jets"
